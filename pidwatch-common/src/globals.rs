@@ -1,0 +1,151 @@
+//! Load-time globals: user space finds these values in the running kernel and writes them into the
+//! object's read-only data before load. The verifier sees constants, so a load through
+//! `pointer + offset` is checked at load time and costs one instruction at run time.
+//!
+//! Rust cannot emit CO-RE relocations; this is what stands in their place.
+
+/// Name of the [`Offsets`] symbol.
+pub const OFFSETS: &str = "OFFSETS";
+/// Name of the [`Settings`] symbol.
+pub const SETTINGS: &str = "SETTINGS";
+
+/// Byte offsets of struct members in the running kernel, from its BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offsets {
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.cgroups`
+    pub task_cgroups: u32,
+    /// `task_struct.exit_state`
+    pub task_exit_state: u32,
+    /// `task_struct.ptrace`
+    pub task_ptrace: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.stack`
+    pub task_stack: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `task_struct.pid_links[PIDTYPE_PID]`
+    pub task_pid_links: u32,
+    /// `signal_struct.live`
+    pub signal_live: u32,
+    /// `css_set.subsys[pids_cgrp_id]`
+    pub css_set_pids: u32,
+    /// `css_set.dfl_cgrp`
+    pub css_set_dfl_cgrp: u32,
+    /// `cgroup_subsys_state.cgroup`
+    pub css_cgroup: u32,
+    /// `cgroup_subsys_state.parent`
+    pub css_parent: u32,
+    /// `pids_cgroup.counter`
+    pub pids_counter: u32,
+    /// `cgroup.kn`
+    pub cgroup_kn: u32,
+    /// `cgroup.root`
+    pub cgroup_root: u32,
+    /// `cgroup.nr_descendants`
+    pub cgroup_nr_descendants: u32,
+    /// `cgroup_root.hierarchy_id`
+    pub cgroup_root_hierarchy_id: u32,
+    /// `kernfs_node.id`
+    pub kernfs_node_id: u32,
+    /// `pid.numbers[0].ns`
+    pub pid_init_ns: u32,
+    /// `pid.tasks[PIDTYPE_PID].first`
+    pub pid_tasks: u32,
+    /// `pid_namespace.idr.idr_rt.xa_head`
+    pub pid_ns_xa_head: u32,
+    /// `xa_node.shift`
+    pub xa_node_shift: u32,
+    /// `xa_node.slots`
+    pub xa_node_slots: u32,
+    /// `pt_regs.orig_ax` (x86-64) or `pt_regs.syscallno` (arm64)
+    pub pt_regs_syscall: u32,
+    /// Where the child's pid stands in the classic `task_newtask` record (tracefs `format`).
+    pub newtask_pid: u32,
+    /// Where `clone_flags` stands in the same record.
+    pub newtask_clone_flags: u32,
+
+}
+
+impl Offsets {
+    /// Before user space has written them.
+    pub const ZERO: Self = Self {
+        task_pid: 0,
+        task_tgid: 0,
+        task_cgroups: 0,
+        task_exit_state: 0,
+        task_ptrace: 0,
+        task_signal: 0,
+        task_flags: 0,
+        task_stack: 0,
+        task_thread_pid: 0,
+        task_pid_links: 0,
+        signal_live: 0,
+        css_set_pids: 0,
+        css_set_dfl_cgrp: 0,
+        css_cgroup: 0,
+        css_parent: 0,
+        pids_counter: 0,
+        cgroup_kn: 0,
+        cgroup_root: 0,
+        cgroup_nr_descendants: 0,
+        cgroup_root_hierarchy_id: 0,
+        kernfs_node_id: 0,
+        pid_init_ns: 0,
+        pid_tasks: 0,
+        pid_ns_xa_head: 0,
+        xa_node_shift: 0,
+        xa_node_slots: 0,
+        pt_regs_syscall: 0,
+        newtask_pid: 0,
+        newtask_clone_flags: 0,
+    };
+}
+
+/// What user space decided.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Least time between two rate records of a cgroup, in jiffies.
+    pub window_jiffies: u64,
+    /// Most failure records of one cgroup in one window.
+    pub failures_per_window: u64,
+    /// The hierarchy that counts tasks: 0 for cgroup v2, otherwise the v1 hierarchy's number.
+    pub hierarchy_id: u32,
+    /// 1: a task's cgroup is its css_set's default cgroup (v2); 0: the pids controller's (v1).
+    pub unified: u32,
+    /// 1: the pids controller is there, so charges can be read.
+    pub has_pids: u32,
+    /// Where a task's `pt_regs` lie above `task_struct.stack`, for kernels without
+    /// `bpf_task_pt_regs` (before 5.15); 0: call that.
+    pub pt_regs_above_stack: u32,
+}
+
+impl Settings {
+    /// Before user space has written them.
+    pub const ZERO: Self = Self {
+        window_jiffies: 0,
+        failures_per_window: 0,
+        hierarchy_id: 0,
+        unified: 0,
+        has_pids: 0,
+        pt_regs_above_stack: 0,
+    };
+}
+
+const _: () = assert!(size_of::<Offsets>() == 29 * 4);
+const _: () = assert!(size_of::<Settings>() == 32);
+
+#[cfg(feature = "user")]
+// SAFETY: repr(C), only integers, no padding.
+unsafe impl aya::Pod for Offsets {}
+#[cfg(feature = "user")]
+// SAFETY: repr(C), only integers, no padding.
+unsafe impl aya::Pod for Settings {}

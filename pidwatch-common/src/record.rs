@@ -1,0 +1,127 @@
+//! Records of the ring buffer. Each begins with a [`Header`] whose `kind` says which one it is.
+
+use crate::totals::Totals;
+
+/// Which record follows.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A [`Rate`].
+    Rate = 1,
+    /// A [`CloneFailed`].
+    CloneFailed = 2,
+    /// A [`CgroupChange`], followed by the path.
+    CgroupAdded = 3,
+    /// A [`CgroupChange`], followed by the path.
+    CgroupRemoved = 4,
+    /// A [`CgroupChange`] followed by the new path (v1 only).
+    CgroupRenamed = 5,
+}
+
+/// Begin of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// A [`Kind`].
+    pub kind: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+    /// Boot-time clock (`ktime_get_boottime`), nanoseconds.
+    pub time_ns: u64,
+    /// The cgroup's id: its kernfs node's.
+    pub cgroup: u64,
+}
+
+/// The charge that a rate record carries.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeScope {
+    /// Could not be read; `charge` is 0.
+    Unknown = 0,
+    /// The cgroup has no children: its charge is its own.
+    Own = 1,
+    /// Includes the charge of descendants.
+    Subtree = 2,
+}
+
+/// Totals of one cgroup at one moment. Sent about once per cgroup and window.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// What and when.
+    pub header: Header,
+    /// The counters.
+    pub totals: Totals,
+    /// The pids controller's count (`pids_cgroup.counter`), as `charge_scope` says.
+    pub charge: i64,
+    /// A [`ChargeScope`].
+    pub charge_scope: u32,
+    /// 1: sent because a task was moved into the cgroup, so another one's charge fell unseen.
+    pub entered: u32,
+}
+
+/// How a creation was asked for.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syscall {
+    /// Not known.
+    Unknown = 0,
+    /// `clone(2)`.
+    Clone = 1,
+    /// `clone3(2)`.
+    Clone3 = 2,
+    /// `fork(2)`.
+    Fork = 3,
+    /// `vfork(2)`.
+    Vfork = 4,
+    /// `execve(2)` or `execveat(2)`.
+    Execve = 5,
+    /// The kernel itself, for a kernel thread or a user-mode helper.
+    Kernel = 6,
+}
+
+/// One creation that failed for want of something.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CloneFailed {
+    /// What and when; the cgroup is the caller's.
+    pub header: Header,
+    /// The counters after this failure.
+    pub totals: Totals,
+    /// The error, positive.
+    pub errno: u32,
+    /// A [`Syscall`].
+    pub syscall: u32,
+    /// The caller's thread-group id, in the initial PID namespace.
+    pub pid: u32,
+    /// The caller's thread id, in the initial PID namespace.
+    pub tid: u32,
+    /// The caller's real user id, in the initial user namespace.
+    pub uid: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+    /// The caller's name, as `TASK_COMM_LEN` bytes ended by NUL.
+    pub comm: [u8; 16],
+}
+
+/// A cgroup of the pids hierarchy came, went or got another name. `path_len` bytes of path
+/// follow: from the hierarchy's root, the ending NUL included.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CgroupChange {
+    /// What and when.
+    pub header: Header,
+    /// Bytes of path that follow.
+    pub path_len: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+}
+
+/// Longest path that a [`CgroupChange`] can carry, its NUL included. A longer one arrives cut;
+/// user space asks the cgroup file system then.
+pub const PATH_MAX: usize = 1024;
+
+const _: () = assert!(size_of::<Header>() == 24);
+const _: () = assert!(size_of::<Rate>() == 24 + 88 + 16);
+const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 16);
+const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

@@ -1,0 +1,133 @@
+//! Which cgroup a task is charged to, and its entry in the map of totals.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use pidwatch_common::{
+    record::ChargeScope,
+    totals::{Cgroup, Loss},
+};
+
+use crate::{
+    emit::{self, lose},
+    maps::{CGROUPS, offset, setting},
+    task::{Task, load, probe},
+};
+
+/// A new entry. In read-only data, so that a hook's stack need not hold it.
+static NEW: Cgroup = Cgroup::ZERO;
+
+/// A cgroup as a hook finds it.
+#[derive(Clone, Copy)]
+pub struct Owner {
+    /// Id of the kernfs node.
+    pub id: u64,
+    /// The task's `css_set`, to read the charge from.
+    pub css_set: *const u8,
+}
+
+impl Owner {
+    /// The cgroup of a task, without a helper call.
+    #[inline(always)]
+    pub fn of(task: Task) -> Self {
+        // SAFETY: typed pointers all the way.
+        unsafe {
+            let css_set: *const u8 = load(task.0, offset!(task_cgroups));
+            let cgroup: *const u8 = if setting!(unified) != 0 {
+                load(css_set, offset!(css_set_dfl_cgrp))
+            } else {
+                let css: *const u8 = load(css_set, offset!(css_set_pids));
+                load(css, offset!(css_cgroup))
+            };
+            let node: *const u8 = load(cgroup, offset!(cgroup_kn));
+            Self { id: load(node, offset!(kernfs_node_id)), css_set }
+        }
+    }
+
+    /// The cgroup of the task at any address, through helpers.
+    #[inline(always)]
+    pub fn probe(task: *const u8) -> Option<Self> {
+        let css_set: *const u8 = probe(task, offset!(task_cgroups))?;
+        Some(Self { id: probe(probe(Self::cgroup(css_set)?, offset!(cgroup_kn))?, offset!(kernfs_node_id))?, css_set })
+    }
+
+    /// The `struct cgroup` that a `css_set` puts a task in.
+    #[inline(always)]
+    fn cgroup(css_set: *const u8) -> Option<*const u8> {
+        if setting!(unified) != 0 {
+            probe(css_set, offset!(css_set_dfl_cgrp))
+        } else {
+            probe(probe(css_set, offset!(css_set_pids))?, offset!(css_cgroup))
+        }
+    }
+
+    /// What the pids controller counts for the cgroup now, and whether descendants are in it.
+    #[inline(always)]
+    pub fn charge(self) -> (i64, ChargeScope) {
+        self.read_charge().unwrap_or((0, ChargeScope::Unknown))
+    }
+
+    #[inline(always)]
+    fn read_charge(self) -> Option<(i64, ChargeScope)> {
+        if setting!(has_pids) == 0 {
+            return None;
+        }
+        let css: *const u8 = probe(self.css_set, offset!(css_set_pids))?;
+        let cgroup: *const u8 = probe(css, offset!(css_cgroup))?;
+        // On v2 the controller may be off here and count in an ancestor instead. The root is
+        // never charged (`pids_charge` ends below it).
+        let parent: *const u8 = probe(css, offset!(css_parent))?;
+        if cgroup != Self::cgroup(self.css_set)? || parent.is_null() {
+            return None;
+        }
+        let counter: i64 = probe(css, offset!(pids_counter))?;
+        let descendants: u32 = probe(cgroup, offset!(cgroup_nr_descendants))?;
+        Some((counter, if descendants == 0 { ChargeScope::Own } else { ChargeScope::Subtree }))
+    }
+
+    /// The entry of this cgroup, made when it is the first; `None` (and told as lost) when the
+    /// map is full.
+    #[inline(always)]
+    pub fn entry(self) -> Option<*mut Cgroup> {
+        match CGROUPS.get_ptr_mut(self.id) {
+            Some(entry) => Some(entry),
+            None => new_entry(self.id),
+        }
+    }
+}
+
+/// Adds one to a counter of a map value, seen by all CPUs.
+#[inline(always)]
+pub fn count(counter: *mut u64) {
+    add(counter, 1);
+}
+
+/// Adds to a counter of a map value, seen by all CPUs.
+#[inline(always)]
+pub fn add(counter: *mut u64, n: u64) {
+    // The result stays unused: before 5.12 the kernel has no fetching add.
+    // SAFETY: the pointer is into a map value.
+    let _: u64 = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n) };
+}
+
+#[inline(never)]
+fn new_entry(id: u64) -> Option<*mut Cgroup> {
+    // Another CPU may have been faster; then its entry is the one.
+    let _ = CGROUPS.insert(id, &NEW, u64::from(BPF_NOEXIST));
+    let entry = CGROUPS.get_ptr_mut(id);
+    if entry.is_none() {
+        lose(Loss::CgroupMapFull);
+    }
+    entry
+}
+
+/// Counts one event of `owner` and tells user space when its window has passed.
+///
+/// `pick` names the counter.
+#[inline(always)]
+pub fn record(owner: Owner, pick: impl FnOnce(*mut Cgroup) -> *mut u64) {
+    if let Some(entry) = owner.entry() {
+        count(pick(entry));
+        emit::rate_if_due(owner, entry);
+    }
+}

@@ -1,0 +1,116 @@
+//! Creations: `task_newtask`, raised at the end of `copy_process` for every new task, io_uring and
+//! vhost workers included, when the child is in its cgroup already. `sched_process_fork` misses
+//! such workers (they call `copy_process` directly) and stands in only where the other is not to
+//! be had.
+//!
+//! `void task_newtask(struct task_struct *task, u64 clone_flags)`
+//! `void sched_process_fork(struct task_struct *parent, struct task_struct *child)`
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use pidwatch_common::totals::{Cgroup, Loss};
+
+use crate::{
+    cgroup::{Owner, record},
+    emit::lose,
+    maps::offset,
+    task::{CLONE_INTO_CGROUP, CLONE_THREAD, Task, load, probe},
+};
+
+#[btf_tracepoint(function = "task_newtask")]
+pub fn task_newtask(ctx: BtfTracePointContext) -> i32 {
+    let task = Task(ctx.arg(0));
+    // Idle tasks of CPUs coming up have pid 0, hold no PID and never end.
+    if task.pid() != 0 {
+        created(Owner::of(task), ctx.arg::<u64>(1) & CLONE_THREAD != 0);
+    }
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let child = Task(ctx.arg(1));
+    created(Owner::of(child), !child.is_leader());
+    0
+}
+
+/// The same from the classic tracepoint, for kernels on which BTF tracepoint programs can be
+/// preempted and then skip others' events (7.0). Its record has no pointer to the child: a child
+/// is in its creator's cgroup, unless it asked for another one.
+#[tracepoint]
+pub fn task_newtask_classic(ctx: TracePointContext) -> u32 {
+    let record: *const u8 = ctx.as_ptr().cast_const().cast();
+    let flags: Option<u64> = probe(record, offset!(newtask_clone_flags));
+    let pid: Option<u32> = probe(record, offset!(newtask_pid));
+    let (Some(flags), Some(pid)) = (flags, pid) else {
+        lose(Loss::CreationUnresolved);
+        return 0;
+    };
+    if pid == 0 {
+        return 0;
+    }
+    let owner = if flags & CLONE_INTO_CGROUP == 0 {
+        Some(Owner::of(Task::current()))
+    } else {
+        task_by_pid(pid).and_then(Owner::probe)
+    };
+    match owner {
+        Some(owner) => created(owner, flags & CLONE_THREAD != 0),
+        None => lose(Loss::CreationUnresolved),
+    }
+    0
+}
+
+#[inline(always)]
+fn created(owner: Owner, thread: bool) {
+    // SAFETY: the closure gets an entry of the map.
+    record(owner, |entry: *mut Cgroup| unsafe {
+        if thread {
+            &raw mut (*entry).totals.created.threads
+        } else {
+            &raw mut (*entry).totals.created.processes
+        }
+    });
+}
+
+/// The task that a PID of the initial namespace belongs to: a walk down `init_pid_ns.idr`, as
+/// `find_pid_ns` does (kernel/pid.c, lib/xarray.c; the same from 5.10 to 7.2). The caller runs
+/// under RCU, as every tracepoint does.
+#[inline(never)]
+fn task_by_pid(pid: u32) -> Option<*const u8> {
+    /// log2 of a node's slots (`XA_CHUNK_SHIFT`), and the levels that 22 bits of PID need.
+    const CHUNK_SHIFT: u32 = 6;
+    const LEVELS: usize = 4;
+    /// The low bits of an entry that points to a node (`xa_is_node`).
+    const TAG_MASK: u64 = 3;
+    const NODE_TAG: u64 = 2;
+
+    // SAFETY: typed pointers; level 0 of any task's struct pid is the initial namespace.
+    let namespace: *const u8 = unsafe {
+        let own: *const u8 = load(Task::current().0, offset!(task_thread_pid));
+        probe(own, offset!(pid_init_ns))?
+    };
+    let mut entry: u64 = probe(namespace, offset!(pid_ns_xa_head))?;
+    for _ in 0..LEVELS {
+        if entry & TAG_MASK != NODE_TAG {
+            break;
+        }
+        let node = (entry - NODE_TAG) as *const u8;
+        let shift = u32::from(probe::<u8>(node, offset!(xa_node_shift))?);
+        let slot = (pid >> (shift & 31)) & ((1 << CHUNK_SHIFT) - 1);
+        entry = probe(node, offset!(xa_node_slots) + slot * 8)?;
+    }
+    if entry == 0 || entry & TAG_MASK != 0 {
+        return None;
+    }
+    let first: *const u8 = probe(entry as *const u8, offset!(pid_tasks))?;
+    if first.is_null() {
+        return None;
+    }
+    let task = first.wrapping_sub(offset!(task_pid_links) as usize);
+    // A table that changed under the walk may have led elsewhere.
+    (probe::<u32>(task, offset!(task_pid))? == pid).then_some(task)
+}

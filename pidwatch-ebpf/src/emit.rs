@@ -1,0 +1,122 @@
+//! What leaves for user space: rate records once a window, failure records under a limit, and the
+//! account of what could not leave.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns},
+};
+use aya_log_ebpf::debug;
+use pidwatch_common::{
+    record::{CloneFailed, Header, Kind, Rate, Syscall},
+    totals::{Cgroup, Loss, Totals},
+};
+
+use crate::{
+    cgroup::{Owner, count},
+    maps::{LOSSES, RING, setting},
+    task::jiffies,
+};
+
+/// Begin of a record about `cgroup`, now.
+#[inline(always)]
+pub fn header(kind: Kind, cgroup: u64) -> Header {
+    // SAFETY: no arguments.
+    let time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    Header { kind: kind as u32, reserved: 0, time_ns, cgroup }
+}
+
+/// Sends a rate record unless one of this cgroup left less than a window ago.
+#[inline(always)]
+pub fn rate_if_due(owner: Owner, entry: *mut Cgroup) {
+    let now = jiffies();
+    // SAFETY: an entry of the map.
+    let told_at = unsafe { (&raw mut (*entry).told_at).read_volatile() };
+    if now.wrapping_sub(told_at) >= setting!(window_jiffies) {
+        rate(owner, entry, now, 0);
+    }
+}
+
+/// Sends a rate record.
+///
+/// Two CPUs may both find it due; the second record says nothing wrong.
+#[inline(never)]
+pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, entered: u32) {
+    // SAFETY: an entry of the map.
+    unsafe { (&raw mut (*entry).told_at).write_volatile(now) };
+    let (charge, scope) = owner.charge();
+    let record = Rate {
+        header: header(Kind::Rate, owner.id),
+        totals: totals(entry),
+        charge,
+        charge_scope: scope as u32,
+        entered,
+    };
+    // No wake-up: user space looks once a window anyway.
+    if RING.output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+        lose(Loss::RingRate);
+    }
+}
+
+/// Sends a failure record, or counts it as suppressed. A failure wakes user space at once.
+#[inline(always)]
+pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
+    let now = jiffies();
+    // SAFETY: an entry of the map. Plain stores: CPUs that race here let a record more or less
+    // through, and each is either sent or counted as suppressed.
+    unsafe {
+        let since = &raw mut (*entry).failures_since;
+        let told = &raw mut (*entry).failures_told;
+        if now.wrapping_sub(since.read_volatile()) >= setting!(window_jiffies) {
+            since.write_volatile(now);
+            told.write_volatile(0);
+        }
+        let n = told.read_volatile();
+        if n >= setting!(failures_per_window) {
+            count(&raw mut (*entry).totals.suppressed);
+            return;
+        }
+        told.write_volatile(n + 1);
+    }
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let record = CloneFailed {
+        header: header(Kind::CloneFailed, owner.id),
+        totals: totals(entry),
+        errno,
+        syscall: syscall as u32,
+        pid: (pid_tgid >> 32) as u32,
+        tid: pid_tgid as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        reserved: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    };
+    if RING.output::<CloneFailed>(&record, u64::from(BPF_RB_FORCE_WAKEUP)).is_err() {
+        // SAFETY: an entry of the map.
+        count(unsafe { &raw mut (*entry).totals.suppressed });
+        lose(Loss::RingFailure);
+    }
+}
+
+/// Adds one to what was lost.
+#[inline(never)]
+pub fn lose(loss: Loss) {
+    if let Some(counter) = LOSSES.get_ptr_mut(loss as u32) {
+        count(counter);
+    }
+    debug!(&(), "lost, by kind: {}", loss as u32);
+}
+
+/// A copy of the counters, eight bytes at a time: as one copy the compiler would make it a loop
+/// over bytes.
+#[inline(always)]
+fn totals(entry: *const Cgroup) -> Totals {
+    const WORDS: usize = size_of::<Totals>() / size_of::<u64>();
+    let mut copy = [0u64; WORDS];
+    // SAFETY: the entry begins with `Totals`, which is `WORDS` plain integers.
+    unsafe {
+        let from = (&raw const (*entry).totals).cast::<u64>();
+        for (i, word) in copy.iter_mut().enumerate() {
+            *word = from.add(i).read_volatile();
+        }
+        core::mem::transmute(copy)
+    }
+}

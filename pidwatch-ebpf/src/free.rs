@@ -1,0 +1,49 @@
+//! Frees: `sched_process_free`, raised by RCU some time after a task was reaped and its PID given
+//! back (`delayed_put_task_struct`). The task keeps its `css_set` until then.
+//!
+//! `void sched_process_free(struct task_struct *task)`
+//!
+//! Always a BTF tracepoint: the classic one has no pointer to the task, and as the program runs
+//! in RCU callbacks only, with bottom halves off, it cannot be preempted by itself, so that the
+//! guard that makes 7.x lose events elsewhere has nothing to skip here.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+
+use crate::{
+    cgroup::{Owner, count},
+    emit,
+    exit::{release, starting},
+    maps::HELD_COUNT,
+    task::Task,
+};
+
+#[btf_tracepoint(function = "sched_process_free")]
+pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
+    let task = Task(ctx.arg(0));
+    let leader = task.is_leader();
+    // SAFETY: a plain integer of a static.
+    let any_held = unsafe { HELD_COUNT.as_ptr().read_volatile() } != 0;
+    if !leader && !any_held {
+        return 0;
+    }
+    let held = any_held && release(task);
+    if !leader && !held {
+        return 0;
+    }
+    let owner = Owner::of(task);
+    let Some(entry) = owner.entry() else { return 0 };
+    // SAFETY: an entry of the map.
+    unsafe {
+        if leader {
+            count(&raw mut (*entry).totals.freed.processes);
+            if !held && starting() {
+                // Ended before the exit hook was there.
+                count(&raw mut (*entry).totals.zombies_before);
+            }
+        } else {
+            count(&raw mut (*entry).totals.freed.threads);
+        }
+    }
+    emit::rate_if_due(owner, entry);
+    0
+}

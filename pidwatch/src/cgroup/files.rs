@@ -1,0 +1,84 @@
+//! What the cgroup file system and /proc say of a cgroup now. A file that cannot be read is an
+//! unknown value: the cgroup may be gone.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use super::{Layout, Node, Tree, tree::directory};
+
+/// Reader of the files of one hierarchy.
+#[derive(Clone, Debug)]
+pub struct Files {
+    mount: PathBuf,
+    proc_root: PathBuf,
+    has_pids: bool,
+}
+
+impl Files {
+    /// Reads the files of a layout's hierarchy.
+    pub fn new(layout: &Layout, proc_root: &Path) -> Self {
+        Self {
+            mount: layout.mount.clone(),
+            proc_root: proc_root.to_owned(),
+            has_pids: layout.has_pids,
+        }
+    }
+
+    /// Tasks of a cgroup and its descendants (`pids.current`), zombies included; for the root,
+    /// which the controller does not count, the node's tasks.
+    pub fn subtree_charge(&self, path: &[u8]) -> Option<u64> {
+        if path == b"/" {
+            return self.node_tasks();
+        }
+        if !self.has_pids {
+            return None;
+        }
+        self.number(path, "pids.current")
+    }
+
+    /// Tasks of a cgroup without its descendants', zombies included. The files are read one after
+    /// the other, so while children change it is off by what changed meanwhile.
+    pub fn own_charge(&self, tree: &Tree, node: &Node) -> Option<u64> {
+        let subtree = self.subtree_charge(&node.path)?;
+        let mut below = 0;
+        for &child in &node.children {
+            if let Some(child) = tree.get(child) {
+                // A child without the controller counts here; one that is gone counts nothing.
+                below += self.subtree_charge(&child.path).unwrap_or(0);
+            }
+        }
+        Some(subtree.saturating_sub(below))
+    }
+
+    /// Processes of a cgroup without its descendants'. Makes the kernel walk the cgroup's tasks:
+    /// not for large ones, or not often.
+    pub fn processes(&self, path: &[u8]) -> Option<u64> {
+        let mut file = fs::File::open(directory(&self.mount, path).join("cgroup.procs")).ok()?;
+        let mut lines = 0;
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Some(lines),
+                Ok(len) => lines += buffer[..len].iter().filter(|&&b| b == b'\n').count() as u64,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Tasks of the whole node, zombies included (`nr_threads`): /proc/loadavg, `0.0 0.0 0.0
+    /// 2/103 4711` has it behind the slash.
+    pub fn node_tasks(&self) -> Option<u64> {
+        let text = fs::read_to_string(self.proc_root.join("loadavg")).ok()?;
+        text.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+    }
+
+    fn number(&self, path: &[u8], file: &str) -> Option<u64> {
+        let mut text = [0; 24];
+        let mut file = fs::File::open(directory(&self.mount, path).join(file)).ok()?;
+        let len = file.read(&mut text).ok()?;
+        std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+    }
+}

@@ -1,0 +1,172 @@
+//! Which cgroup hierarchy counts tasks, and where it is mounted.
+//!
+//! In: the root of the cgroup file systems and of /proc. Out: a [`Layout`], or what is missing.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::statfs;
+
+/// `CGROUP2_SUPER_MAGIC`, `CGROUP_SUPER_MAGIC` of include/uapi/linux/magic.h.
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+const CGROUP_SUPER_MAGIC: i64 = 0x27_e0eb;
+
+/// How the machine uses cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutKind {
+    /// Version 1 hierarchies only.
+    V1,
+    /// The controllers on v1, and an empty v2 hierarchy beside them.
+    Hybrid,
+    /// Version 2 only.
+    V2,
+}
+
+impl LayoutKind {
+    /// Name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::Hybrid => "hybrid",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// The hierarchy that counts tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How the machine uses cgroups.
+    pub kind: LayoutKind,
+    /// Where the hierarchy is mounted.
+    pub mount: PathBuf,
+    /// Its number: 0 for v2.
+    pub hierarchy_id: u32,
+    /// It is the v2 hierarchy.
+    pub unified: bool,
+    /// The pids controller counts in it.
+    pub has_pids: bool,
+}
+
+/// No hierarchy to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// Nothing mounted.
+    #[error(
+        "no cgroup file system is mounted at {}: run `mount -t cgroup2 none {}`, or say where it \
+         is with --cgroup-root", .0.display(), .0.display()
+    )]
+    NotMounted(PathBuf),
+    /// Not readable.
+    #[error(
+        "cannot read {}: {error}; say where the cgroup file system is with --cgroup-root, and \
+         where /proc is with --proc-root", path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: io::Error,
+    },
+    /// No pids controller anywhere.
+    #[error(
+        "neither a pids controller nor a v2 hierarchy is mounted under {}: the kernel needs \
+         CONFIG_CGROUP_PIDS and the controller must not be switched off by cgroup_disable=pids",
+        .0.display()
+    )]
+    NoPids(PathBuf),
+}
+
+impl Layout {
+    /// Looks at what is mounted under `cgroup_root` and at `proc_root`/cgroups.
+    ///
+    /// # Errors
+    /// When no cgroup file system is there.
+    pub fn detect(cgroup_root: &Path, proc_root: &Path) -> Result<Self, LayoutError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |error: io::Error| LayoutError::Unreadable { path, error }
+        };
+        if magic(cgroup_root).map_err(unreadable(cgroup_root))? == CGROUP2_SUPER_MAGIC {
+            let controllers = cgroup_root.join("cgroup.controllers");
+            let controllers =
+                fs::read_to_string(&controllers).map_err(unreadable(&controllers))?;
+            return Ok(Self {
+                kind: LayoutKind::V2,
+                mount: cgroup_root.to_owned(),
+                hierarchy_id: 0,
+                unified: true,
+                has_pids: controllers.split_whitespace().any(|name| name == "pids"),
+            });
+        }
+        let mut pids = None;
+        let mut unified = None;
+        let mut any = false;
+        for entry in fs::read_dir(cgroup_root).map_err(unreadable(cgroup_root))?.flatten() {
+            match magic(&entry.path()) {
+                Ok(CGROUP_SUPER_MAGIC) => {
+                    any = true;
+                    let name = entry.file_name();
+                    if name.to_string_lossy().split(',').any(|controller| controller == "pids") {
+                        pids = Some(entry.path());
+                    }
+                }
+                Ok(CGROUP2_SUPER_MAGIC) => unified = Some(entry.path()),
+                _ => {}
+            }
+        }
+        match (pids, unified) {
+            (Some(mount), unified) => {
+                let path = proc_root.join("cgroups");
+                let table = fs::read_to_string(&path).map_err(unreadable(&path))?;
+                let hierarchy_id = hierarchy_of(&table, "pids")
+                    .ok_or_else(|| LayoutError::NoPids(cgroup_root.to_owned()))?;
+                let kind = if unified.is_some() { LayoutKind::Hybrid } else { LayoutKind::V1 };
+                Ok(Self { kind, mount, hierarchy_id, unified: false, has_pids: true })
+            }
+            (None, Some(mount)) => Ok(Self {
+                kind: LayoutKind::Hybrid,
+                mount,
+                hierarchy_id: 0,
+                unified: true,
+                has_pids: false,
+            }),
+            (None, None) if any => Err(LayoutError::NoPids(cgroup_root.to_owned())),
+            (None, None) => Err(LayoutError::NotMounted(cgroup_root.to_owned())),
+        }
+    }
+}
+
+fn magic(path: &Path) -> io::Result<i64> {
+    Ok(statfs(path)?.f_type as i64)
+}
+
+/// Hierarchy number of a controller in /proc/cgroups: `pids\t8\t12\t1`.
+fn hierarchy_of(table: &str, controller: &str) -> Option<u32> {
+    table.lines().find_map(|line| {
+        let mut columns = line.split_whitespace();
+        (columns.next()? == controller).then(|| columns.next()?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controllers_hierarchy_is_read_from_proc() {
+        let table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\npids\t8\t12\t1\n";
+        assert_eq!(hierarchy_of(table, "pids"), Some(8));
+        assert_eq!(hierarchy_of(table, "pid"), None);
+    }
+
+    #[test]
+    fn a_folder_without_cgroups_is_named_with_the_fix() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Layout::detect(folder.path(), Path::new("/proc")).unwrap_err().to_string();
+        assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
+        assert!(error.contains("--cgroup-root"), "{error}");
+    }
+}

@@ -1,0 +1,212 @@
+//! The command line, and what its outcome is as an exit status.
+//!
+//! A flag beats its `PIDWATCH_*` variable beats the `--config` file beats the default.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config,
+    probe::Choice,
+    settings::{self, Settings},
+    trace,
+};
+
+/// Ran and ended as asked.
+const DONE: u8 = 0;
+/// Could not do what was asked.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+const USAGE: u8 = 2;
+
+/// Live fork and clone tracing per cgroup: who creates tasks, how fast, and which clones fail.
+#[derive(Debug, Parser)]
+#[command(name = "pidwatch", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; `trace` when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the node's task life as a stream of lines.
+    ///
+    /// One line for each cgroup in which something happened in a window, and one for each failed
+    /// clone as it happens.
+    Trace(TraceArgs),
+}
+
+/// Options of `trace`.
+#[derive(Args, Debug)]
+pub struct TraceArgs {
+    /// Form of the lines; JSON is one object a line.
+    #[arg(long, short, value_enum, default_value = "text", env = "PIDWATCH_OUTPUT")]
+    pub output: OutputFormat,
+    /// Stop after this time (10s, 5m, 500ms).
+    #[arg(long, value_parser = settings::parse_duration, env = "PIDWATCH_DURATION")]
+    pub duration: Option<Duration>,
+    /// Length of a rate window.
+    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
+    pub window: Duration,
+    /// Only cgroups whose path matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
+    pub cgroup: Option<String>,
+    /// Also cgroups with nothing to say.
+    #[arg(long, env = "PIDWATCH_ALL")]
+    pub all: bool,
+    /// Options that every command has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub struct CommonArgs {
+    /// The host's /proc.
+    #[arg(long, value_name = "DIR", default_value = "/proc", env = "PIDWATCH_PROC_ROOT")]
+    pub proc_root: PathBuf,
+    /// The host's cgroup file systems.
+    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup", env = "PIDWATCH_CGROUP_ROOT")]
+    pub cgroup_root: PathBuf,
+    /// Bytes of the kernel's ring buffer: a power of two, at least a page.
+    #[arg(long, value_name = "BYTES", value_parser = settings::parse_ring_size, default_value = "1048576", env = "PIDWATCH_RING_SIZE")]
+    pub ring_size: u32,
+    /// Attach a probe by this mechanism and no other (PROBE=MECHANISM, comma-separated); for
+    /// diagnosis.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "PIDWATCH_PROBES")]
+    pub probes: Vec<Choice>,
+    /// Show the kernel side's own diagnostics on standard error.
+    #[arg(long, env = "PIDWATCH_KERNEL_LOG")]
+    pub kernel_log: bool,
+    /// Read options from a TOML file: their long names, `_` or `-` between words.
+    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Form of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Parses, runs, and says how it went.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = with_default_command(arguments.into_iter().collect());
+    let cli = match parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output.
+            let code = if error.use_stderr() { USAGE } else { DONE };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Some(Command::Trace(args)) => Settings::from_trace(args)
+            .map_err(|error| (USAGE, error))
+            .and_then(|settings| trace::run(&settings).map_err(|error| (FAILED, error.to_string()))),
+        None => Ok(()),
+    };
+    match result {
+        Ok(()) => ExitCode::from(DONE),
+        Err((code, error)) => {
+            eprintln!("pidwatch: {error}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// `pidwatch` alone, or with options only, is `pidwatch trace`.
+fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let first = arguments.get(1).and_then(|argument| argument.to_str());
+    let is_option = first.is_some_and(|argument| argument.starts_with('-'));
+    let is_about = matches!(first, Some("-h" | "--help" | "-V" | "--version"));
+    if first.is_none() && arguments.len() <= 1 || is_option && !is_about {
+        arguments.insert(1.min(arguments.len()), "trace".into());
+    }
+    arguments
+}
+
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let command = Cli::command();
+    let matches = command.clone().try_get_matches_from(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let Some((name, file)) = cli.config_file() else { return Ok(cli) };
+    let command = config::apply(command, name, file)?;
+    Cli::from_arg_matches(&command.clone().try_get_matches_from(arguments)?)
+}
+
+impl Cli {
+    /// The command's name and its configuration file.
+    fn config_file(&self) -> Option<(&'static str, &std::path::Path)> {
+        match self.command.as_ref()? {
+            Command::Trace(args) => Some(("trace", args.common.config.as_deref()?)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &str) -> Vec<OsString> {
+        with_default_command(line.split_whitespace().map(Into::into).collect())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_traces() {
+        for line in ["pidwatch", "pidwatch -o json", "pidwatch trace --window 2s"] {
+            let cli = parse(&arguments(line)).unwrap();
+            assert!(matches!(cli.command, Some(Command::Trace(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pidwatch.toml");
+        std::fs::write(&file, "window = \"3s\"\nring_size = 8192\nall = true\n").unwrap();
+        let line = format!("pidwatch trace --window 2s --config {}", file.display());
+        let Some(Command::Trace(args)) = parse(&arguments(&line)).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(args.window, Duration::from_secs(2));
+        assert_eq!(args.common.ring_size, 8192);
+        assert!(args.all);
+        assert_eq!(args.duration, None);
+    }
+
+    #[test]
+    fn an_unknown_key_names_itself_and_the_nearest() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pidwatch.toml");
+        std::fs::write(&file, "windw = \"3s\"\n").unwrap();
+        let line = format!("pidwatch trace --config {}", file.display());
+        let error = parse(&arguments(&line)).unwrap_err().to_string();
+        assert!(error.contains("windw") && error.contains("`window`"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_in_the_file_is_refused_like_one_on_the_command_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pidwatch.toml");
+        for text in ["ring_size = 3\n", "window = \"soon\"\n", "window = [\n"] {
+            std::fs::write(&file, text).unwrap();
+            let line = format!("pidwatch trace --config {}", file.display());
+            assert!(parse(&arguments(&line)).is_err(), "{text}");
+        }
+        let error = parse(&arguments("pidwatch trace --config /nonexistent.toml")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent.toml"));
+    }
+}

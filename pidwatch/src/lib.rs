@@ -1,0 +1,18 @@
+//! pidwatch: which container leaks tasks, which limit stops the node and when, and who suffers.
+//!
+//! Data flows one way: kernel hooks -> map and ring -> [`probe`] -> [`model`] (with [`cgroup`]) ->
+//! [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
+
+pub mod cgroup;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod diagnostics;
+pub mod escape;
+pub mod model;
+pub mod node;
+pub mod output;
+pub mod probe;
+pub mod settings;
+pub mod snapshot;
+pub mod trace;

@@ -1,0 +1,343 @@
+//! The state of the node: what is known of each cgroup now.
+//!
+//! In: the probe's events. Out: counters per window and since start.
+//!
+//! Invariant: totals only grow. Records of different CPUs may arrive out of order, so each counter
+//! takes the larger value; the windows told add up to the totals.
+
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+use pidwatch_common::totals::{Kinds, Totals};
+
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    probe::{Event, Failure},
+};
+
+/// A cgroup that is gone is remembered this long: its last records may still be on the way, and
+/// RCU frees its last tasks late.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A gone cgroup with zombies (someone holds them unreaped) is given up after this.
+const LONG_GRACE: Duration = Duration::from_secs(600);
+
+/// Counts of one cgroup, over a window or since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks created.
+    pub created: Kinds,
+    /// Tasks that ended.
+    pub exited: Kinds,
+    /// Tasks that gave their PID back.
+    pub freed: u64,
+    /// Creations refused for want of something.
+    pub failed: u64,
+    /// Creations refused for another reason.
+    pub rejected: u64,
+}
+
+impl Counts {
+    /// Nothing counted.
+    pub const NONE: Self = Self {
+        created: Kinds { processes: 0, threads: 0 },
+        exited: Kinds { processes: 0, threads: 0 },
+        freed: 0,
+        failed: 0,
+        rejected: 0,
+    };
+
+    fn of(totals: &Totals) -> Self {
+        Self {
+            created: totals.created,
+            exited: totals.exited,
+            // A thread that nobody traces is freed as it ends; it is counted there only.
+            freed: totals.freed.processes
+                + totals.freed.threads
+                + totals.exited.threads.saturating_sub(totals.held_threads),
+            failed: totals.failed,
+            rejected: totals.rejected,
+        }
+    }
+
+    fn minus(&self, earlier: &Self) -> Self {
+        let kinds = |now: Kinds, then: Kinds| Kinds {
+            processes: now.processes.saturating_sub(then.processes),
+            threads: now.threads.saturating_sub(then.threads),
+        };
+        Self {
+            created: kinds(self.created, earlier.created),
+            exited: kinds(self.exited, earlier.exited),
+            freed: self.freed.saturating_sub(earlier.freed),
+            failed: self.failed.saturating_sub(earlier.failed),
+            rejected: self.rejected.saturating_sub(earlier.rejected),
+        }
+    }
+
+    /// Whether anything was counted.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::NONE
+    }
+}
+
+/// What is known of one cgroup.
+#[derive(Clone, Debug, Default)]
+struct State {
+    totals: Totals,
+    /// What the windows so far have told.
+    told: Counts,
+    suppressed_told: u64,
+    /// Zombies when the last window closed.
+    zombies_before: u64,
+}
+
+/// Ended tasks that are not freed.
+fn zombies(totals: &Totals) -> u64 {
+    (totals.zombies_before + totals.exited.processes + totals.held_threads)
+        .saturating_sub(totals.freed.processes + totals.freed.threads)
+}
+
+/// A cgroup that was removed.
+#[derive(Clone, Debug)]
+struct Gone {
+    path: Box<[u8]>,
+    since: BootTime,
+}
+
+/// A cgroup's part in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// In the window.
+    pub window: Counts,
+    /// Since start.
+    pub total: Counts,
+    /// Tasks that had ended and were not freed both when the window began and when it closed: RCU
+    /// frees late, so what has only just ended is no zombie yet.
+    pub zombies: u64,
+}
+
+impl Activity {
+    /// Of a cgroup that was never heard of.
+    pub const NONE: Self = Self { window: Counts::NONE, total: Counts::NONE, zombies: 0 };
+}
+
+/// The state of all cgroups.
+#[derive(Debug, Default)]
+pub struct Model {
+    states: HashMap<CgroupId, State>,
+    changed: HashSet<CgroupId>,
+    gone: HashMap<CgroupId, Gone>,
+}
+
+impl Model {
+    /// Takes an event in.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Totals { cgroup, totals, .. } => self.take_totals(*cgroup, totals),
+            Event::CloneFailed(failure) => self.take_totals(failure.cgroup, &failure.totals),
+            Event::CgroupAdded(..) | Event::CgroupRemoved(..) | Event::CgroupRenamed(..) => {}
+        }
+    }
+
+    fn take_totals(&mut self, cgroup: CgroupId, totals: &Totals) {
+        let state = self.states.entry(cgroup).or_default();
+        let merged = larger(&state.totals, totals);
+        if merged != state.totals {
+            state.totals = merged;
+            self.changed.insert(cgroup);
+        }
+    }
+
+    /// Failures of a cgroup that sent no record since the last call.
+    pub fn take_suppressed(&mut self, failure: &Failure) -> u64 {
+        let state = self.states.entry(failure.cgroup).or_default();
+        let suppressed = state.totals.suppressed.saturating_sub(state.suppressed_told);
+        state.suppressed_told += suppressed;
+        suppressed
+    }
+
+    /// Remembers a removed cgroup's path for its last records.
+    pub fn removed(&mut self, cgroup: CgroupId, path: Box<[u8]>, now: BootTime) {
+        self.gone.insert(cgroup, Gone { path, since: now });
+    }
+
+    /// Path of a removed cgroup.
+    pub fn gone_path(&self, cgroup: CgroupId) -> Option<&[u8]> {
+        self.gone.get(&cgroup).map(|gone| &*gone.path)
+    }
+
+    /// Forgets cgroups that are gone for good and returns them.
+    pub fn forget_gone(&mut self, now: BootTime) -> Vec<CgroupId> {
+        let Self { states, changed, gone } = self;
+        let forgotten: Vec<_> = gone
+            .extract_if(|cgroup, gone| {
+                let age = now.since(gone.since);
+                let zombies = states.get(cgroup).map_or(0, |state| zombies(&state.totals));
+                let quiet = !changed.contains(cgroup) && zombies == 0;
+                age >= LONG_GRACE || (age >= GRACE && quiet)
+            })
+            .map(|(cgroup, _)| cgroup)
+            .collect();
+        for cgroup in &forgotten {
+            states.remove(cgroup);
+        }
+        forgotten
+    }
+
+    /// Closes a window: every cgroup in which something was counted in it.
+    pub fn close_window(&mut self) -> Vec<(CgroupId, Activity)> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut rows: Vec<_> =
+            changed.into_iter().filter_map(|id| Some((id, self.close(id)?))).collect();
+        rows.retain(|(_, activity)| !activity.window.is_zero());
+        rows.sort_by_key(|(id, _)| *id);
+        rows
+    }
+
+    /// What is known of a cgroup in which nothing may have happened; closes its window.
+    pub fn close(&mut self, cgroup: CgroupId) -> Option<Activity> {
+        let state = self.states.get_mut(&cgroup)?;
+        let total = Counts::of(&state.totals);
+        let zombies = zombies(&state.totals);
+        let activity = Activity {
+            window: total.minus(&state.told),
+            total,
+            zombies: zombies.min(state.zombies_before),
+        };
+        state.told = total;
+        state.zombies_before = zombies;
+        Some(activity)
+    }
+}
+
+fn larger(a: &Totals, b: &Totals) -> Totals {
+    let kinds = |a: Kinds, b: Kinds| Kinds {
+        processes: a.processes.max(b.processes),
+        threads: a.threads.max(b.threads),
+    };
+    Totals {
+        created: kinds(a.created, b.created),
+        exited: kinds(a.exited, b.exited),
+        held_threads: a.held_threads.max(b.held_threads),
+        freed: kinds(a.freed, b.freed),
+        zombies_before: a.zombies_before.max(b.zombies_before),
+        failed: a.failed.max(b.failed),
+        rejected: a.rejected.max(b.rejected),
+        suppressed: a.suppressed.max(b.suppressed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Charge;
+
+    const ID: CgroupId = CgroupId(7);
+
+    fn at(seconds: u64) -> BootTime {
+        BootTime::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn totals(created: u64, exited: u64, freed: u64) -> Totals {
+        let mut totals = Totals::ZERO;
+        totals.created.processes = created;
+        totals.exited.processes = exited;
+        totals.freed.processes = freed;
+        totals
+    }
+
+    fn tell(model: &mut Model, totals: Totals) {
+        model.apply(&Event::Totals {
+            cgroup: ID,
+            time: at(0),
+            totals,
+            charge: Charge::Unknown,
+            entered: false,
+        });
+    }
+
+    #[test]
+    fn windows_add_up_to_the_totals_whatever_the_order_of_records() {
+        let mut model = Model::default();
+        let mut sum = 0;
+        for (a, b) in [(5, 3), (9, 7), (9, 9)] {
+            tell(&mut model, totals(a, 0, 0));
+            tell(&mut model, totals(b, 0, 0));
+            for (_, activity) in model.close_window() {
+                sum += activity.window.created.processes;
+                assert_eq!(activity.total.created.processes, sum);
+            }
+        }
+        assert_eq!(sum, 9);
+    }
+
+    #[test]
+    fn a_window_in_which_nothing_happened_says_nothing() {
+        let mut model = Model::default();
+        tell(&mut model, totals(1, 0, 0));
+        assert_eq!(model.close_window().len(), 1);
+        tell(&mut model, totals(1, 0, 0));
+        assert_eq!(model.close_window(), []);
+    }
+
+    #[test]
+    fn what_has_just_ended_is_no_zombie_until_it_lasts() {
+        let mut model = Model::default();
+        tell(&mut model, totals(3, 3, 1));
+        assert_eq!(model.close_window()[0].1.zombies, 0);
+        tell(&mut model, totals(4, 3, 1));
+        assert_eq!(model.close_window()[0].1.zombies, 2);
+        tell(&mut model, totals(4, 3, 3));
+        assert_eq!(model.close_window()[0].1.zombies, 0);
+    }
+
+    #[test]
+    fn threads_are_freed_as_they_end_unless_they_are_traced() {
+        let mut model = Model::default();
+        let mut counted = Totals::ZERO;
+        counted.exited.threads = 10;
+        counted.held_threads = 2;
+        counted.freed.threads = 1;
+        tell(&mut model, counted);
+        assert_eq!(model.close_window()[0].1.total.freed, 9);
+        assert_eq!(zombies(&counted), 1);
+    }
+
+    #[test]
+    fn suppressed_failures_are_told_once() {
+        let mut model = Model::default();
+        let mut counted = Totals::ZERO;
+        counted.failed = 8;
+        counted.suppressed = 5;
+        tell(&mut model, counted);
+        let failure = Failure {
+            cgroup: ID,
+            time: at(0),
+            totals: counted,
+            errno: 11,
+            syscall: None,
+            pid: 1,
+            tid: 1,
+            uid: 0,
+            comm: Vec::new(),
+        };
+        assert_eq!(model.take_suppressed(&failure), 5);
+        assert_eq!(model.take_suppressed(&failure), 0);
+    }
+
+    #[test]
+    fn a_gone_cgroup_is_kept_while_records_may_come_and_zombies_last() {
+        let mut model = Model::default();
+        tell(&mut model, totals(1, 1, 0));
+        model.removed(ID, (*b"/gone").into(), at(10));
+        model.close_window();
+        assert_eq!(model.forget_gone(at(12)), []);
+        assert_eq!(model.forget_gone(at(30)), [], "a zombie is still there");
+        tell(&mut model, totals(1, 1, 1));
+        model.close_window();
+        assert_eq!(model.gone_path(ID), Some(&b"/gone"[..]));
+        assert_eq!(model.forget_gone(at(31)), [ID]);
+        assert_eq!(model.gone_path(ID), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! Wires the probe to the snapshot, once; every command only consumes the [`Update`]s.
+//!
+//! In: the probe's events, the cgroup file system. Out: failures as they happen, cgroups that come
+//! and go, losses, and a [`Snapshot`] at the end of every window.
+//!
+//! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
+//! the clock.
+
+use std::{io, time::Duration};
+
+use hashbrown::HashMap;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
+    clock::BootTime,
+    model::{Activity, Model},
+    probe::{self, Event, Failure, Probe, ProbeError, ProbeSettings},
+    settings::NodeSettings,
+    snapshot::{Owner, Row, Snapshot},
+};
+
+/// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
+/// so many in some tens of microseconds.
+const FEW_TASKS: u64 = 512;
+/// Tasks that the kernel may be made to walk in one window, over all cgroups.
+const WALK_BUDGET: u64 = 16 * 1024;
+/// A larger cgroup has its processes counted this often.
+const SLOW_PACE: Duration = Duration::from_secs(10);
+/// Least time between two walks of the cgroup tree for an id that nobody announced.
+const WALK_PACE: Duration = Duration::from_secs(1);
+
+/// The node could not be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// No cgroups to watch.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The tree cannot be read.
+    #[error("cannot read the cgroup tree at {path}: {error}; say where it is with --cgroup-root")]
+    Tree {
+        /// The mount.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// The kernel side could not start.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The ring cannot be watched.
+    #[error("cannot wait for the kernel's ring buffer: {0}; please report it")]
+    Ring(#[from] io::Error),
+}
+
+/// Something to show.
+#[derive(Debug)]
+pub enum Update {
+    /// A creation failed.
+    Failed {
+        /// Its cgroup.
+        owner: Owner,
+        /// The failure.
+        failure: Failure,
+        /// Failures of the cgroup that were not shown since the last one.
+        suppressed: u64,
+    },
+    /// A cgroup came.
+    Added(Owner, BootTime),
+    /// A cgroup went.
+    Removed(Owner, BootTime),
+    /// A window closed.
+    Window(Snapshot),
+    /// Something was lost.
+    Lost {
+        /// Where.
+        place: &'static str,
+        /// How often since the last time.
+        count: u64,
+        /// When it was noticed.
+        time: BootTime,
+    },
+}
+
+/// The node under watch.
+pub struct Node {
+    probe: Probe,
+    layout: Layout,
+    files: Files,
+    tree: Tree,
+    model: Model,
+    window: Duration,
+    show_all: bool,
+    tick: Instant,
+    window_end: Instant,
+    window_began: BootTime,
+    walked: Option<Instant>,
+    processes: HashMap<CgroupId, (u64, Instant)>,
+    events: Vec<Event>,
+}
+
+impl Node {
+    /// Starts the kernel side and learns the cgroup tree.
+    ///
+    /// # Errors
+    /// When there are no cgroups, or the kernel side cannot start.
+    pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
+        let layout = Layout::detect(&settings.cgroup_root, &settings.proc_root)?;
+        let probe_settings = ProbeSettings {
+            ring_size: settings.ring_size,
+            choices: settings.probes.clone(),
+            kernel_log: settings.kernel_log,
+        };
+        let probe = Probe::start(&probe_settings, &layout)?;
+        // After the hooks are there: a cgroup that comes now is announced as well as found.
+        let tree = Tree::walk(&layout.mount).map_err(|error| NodeError::Tree {
+            path: layout.mount.display().to_string(),
+            error,
+        })?;
+        let now = Instant::now();
+        Ok(Self {
+            probe,
+            files: Files::new(&layout, &settings.proc_root),
+            layout,
+            tree,
+            model: Model::default(),
+            window: settings.window,
+            show_all: settings.all,
+            tick: now + probe::WINDOW,
+            window_end: now + settings.window,
+            window_began: BootTime::now(),
+            walked: None,
+            processes: HashMap::new(),
+            events: Vec::new(),
+        })
+    }
+
+    /// How the machine uses cgroups.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The kernel side.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// How many cgroups there are.
+    pub fn cgroups(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Waits for something to show.
+    ///
+    /// # Errors
+    /// When the ring cannot be watched.
+    pub async fn next(&mut self, updates: &mut Vec<Update>) -> Result<(), NodeError> {
+        while updates.is_empty() {
+            let tick = self.tick.min(self.window_end);
+            tokio::select! {
+                ready = self.probe.ready() => ready?,
+                () = sleep_until(tick) => {}
+            }
+            let now = Instant::now();
+            self.probe.drain(now, &mut self.events);
+            if now >= self.tick {
+                self.probe.sweep(now, &mut self.events);
+                self.tick = now + probe::WINDOW;
+            }
+            self.apply(now, updates);
+            if now >= self.window_end {
+                self.close_window(now, updates);
+                self.window_end += self.window;
+                if self.window_end <= now {
+                    // Fell behind (suspended, or stopped by a debugger): do not catch up.
+                    self.window_end = now + self.window;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the kernel side still has and closes the last window.
+    pub fn finish(&mut self, updates: &mut Vec<Update>) {
+        let now = Instant::now();
+        self.probe.drain(now, &mut self.events);
+        self.probe.sweep_all(&mut self.events);
+        self.apply(now, updates);
+        self.close_window(now, updates);
+    }
+
+    fn apply(&mut self, now: Instant, updates: &mut Vec<Update>) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.model.apply(&event);
+            match event {
+                Event::Totals { .. } => {}
+                Event::CloneFailed(failure) => {
+                    let suppressed = self.model.take_suppressed(&failure);
+                    let owner = self.owner(failure.cgroup, now);
+                    updates.push(Update::Failed { owner, failure, suppressed });
+                }
+                Event::CgroupAdded(id, time, path) => {
+                    self.tree.insert(id, &path);
+                    updates.push(Update::Added(Owner { id, path: Some(path.into()) }, time));
+                }
+                Event::CgroupRemoved(id, time, path) => {
+                    self.tree.remove(id);
+                    self.processes.remove(&id);
+                    self.model.removed(id, path.as_slice().into(), time);
+                    updates.push(Update::Removed(Owner { id, path: Some(path.into()) }, time));
+                }
+                Event::CgroupRenamed(..) => {
+                    // The paths of everything below changed as well.
+                    self.walk(now);
+                }
+            }
+        }
+        self.events = events;
+    }
+
+    fn close_window(&mut self, now: Instant, updates: &mut Vec<Update>) {
+        let time = BootTime::now();
+        for (place, count) in self.probe.take_losses() {
+            updates.push(Update::Lost { place, count, time });
+        }
+        let mut active = self.model.close_window();
+        if self.show_all {
+            let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
+            let shown: hashbrown::HashSet<_> = active.iter().map(|(id, _)| *id).collect();
+            quiet.retain(|id| !shown.contains(id));
+            quiet.sort();
+            for id in quiet {
+                let activity = self.model.close(id).unwrap_or(Activity::NONE);
+                active.push((id, activity));
+            }
+        }
+        let mut budget = WALK_BUDGET;
+        let rows =
+            active.into_iter().map(|(id, activity)| self.row(id, activity, now, &mut budget)).collect();
+        let window = time.since(self.window_began);
+        self.window_began = time;
+        updates.push(Update::Window(Snapshot { time, window, rows }));
+        for id in self.model.forget_gone(time) {
+            self.probe.forget(id);
+        }
+    }
+
+    fn row(&mut self, id: CgroupId, activity: Activity, now: Instant, budget: &mut u64) -> Row {
+        let owner = self.owner(id, now);
+        let (tasks, subtree_tasks) = self.tree.get(id).map_or((None, None), |node| {
+            (self.files.own_charge(&self.tree, node), self.files.subtree_charge(&node.path))
+        });
+        let processes = self.processes(id, tasks, now, budget);
+        Row {
+            owner,
+            tasks,
+            subtree_tasks,
+            processes,
+            zombies: activity.zombies,
+            counts: activity.window,
+            total: activity.total,
+        }
+    }
+
+    /// Processes of a cgroup: counted now if it is small, at a slow pace if it is large.
+    fn processes(
+        &mut self,
+        id: CgroupId,
+        tasks: Option<u64>,
+        now: Instant,
+        budget: &mut u64,
+    ) -> Option<u64> {
+        let path = &self.tree.get(id)?.path;
+        let tasks = tasks?;
+        let known = self.processes.get(&id).copied();
+        let is_due = known.is_none_or(|(_, read)| now.duration_since(read) >= SLOW_PACE);
+        if (tasks <= FEW_TASKS && tasks <= *budget) || (is_due && *budget > 0) {
+            *budget = budget.saturating_sub(tasks);
+            let count = self.files.processes(path)?;
+            self.processes.insert(id, (count, now));
+            return Some(count);
+        }
+        known.map(|(count, _)| count)
+    }
+
+    fn owner(&mut self, id: CgroupId, now: Instant) -> Owner {
+        let is_known = self.tree.get(id).is_some() || self.model.gone_path(id).is_some();
+        if !is_known && self.walked.is_none_or(|at| now.duration_since(at) >= WALK_PACE) {
+            self.walk(now);
+        }
+        let path = self.tree.get(id).map(|node| &*node.path).or_else(|| self.model.gone_path(id));
+        Owner { id, path: path.map(Into::into) }
+    }
+
+    /// Learns the tree anew: a cgroup came unannounced (its record was lost), or was renamed.
+    fn walk(&mut self, now: Instant) {
+        self.walked = Some(now);
+        match Tree::walk(&self.layout.mount) {
+            Ok(tree) => self.tree = tree,
+            Err(error) => {
+                log::warn!("cannot read {}: {error}", self.layout.mount.display());
+            }
+        }
+    }
+}

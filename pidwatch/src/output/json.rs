@@ -1,0 +1,319 @@
+//! The stream of events as JSON, one object a line.
+
+use std::io::{self, Write};
+
+use pidwatch_common::totals::Kinds;
+use rustix::system::uname;
+use serde::{Serialize, Serializer};
+
+use super::{Lines, errno_name};
+use crate::{
+    clock::{BootTime, WallClock},
+    escape,
+    model::Counts,
+    node::{Node, Update},
+    probe::{Hook, Mechanism, ProbeStatus},
+    snapshot,
+};
+
+/// Writer of JSON lines.
+pub struct Json {
+    clock: WallClock,
+    node: String,
+}
+
+impl Json {
+    /// Begins a stream: names the node, takes the wall clock's offset.
+    pub fn new() -> Self {
+        Self { clock: WallClock::now(), node: node_name() }
+    }
+
+    fn line(&self, out: &mut dyn Write, time: BootTime, event: Event<'_>) -> io::Result<()> {
+        let time = format!("{:.9}", self.clock.at(time));
+        serde_json::to_writer(&mut *out, &Line { time, node: &self.node, event })?;
+        out.write_all(b"\n")
+    }
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The node's name: Kubernetes' where it is given, otherwise the host's.
+fn node_name() -> String {
+    std::env::var("NODE_NAME")
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| uname().nodename().to_string_lossy().into_owned())
+}
+
+impl Lines for Json {
+    fn started(&mut self, out: &mut dyn Write, node: &Node) -> io::Result<()> {
+        let probes = node.probe().status().iter().map(Probe::from).collect();
+        let event = Event::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: node.probe().kernel(),
+            cgroup_layout: node.layout().kind.name(),
+            probes,
+        };
+        self.line(out, BootTime::now(), event)
+    }
+
+    fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
+        match update {
+            Update::Failed { owner, failure, suppressed } => {
+                let event = Event::CloneFailed {
+                    cgroup: owner.into(),
+                    syscall: failure.syscall.map(|name| name.to_string()),
+                    errno: errno_name(failure.errno),
+                    reason: "unknown",
+                    proc: Process {
+                        comm: escape::for_json(&failure.comm),
+                        pid: failure.pid,
+                        tid: failure.tid,
+                        uid: failure.uid,
+                    },
+                    suppressed: *suppressed,
+                };
+                self.line(out, failure.time, event)
+            }
+            Update::Added(owner, time) => {
+                let event = Event::Cgroup { cgroup: owner.into(), change: "added" };
+                self.line(out, *time, event)
+            }
+            Update::Removed(owner, time) => {
+                let event = Event::Cgroup { cgroup: owner.into(), change: "removed" };
+                self.line(out, *time, event)
+            }
+            Update::Lost { place, count, time } => {
+                self.line(out, *time, Event::Lost { place, count: *count })
+            }
+            Update::Window(snapshot) => {
+                self.clock.follow_steps();
+                for row in &snapshot.rows {
+                    let event = Event::Rate {
+                        cgroup: (&row.owner).into(),
+                        window_s: snapshot.window.as_secs_f64(),
+                        tasks: row.tasks,
+                        subtree_tasks: row.subtree_tasks,
+                        processes: row.processes,
+                        zombies: row.zombies,
+                        counts: (&row.counts).into(),
+                        total: (&row.total).into(),
+                    };
+                    self.line(out, snapshot.time, event)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    node: &'a str,
+    #[serde(flatten)]
+    event: Event<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event<'a> {
+    Started {
+        version: &'static str,
+        kernel: &'a str,
+        cgroup_layout: &'static str,
+        probes: Vec<Probe<'a>>,
+    },
+    Rate {
+        cgroup: Cgroup,
+        window_s: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tasks: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        subtree_tasks: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        processes: Option<u64>,
+        zombies: u64,
+        #[serde(flatten)]
+        counts: Counted,
+        total: Counted,
+    },
+    CloneFailed {
+        cgroup: Cgroup,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        syscall: Option<String>,
+        errno: String,
+        reason: &'static str,
+        proc: Process,
+        suppressed: u64,
+    },
+    Cgroup {
+        cgroup: Cgroup,
+        change: &'static str,
+    },
+    Lost {
+        #[serde(rename = "where")]
+        place: &'a str,
+        count: u64,
+    },
+}
+
+#[derive(Serialize)]
+struct Probe<'a> {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mechanism: Option<&'static str>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+impl<'a> From<&'a ProbeStatus> for Probe<'a> {
+    fn from(status: &'a ProbeStatus) -> Self {
+        let ProbeStatus { hook, mechanism, error } = status;
+        let hook: &Hook = hook;
+        Self {
+            name: hook.name(),
+            mechanism: mechanism.filter(|m| *m != Mechanism::Off).map(Mechanism::name),
+            state: match mechanism {
+                Some(Mechanism::Off) => "off",
+                Some(_) => "attached",
+                None => "failed",
+            },
+            error: error.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Cgroup {
+    id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+}
+
+impl From<&snapshot::Owner> for Cgroup {
+    fn from(owner: &snapshot::Owner) -> Self {
+        Self { id: owner.id.0, path: owner.path.as_deref().map(escape::for_json) }
+    }
+}
+
+#[derive(Serialize)]
+struct Process {
+    comm: String,
+    pid: u32,
+    tid: u32,
+    uid: u32,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    #[serde(serialize_with = "kinds")]
+    created: Kinds,
+    #[serde(serialize_with = "kinds")]
+    exited: Kinds,
+    freed: u64,
+    failed: Reasons,
+    rejected: u64,
+}
+
+impl From<&Counts> for Counted {
+    fn from(counts: &Counts) -> Self {
+        Self {
+            created: counts.created,
+            exited: counts.exited,
+            freed: counts.freed,
+            failed: Reasons { unknown: counts.failed },
+            rejected: counts.rejected,
+        }
+    }
+}
+
+fn kinds<S: Serializer>(kinds: &Kinds, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Named {
+        processes: u64,
+        threads: u64,
+    }
+    Named { processes: kinds.processes, threads: kinds.threads }.serialize(serializer)
+}
+
+/// Failures by reason; a reason that did not occur is left out.
+#[derive(Serialize)]
+struct Reasons {
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        cgroup::CgroupId,
+        snapshot::{Owner, Row, Snapshot},
+    };
+
+    fn lines(update: &Update) -> Vec<serde_json::Value> {
+        let mut out = Vec::new();
+        Json::new().update(&mut out, update).unwrap();
+        String::from_utf8(out).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    fn row(tasks: Option<u64>) -> Row {
+        let mut counts = Counts::NONE;
+        counts.created.threads = 41;
+        counts.failed = 2;
+        Row {
+            owner: Owner { id: CgroupId(u64::MAX), path: Some((*b"/a\"\n\xff").into()) },
+            tasks,
+            subtree_tasks: None,
+            processes: Some(1),
+            zombies: 0,
+            counts,
+            total: counts,
+        }
+    }
+
+    #[test]
+    fn a_rate_says_what_the_contract_names_and_leaves_out_what_is_unknown() {
+        let time = BootTime::from_nanos(1);
+        let window = Duration::from_millis(1500);
+        let snapshot = Snapshot { time, window, rows: vec![row(None)] };
+        let line = &lines(&Update::Window(snapshot))[0];
+        assert_eq!(line["type"], "rate");
+        assert_eq!(line["window_s"], 1.5);
+        assert_eq!(line["cgroup"]["id"], u64::MAX);
+        assert_eq!(line["cgroup"]["path"], "/a\"\n\\xff");
+        assert_eq!(line["created"]["threads"], 41);
+        assert_eq!(line["failed"]["unknown"], 2);
+        assert_eq!(line["total"]["created"]["threads"], 41);
+        assert!(line.get("tasks").is_none());
+        let time = line["time"].as_str().unwrap();
+        assert_eq!(time.len(), "2026-11-21T22:09:13.123456789Z".len(), "{time}");
+    }
+
+    #[test]
+    fn every_update_is_one_line_whatever_the_names_hold() {
+        let snapshot = Snapshot {
+            time: BootTime::from_nanos(1),
+            window: Duration::from_secs(1),
+            rows: vec![row(Some(3)), row(None)],
+        };
+        assert_eq!(lines(&Update::Window(snapshot)).len(), 2);
+        let owner = Owner { id: CgroupId(1), path: None };
+        let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
+        assert_eq!(line["change"], "added");
+        assert!(line["cgroup"].get("path").is_none());
+    }
+}

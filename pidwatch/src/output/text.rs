@@ -1,0 +1,288 @@
+//! The stream of events as lines for people: aligned, with units, in colour on a terminal.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Style};
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::{Lines, errno_name};
+use crate::{
+    clock::{BootTime, WallClock},
+    escape,
+    node::{Node, Update},
+    probe::ProbeStatus,
+    snapshot::{Owner, Row, Snapshot},
+};
+
+/// Column headings come again after this many rows.
+const HEADING_EVERY: usize = 20;
+/// Narrower than this a path says nothing any more.
+const NARROWEST_PATH: usize = 12;
+const HEADING: &str =
+    "TIME        TASKS   PROC  ZOMB  +PROC/s   +THR/s  -TASK/s   FAIL  CGROUP";
+/// Columns before the path.
+const BEFORE_PATH: usize = 66;
+
+/// Writer of text lines.
+pub struct Text {
+    clock: WallClock,
+    zone: TimeZone,
+    /// Columns of the terminal; `None` when lines may be of any length.
+    width: Option<usize>,
+    colour: bool,
+    window: Duration,
+    rows_since_heading: usize,
+}
+
+impl Text {
+    /// For standard output as it is: a terminal or not, NO_COLOR or not (no-color.org).
+    pub fn for_stdout(window: Duration) -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let width = is_terminal
+            .then(|| rustix::termios::tcgetwinsize(&stdout).ok())
+            .flatten()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|&columns| columns > 0);
+        Self::new(window, width, is_terminal && !no_colour && !dumb, TimeZone::system())
+    }
+
+    fn new(window: Duration, width: Option<usize>, colour: bool, zone: TimeZone) -> Self {
+        Self {
+            clock: WallClock::now(),
+            zone,
+            width,
+            colour,
+            window,
+            rows_since_heading: HEADING_EVERY,
+        }
+    }
+
+    fn time(&self, time: BootTime) -> String {
+        self.clock.at(time).to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
+    }
+
+    fn styled(&self, style: Style, text: &str) -> String {
+        if self.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn path(&self, owner: &Owner, room: usize) -> String {
+        let path = match &owner.path {
+            Some(path) => escape::for_terminal(path),
+            None => format!("(gone cgroup {})", owner.id.0),
+        };
+        match self.width {
+            Some(_) => cut_front(&path, room.max(NARROWEST_PATH)),
+            None => path,
+        }
+    }
+
+    fn window(&mut self, out: &mut dyn Write, snapshot: &Snapshot) -> io::Result<()> {
+        self.clock.follow_steps();
+        let mut rows: Vec<&Row> = snapshot.rows.iter().collect();
+        // Busiest first.
+        rows.sort_by_key(|row| {
+            let counts = &row.counts;
+            std::cmp::Reverse((
+                counts.failed,
+                counts.created.processes + counts.created.threads,
+                row.tasks,
+            ))
+        });
+        for row in rows {
+            if self.rows_since_heading >= HEADING_EVERY {
+                self.rows_since_heading = 0;
+                writeln!(out, "{}", self.styled(Style::new().bold(), HEADING))?;
+            }
+            self.rows_since_heading += 1;
+            self.row(out, snapshot, row)?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, out: &mut dyn Write, snapshot: &Snapshot, row: &Row) -> io::Result<()> {
+        let seconds = snapshot.window.as_secs_f64();
+        let counts = &row.counts;
+        let ended = counts.exited.processes + counts.exited.threads;
+        let line = format!(
+            "{}  {:>7}  {:>5}  {:>4}  {:>7}  {:>7}  {:>7}  {:>5}  ",
+            self.time(snapshot.time),
+            count(row.tasks),
+            count(row.processes),
+            if row.zombies == 0 { "-".to_owned() } else { row.zombies.to_string() },
+            rate(counts.created.processes, seconds),
+            rate(counts.created.threads, seconds),
+            rate(ended, seconds),
+            if counts.failed == 0 { "-".to_owned() } else { counts.failed.to_string() },
+        );
+        let room = self.width.unwrap_or(0).saturating_sub(BEFORE_PATH);
+        let path = self.path(&row.owner, room);
+        let style = if counts.failed > 0 {
+            Style::new().fg_color(Some(AnsiColor::Red.into()))
+        } else {
+            Style::new()
+        };
+        writeln!(out, "{}", self.styled(style, &(line + &path)))
+    }
+}
+
+impl Lines for Text {
+    fn started(&mut self, out: &mut dyn Write, node: &Node) -> io::Result<()> {
+        let probe = node.probe();
+        let line = format!(
+            "pidwatch {} on kernel {}, {} cgroups ({}), a line per {:?} and busy cgroup; Ctrl-C \
+             ends",
+            env!("CARGO_PKG_VERSION"),
+            probe.kernel(),
+            node.cgroups(),
+            node.layout().kind.name(),
+            self.window,
+        );
+        writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
+        for ProbeStatus { hook, mechanism, error } in probe.status() {
+            let Some(error) = error else { continue };
+            let line = match mechanism {
+                Some(mechanism) => {
+                    format!("{} is attached by {} ({error})", hook.name(), mechanism.name())
+                }
+                None => format!("{} is NOT attached ({error})", hook.name()),
+            };
+            writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
+        }
+        Ok(())
+    }
+
+    fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
+        match update {
+            Update::Window(snapshot) => self.window(out, snapshot),
+            Update::Failed { owner, failure, suppressed } => {
+                let syscall = failure.syscall.map_or("clone".to_owned(), |name| name.to_string());
+                let more = match suppressed {
+                    0 => String::new(),
+                    n => format!(" (and {n} more since the last one shown)"),
+                };
+                let what = format!(
+                    "{}  {syscall} FAILED with {}: {}[{}/{}] of user {} in {}{more}",
+                    self.time(failure.time),
+                    errno_name(failure.errno),
+                    escape::for_terminal(&failure.comm),
+                    failure.pid,
+                    failure.tid,
+                    failure.uid,
+                    self.path(owner, usize::MAX),
+                );
+                let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+                writeln!(out, "{}", self.styled(style, &what))
+            }
+            Update::Added(owner, time) | Update::Removed(owner, time) => {
+                let change = if matches!(update, Update::Added(..)) { "added" } else { "removed" };
+                let line =
+                    format!("{}  cgroup {change}: {}", self.time(*time), self.path(owner, usize::MAX));
+                writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))
+            }
+            Update::Lost { place, count, time } => {
+                let line = format!("{}  LOST {count} at {place}", self.time(*time));
+                let style = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
+                writeln!(out, "{}", self.styled(style, &line))
+            }
+        }
+    }
+}
+
+/// A number that may be unknown.
+fn count(n: Option<u64>) -> String {
+    n.map_or_else(|| "?".to_owned(), |n| n.to_string())
+}
+
+/// Events per second: a dot when there was none, a digit behind the point when there were few.
+fn rate(n: u64, seconds: f64) -> String {
+    let rate = n as f64 / seconds;
+    match n {
+        0 => "-".to_owned(),
+        _ if rate < 99.95 => format!("{rate:.1}"),
+        _ => format!("{rate:.0}"),
+    }
+}
+
+/// The end of a text that is wider than `room` columns: a path's end says the most.
+fn cut_front(text: &str, room: usize) -> String {
+    if text.width() <= room {
+        return text.to_owned();
+    }
+    let mut kept = 1;
+    let start = text
+        .char_indices()
+        .rev()
+        .take_while(|(_, c)| {
+            kept += c.width().unwrap_or(0);
+            kept <= room
+        })
+        .last()
+        .map_or(text.len(), |(index, _)| index);
+    format!("\u{2026}{}", &text[start..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cgroup::CgroupId, model::Counts};
+
+    fn shown(width: Option<usize>, colour: bool, path: &[u8]) -> String {
+        let mut counts = Counts::NONE;
+        counts.created.threads = 4100;
+        counts.created.processes = 3;
+        let row = Row {
+            owner: Owner { id: CgroupId(5), path: Some(path.into()) },
+            tasks: Some(46_012),
+            subtree_tasks: None,
+            processes: None,
+            zombies: 2,
+            counts,
+            total: counts,
+        };
+        let snapshot = Snapshot {
+            time: BootTime::from_nanos(0),
+            window: Duration::from_secs(1),
+            rows: vec![row],
+        };
+        let mut text = Text::new(Duration::from_secs(1), width, colour, TimeZone::UTC);
+        let mut out = Vec::new();
+        text.update(&mut out, &Update::Window(snapshot)).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn columns_stand_under_their_headings_and_the_path_last() {
+        let text = shown(None, false, b"/kubepods/pod1");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], HEADING);
+        assert_eq!(lines[0].find("CGROUP"), lines[1].find("/kubepods"), "{text}");
+        assert!(lines[1].contains("46012      ?     2      3.0     4100"), "{text}");
+    }
+
+    #[test]
+    fn a_line_is_no_wider_than_the_terminal_and_keeps_the_paths_end() {
+        let text = shown(Some(100), false, format!("/{}/the-end", "x".repeat(200)).as_bytes());
+        let row = text.lines().nth(1).unwrap();
+        assert_eq!(row.width(), 100, "{row}");
+        assert!(row.ends_with("the-end"), "{row}");
+        assert_eq!(cut_front("/日本語/x", 6), "…語/x");
+    }
+
+    #[test]
+    fn colour_only_when_asked_for_and_no_escape_from_outside() {
+        assert!(!shown(None, false, b"/a\x1b[31m").contains('\x1b'));
+        let coloured = shown(None, true, b"/a");
+        assert!(coloured.contains("\x1b[1m"), "{coloured:?}");
+    }
+}

@@ -1,0 +1,211 @@
+//! Attaches each hook by the best mechanism that the kernel allows, and reports which one it is
+//! and why a better one was not possible.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, FExit, KProbe, Program, ProgramError, TracePoint},
+};
+use hashbrown::HashMap;
+
+use super::{
+    error::{ProbeError, fix, unfold},
+    mechanism::{Choice, Hook, KernelVersion, Mechanism},
+    sys,
+    tracefs::Tracefs,
+};
+
+/// How a hook came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeStatus {
+    /// The hook.
+    pub hook: Hook,
+    /// What it is attached by; `None` when nothing worked.
+    pub mechanism: Option<Mechanism>,
+    /// Why a better mechanism was not possible.
+    pub error: Option<String>,
+}
+
+/// Attached programs. They stay attached as long as this lives.
+pub struct Attached {
+    /// A line for each hook.
+    pub status: Vec<ProbeStatus>,
+    /// Every attached program's name and hook, for its counters.
+    pub programs: Vec<(Hook, &'static str)>,
+    events: Vec<OwnedFd>,
+}
+
+/// What attaching needs.
+pub struct Attacher<'a> {
+    /// The loaded object.
+    pub ebpf: &'a mut Ebpf,
+    /// The kernel's types.
+    pub btf: &'a Btf,
+    /// tracefs, or why it is not to be had.
+    pub tracefs: &'a Result<Tracefs, String>,
+    /// Whether the classic tracepoints' offsets are known, or why not.
+    pub classic: Result<(), String>,
+}
+
+/// Attaches every hook.
+///
+/// # Errors
+/// When a hook without which nothing can be counted cannot be attached.
+pub fn attach_all(
+    mut attacher: Attacher<'_>,
+    kernel: KernelVersion,
+    choices: &[Choice],
+) -> Result<Attached, ProbeError> {
+    let chosen: HashMap<&str, Mechanism> =
+        choices.iter().map(|Choice(hook, mechanism)| (hook.name(), *mechanism)).collect();
+    let mut attached = Attached { status: Vec::new(), programs: Vec::new(), events: Vec::new() };
+    for hook in Hook::ALL {
+        let only = chosen.get(hook.name());
+        let mechanisms = only.map_or_else(|| hook.mechanisms(kernel), std::slice::from_ref);
+        let mut errors = Vec::new();
+        let mut os_error = None;
+        let mut mechanism = None;
+        for &candidate in mechanisms {
+            match attacher.attach(hook, candidate, &mut attached) {
+                Ok(()) => {
+                    mechanism = Some(candidate);
+                    break;
+                }
+                Err(Refusal { text, cause }) => {
+                    errors.push(format!("{}: {text}", candidate.name()));
+                    os_error = os_error.or(cause);
+                }
+            }
+        }
+        let error = (!errors.is_empty()).then(|| errors.join("; "));
+        if mechanism.is_none() && hook.is_essential() {
+            return Err(ProbeError::Attach {
+                hook: hook.name(),
+                cause: error.unwrap_or_default(),
+                fix: os_error.as_ref().map_or_else(
+                    || "without it nothing can be counted".to_owned(),
+                    fix,
+                ),
+            });
+        }
+        attached.status.push(ProbeStatus { hook, mechanism, error });
+    }
+    Ok(attached)
+}
+
+/// Why a mechanism did not work.
+struct Refusal {
+    text: String,
+    cause: Option<io::Error>,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Self { text, cause: None }
+    }
+}
+
+impl From<ProgramError> for Refusal {
+    fn from(error: ProgramError) -> Self {
+        let (text, cause) = unfold(&error);
+        Self { text, cause }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self { text: error.to_string(), cause: Some(error) }
+    }
+}
+
+impl Attacher<'_> {
+    fn attach(
+        &mut self,
+        hook: Hook,
+        mechanism: Mechanism,
+        attached: &mut Attached,
+    ) -> Result<(), Refusal> {
+        match (mechanism, hook) {
+            (Mechanism::Off, _) => {}
+            (Mechanism::TpBtf, Hook::KernelClone) => return Err(no_such(hook, mechanism)),
+            (Mechanism::TpBtf, _) => self.tp_btf(hook, hook.name(), attached)?,
+            (Mechanism::SchedProcessFork, Hook::TaskNewtask) => {
+                self.tp_btf(hook, mechanism.name(), attached)?;
+            }
+            (Mechanism::Fexit, Hook::KernelClone) => {
+                let btf = self.btf;
+                let program: &mut FExit = self.program("kernel_clone")?.try_into()?;
+                program.load("kernel_clone", btf)?;
+                program.attach()?;
+                attached.programs.push((hook, "kernel_clone"));
+            }
+            (Mechanism::Kretprobe, Hook::KernelClone) => {
+                let program: &mut KProbe = self.program("kernel_clone_return")?.try_into()?;
+                program.load()?;
+                program.attach("kernel_clone", 0)?;
+                attached.programs.push((hook, "kernel_clone_return"));
+            }
+            (Mechanism::Tracepoint, Hook::KernelClone) => {
+                for name in ["sys_exit_clone", "sys_exit_clone3", "sys_exit_fork", "sys_exit_vfork"] {
+                    match self.tracepoint(hook, name, "syscalls", name, attached) {
+                        // arm64 has no fork and vfork.
+                        Err(_) if matches!(name, "sys_exit_fork" | "sys_exit_vfork") => {}
+                        other => other?,
+                    }
+                }
+            }
+            (Mechanism::Tracepoint, Hook::TaskNewtask) => {
+                self.classic.clone()?;
+                self.tracepoint(hook, "task_newtask_classic", "task", hook.name(), attached)?;
+            }
+            (Mechanism::Tracepoint, Hook::SchedProcessExit) => {
+                self.tracepoint(hook, "sched_process_exit_classic", "sched", hook.name(), attached)?;
+            }
+            _ => return Err(no_such(hook, mechanism)),
+        }
+        Ok(())
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Program, Refusal> {
+        self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}").into())
+    }
+
+    fn tp_btf(
+        &mut self,
+        hook: Hook,
+        name: &'static str,
+        attached: &mut Attached,
+    ) -> Result<(), Refusal> {
+        let btf = self.btf;
+        let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
+        program.load(name, btf)?;
+        program.attach()?;
+        attached.programs.push((hook, name));
+        Ok(())
+    }
+
+    fn tracepoint(
+        &mut self,
+        hook: Hook,
+        program_name: &'static str,
+        category: &str,
+        name: &str,
+        attached: &mut Attached,
+    ) -> Result<(), Refusal> {
+        let id = self.tracefs.as_ref().map_err(Clone::clone)?.id(category, name)?;
+        let program: &mut TracePoint = self.program(program_name)?.try_into()?;
+        program.load()?;
+        let fd: BorrowedFd<'_> = program.fd()?.as_fd();
+        attached.events.push(sys::attach_tracepoint(fd, id)?);
+        attached.programs.push((hook, program_name));
+        Ok(())
+    }
+}
+
+fn no_such(hook: Hook, mechanism: Mechanism) -> Refusal {
+    format!("{} cannot be attached by {}", hook.name(), mechanism.name()).into()
+}

@@ -1,0 +1,259 @@
+//! What comes out of the probe: plain events, no knowledge of BPF left in them.
+
+use std::fmt;
+
+use bytes::Buf;
+use pidwatch_common::{
+    record::{ChargeScope, Kind, Syscall},
+    totals::{Kinds, Totals},
+};
+
+use crate::{cgroup::CgroupId, clock::BootTime};
+
+/// One thing that the kernel side told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A cgroup's totals.
+    Totals {
+        /// Which cgroup.
+        cgroup: CgroupId,
+        /// When they were read.
+        time: BootTime,
+        /// The totals.
+        totals: Totals,
+        /// The charge, where the kernel side read it in the same moment.
+        charge: Charge,
+        /// A task was moved in: some other cgroup's charge fell unseen.
+        entered: bool,
+    },
+    /// A creation failed.
+    CloneFailed(Failure),
+    /// A cgroup came; its path as the kernel gives it.
+    CgroupAdded(CgroupId, BootTime, Vec<u8>),
+    /// A cgroup went.
+    CgroupRemoved(CgroupId, BootTime, Vec<u8>),
+    /// A cgroup has another path now (v1).
+    CgroupRenamed(CgroupId, BootTime, Vec<u8>),
+}
+
+/// A cgroup's charge as the pids controller counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// Not read, or the controller does not count here.
+    Unknown,
+    /// Of the cgroup itself.
+    Own(u64),
+    /// Descendants included.
+    Subtree(u64),
+}
+
+/// A creation that failed for want of something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The caller's cgroup.
+    pub cgroup: CgroupId,
+    /// When.
+    pub time: BootTime,
+    /// The cgroup's totals after it.
+    pub totals: Totals,
+    /// The error, positive.
+    pub errno: u32,
+    /// How the creation was asked for, if known.
+    pub syscall: Option<SyscallName>,
+    /// The caller's thread group, in the initial PID namespace.
+    pub pid: u32,
+    /// The caller, in the initial PID namespace.
+    pub tid: u32,
+    /// The caller's user, in the initial user namespace.
+    pub uid: u32,
+    /// The caller's name, as the kernel keeps it: any bytes.
+    pub comm: Vec<u8>,
+}
+
+/// How a creation was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyscallName(&'static str);
+
+impl fmt::Display for SyscallName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl SyscallName {
+    fn from_record(number: u32) -> Option<Self> {
+        const NAMES: [(Syscall, &str); 6] = [
+            (Syscall::Clone, "clone"),
+            (Syscall::Clone3, "clone3"),
+            (Syscall::Fork, "fork"),
+            (Syscall::Vfork, "vfork"),
+            (Syscall::Execve, "execve"),
+            (Syscall::Kernel, "kernel"),
+        ];
+        NAMES.iter().find(|(syscall, _)| *syscall as u32 == number).map(|(_, name)| Self(name))
+    }
+}
+
+/// Reads one record of the ring; `None` for one that is cut or of a kind unknown here.
+pub fn decode(mut record: &[u8]) -> Option<Event> {
+    let record = &mut record;
+    let kind = record.try_get_u32_ne().ok()?;
+    let _reserved = record.try_get_u32_ne().ok()?;
+    let time = BootTime::from_nanos(record.try_get_u64_ne().ok()?);
+    let cgroup = CgroupId(record.try_get_u64_ne().ok()?);
+    if kind == Kind::Rate as u32 {
+        let totals = decode_totals(record)?;
+        let charge = record.try_get_i64_ne().ok()?;
+        let scope = record.try_get_u32_ne().ok()?;
+        let entered = record.try_get_u32_ne().ok()? != 0;
+        let charge = u64::try_from(charge).map_or(Charge::Unknown, |charge| match scope {
+            own if own == ChargeScope::Own as u32 => Charge::Own(charge),
+            subtree if subtree == ChargeScope::Subtree as u32 => Charge::Subtree(charge),
+            _ => Charge::Unknown,
+        });
+        return Some(Event::Totals { cgroup, time, totals, charge, entered });
+    }
+    if kind == Kind::CloneFailed as u32 {
+        let totals = decode_totals(record)?;
+        let errno = record.try_get_u32_ne().ok()?;
+        let syscall = SyscallName::from_record(record.try_get_u32_ne().ok()?);
+        let pid = record.try_get_u32_ne().ok()?;
+        let tid = record.try_get_u32_ne().ok()?;
+        let uid = record.try_get_u32_ne().ok()?;
+        let _reserved = record.try_get_u32_ne().ok()?;
+        let comm = until_nul(record.get(..16)?);
+        return Some(Event::CloneFailed(Failure {
+            cgroup,
+            time,
+            totals,
+            errno,
+            syscall,
+            pid,
+            tid,
+            uid,
+            comm,
+        }));
+    }
+    let change = [
+        (Kind::CgroupAdded, Event::CgroupAdded as fn(_, _, _) -> _),
+        (Kind::CgroupRemoved, Event::CgroupRemoved),
+        (Kind::CgroupRenamed, Event::CgroupRenamed),
+    ]
+    .into_iter()
+    .find(|(change, _)| *change as u32 == kind)?
+    .1;
+    let len = record.try_get_u32_ne().ok()? as usize;
+    let _reserved = record.try_get_u32_ne().ok()?;
+    Some(change(cgroup, time, until_nul(record.get(..len)?)))
+}
+
+fn decode_totals(record: &mut &[u8]) -> Option<Totals> {
+    fn kinds(record: &mut &[u8]) -> Option<Kinds> {
+        let processes = record.try_get_u64_ne().ok()?;
+        let threads = record.try_get_u64_ne().ok()?;
+        Some(Kinds { processes, threads })
+    }
+    Some(Totals {
+        created: kinds(record)?,
+        exited: kinds(record)?,
+        held_threads: record.try_get_u64_ne().ok()?,
+        freed: kinds(record)?,
+        zombies_before: record.try_get_u64_ne().ok()?,
+        failed: record.try_get_u64_ne().ok()?,
+        rejected: record.try_get_u64_ne().ok()?,
+        suppressed: record.try_get_u64_ne().ok()?,
+    })
+}
+
+fn until_nul(bytes: &[u8]) -> Vec<u8> {
+    bytes.split(|&b| b == 0).next().unwrap_or_default().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use pidwatch_common::record::{CgroupChange, CloneFailed, Header, Rate};
+
+    use super::*;
+
+    fn bytes_of<T>(record: &T) -> &[u8] {
+        // SAFETY: a record of the ring: plain integers, padding spelled out.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast(), size_of::<T>()) }
+    }
+
+    fn header(kind: Kind) -> Header {
+        Header { kind: kind as u32, reserved: 0, time_ns: 7, cgroup: 42 }
+    }
+
+    fn totals() -> Totals {
+        let mut totals = Totals::ZERO;
+        totals.created.threads = 3;
+        totals.suppressed = 9;
+        totals
+    }
+
+    #[test]
+    fn a_rate_record_comes_back_as_it_was_sent() {
+        let record = Rate {
+            header: header(Kind::Rate),
+            totals: totals(),
+            charge: 5,
+            charge_scope: ChargeScope::Own as u32,
+            entered: 1,
+        };
+        let expected = Event::Totals {
+            cgroup: CgroupId(42),
+            time: BootTime::from_nanos(7),
+            totals: totals(),
+            charge: Charge::Own(5),
+            entered: true,
+        };
+        assert_eq!(decode(bytes_of(&record)), Some(expected));
+    }
+
+    #[test]
+    fn a_failure_names_its_caller() {
+        let record = CloneFailed {
+            header: header(Kind::CloneFailed),
+            totals: totals(),
+            errno: 11,
+            syscall: Syscall::Clone3 as u32,
+            pid: 10,
+            tid: 11,
+            uid: 1000,
+            reserved: 0,
+            comm: *b"java\0garbage....",
+        };
+        let Some(Event::CloneFailed(failure)) = decode(bytes_of(&record)) else { panic!() };
+        assert_eq!(failure.comm, b"java");
+        assert_eq!(failure.syscall.map(|name| name.to_string()).as_deref(), Some("clone3"));
+        assert_eq!((failure.pid, failure.tid, failure.uid, failure.errno), (10, 11, 1000, 11));
+    }
+
+    #[test]
+    fn a_path_may_hold_any_bytes() {
+        let change = CgroupChange { header: header(Kind::CgroupAdded), path_len: 5, reserved: 0 };
+        let mut record = bytes_of(&change).to_vec();
+        record.extend(b"/a\n\xff\0rest");
+        let expected =
+            Event::CgroupAdded(CgroupId(42), BootTime::from_nanos(7), b"/a\n\xff".to_vec());
+        assert_eq!(decode(&record), Some(expected));
+    }
+
+    #[test]
+    fn a_cut_or_foreign_record_is_refused() {
+        let record = Rate {
+            header: header(Kind::Rate),
+            totals: totals(),
+            charge: 5,
+            charge_scope: 1,
+            entered: 0,
+        };
+        let bytes = bytes_of(&record);
+        for len in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..len]), None);
+        }
+        let mut foreign = bytes.to_vec();
+        foreign[..4].copy_from_slice(&99u32.to_ne_bytes());
+        assert_eq!(decode(&foreign), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! The account of what the kernel side could not count or tell.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::{Array, MapData};
+use pidwatch_common::totals::Loss;
+
+use super::{mechanism::Hook, sys};
+
+/// Name of a loss in events and metrics.
+fn name(loss: Loss) -> &'static str {
+    match loss {
+        Loss::RingRate => "ring_rate",
+        Loss::RingFailure => "ring_failure",
+        Loss::RingCgroup => "ring_cgroup",
+        Loss::CgroupMapFull => "cgroup_map_full",
+        Loss::CreationUnresolved => "creation_unresolved",
+        Loss::HeldMapFull => "held_map_full",
+    }
+}
+
+/// Reads every loss counter: the kernel side's own, and the `recursion_misses` of its programs
+/// (5.12; classic tracepoint programs' from 6.7).
+pub struct Losses {
+    counters: Array<MapData, u64>,
+    told: [u64; Loss::ALL.len()],
+    swept: u64,
+    programs: Vec<Misses>,
+}
+
+struct Misses {
+    hook: Hook,
+    program: OwnedFd,
+    told: u64,
+}
+
+impl Losses {
+    /// Watches the counters of a map and of programs.
+    pub(super) fn new(counters: Array<MapData, u64>, programs: Vec<(Hook, OwnedFd)>) -> Self {
+        let programs =
+            programs.into_iter().map(|(hook, program)| Misses { hook, program, told: 0 }).collect();
+        Self { counters, told: [0; Loss::ALL.len()], swept: 0, programs }
+    }
+
+    /// Whether rate records were lost since the last call.
+    pub(super) fn ring_rates_grew(&mut self) -> bool {
+        let now = self.counters.get(&(Loss::RingRate as u32), 0).unwrap_or(self.swept);
+        std::mem::replace(&mut self.swept, now) != now
+    }
+
+    /// What was lost since the last call.
+    pub(super) fn take(&mut self) -> Vec<(&'static str, u64)> {
+        let mut lost = Vec::new();
+        for (loss, told) in Loss::ALL.into_iter().zip(&mut self.told) {
+            let now = self.counters.get(&(loss as u32), 0).unwrap_or(*told);
+            if now > *told {
+                lost.push((name(loss), now - *told));
+                *told = now;
+            }
+        }
+        for Misses { hook, program, told } in &mut self.programs {
+            let now = sys::program_info(program.as_fd()).map_or(*told, |info| info.recursion_misses);
+            if now > *told {
+                lost.push((hook.name(), now - *told));
+                *told = now;
+            }
+        }
+        lost
+    }
+}

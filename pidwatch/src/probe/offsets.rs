@@ -1,0 +1,119 @@
+//! The load-time constants: where the running kernel keeps what the hooks read.
+//!
+//! In: BTF, the classic tracepoints' formats. Out: [`Offsets`], or the name of what is missing.
+
+use pidwatch_common::globals::Offsets;
+
+use super::{
+    btf::{Btf, BtfError},
+    tracefs::Tracefs,
+};
+
+/// Bytes of a kernel stack on x86-64 (`THREAD_SIZE`, 4 pages, without KASAN) and on arm64 with
+/// 4 KiB pages.
+const THREAD_SIZE: u32 = 16 * 1024;
+
+/// Looks every offset up.
+///
+/// # Errors
+/// When a member that the counting hooks read is not there; the rest is left 0 and the hooks that
+/// need it are not attached.
+pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
+    let at = |path: &str| btf.offset_of(path);
+    let pointer = size_of::<usize>() as u32;
+    let (css_set_pids, pids_counter) = if has_pids {
+        let index = btf.enumerator("pids_cgrp_id")?;
+        (at("css_set.subsys")? + index * pointer, at("pids_cgroup.counter")?)
+    } else {
+        (0, 0)
+    };
+    // What is needed to name the syscall of a failure, or to find a child by its PID on 7.x, may
+    // be missing: the hooks read nothing useful then and say so.
+    let optional = |path: &str| at(path).unwrap_or(0);
+    Ok(Offsets {
+        task_pid: at("task_struct.pid")?,
+        task_tgid: at("task_struct.tgid")?,
+        task_cgroups: at("task_struct.cgroups")?,
+        task_exit_state: at("task_struct.exit_state")?,
+        task_ptrace: at("task_struct.ptrace")?,
+        task_signal: at("task_struct.signal")?,
+        task_flags: at("task_struct.flags")?,
+        task_stack: at("task_struct.stack")?,
+        task_thread_pid: at("task_struct.thread_pid")?,
+        task_pid_links: at("task_struct.pid_links")?,
+        signal_live: at("signal_struct.live")?,
+        css_set_pids,
+        css_set_dfl_cgrp: at("css_set.dfl_cgrp")?,
+        css_cgroup: at("cgroup_subsys_state.cgroup")?,
+        css_parent: at("cgroup_subsys_state.parent")?,
+        pids_counter,
+        cgroup_kn: at("cgroup.kn")?,
+        cgroup_root: at("cgroup.root")?,
+        cgroup_nr_descendants: at("cgroup.nr_descendants")?,
+        cgroup_root_hierarchy_id: at("cgroup_root.hierarchy_id")?,
+        kernfs_node_id: at("kernfs_node.id")?,
+        pid_init_ns: optional("pid.numbers.ns"),
+        pid_tasks: optional("pid.tasks"),
+        pid_ns_xa_head: optional("pid_namespace.idr.idr_rt.xa_head"),
+        xa_node_shift: optional("xa_node.shift"),
+        xa_node_slots: optional("xa_node.slots"),
+        pt_regs_syscall: at("pt_regs.orig_ax").or_else(|_| at("pt_regs.syscallno")).unwrap_or(0),
+        newtask_pid: 0,
+        newtask_clone_flags: 0,
+    })
+}
+
+/// Where a task's registers lie above its stack's begin: at the very end (`task_pt_regs`, without
+/// the padding that FRED brought in 6.9, long after `bpf_task_pt_regs`).
+///
+/// # Errors
+/// When BTF has no `pt_regs`.
+pub fn pt_regs_above_stack(btf: &Btf) -> Result<u32, BtfError> {
+    Ok(THREAD_SIZE - btf.size_of("pt_regs")?)
+}
+
+/// Adds what only the classic tracepoints' formats tell; layouts change (`sched_process_fork` lost
+/// its fixed-size names in 6.16).
+///
+/// # Errors
+/// When tracefs cannot be read or a field is gone.
+pub fn add_classic(offsets: &mut Offsets, tracefs: &Tracefs) -> Result<(), String> {
+    let format = tracefs.format("task", "task_newtask")?;
+    offsets.newtask_pid = field_offset(&format, "pid")?;
+    offsets.newtask_clone_flags = field_offset(&format, "clone_flags")?;
+    Ok(())
+}
+
+/// Offset of a field in a tracefs `format` file: `\tfield:pid_t pid;\toffset:8;\tsize:4;...`.
+fn field_offset(format: &str, name: &str) -> Result<u32, String> {
+    format
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("field:"))
+        .find_map(|line| {
+            let mut parts = line.split(';').map(str::trim);
+            let declaration = parts.next()?;
+            let field = declaration.rsplit([' ', '*']).next()?.split('[').next()?;
+            let offset = parts.find_map(|part| part.strip_prefix("offset:"))?;
+            (field == name).then(|| offset.parse().ok())?
+        })
+        .ok_or_else(|| format!("the tracepoint's format has no field {name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field_offset;
+
+    const FORMAT: &str = "name: task_newtask\nID: 205\nformat:\n\
+        \tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n\n\
+        \tfield:pid_t pid;\toffset:8;\tsize:4;\tsigned:1;\n\
+        \tfield:char comm[16];\toffset:12;\tsize:16;\tsigned:0;\n\
+        \tfield:u64 clone_flags;\toffset:32;\tsize:8;\tsigned:0;\n";
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        assert_eq!(field_offset(FORMAT, "pid"), Ok(8));
+        assert_eq!(field_offset(FORMAT, "comm"), Ok(12));
+        assert_eq!(field_offset(FORMAT, "clone_flags"), Ok(32));
+        assert!(field_offset(FORMAT, "flags").unwrap_err().contains("flags"));
+    }
+}

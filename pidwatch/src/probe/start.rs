@@ -1,0 +1,201 @@
+//! Start of the probe: offsets, load, attach, baseline.
+
+use std::{
+    fs,
+    io::{self, Read},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
+    maps::{Array, HashMap, MapError, RingBuf},
+    programs::Iter,
+};
+use aya_log::EbpfLogger;
+use hashbrown::HashMap as Tails;
+use pidwatch_common::{
+    globals::{self, Settings},
+    map,
+};
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    system::uname,
+    time::{ClockId, clock_getres},
+};
+use tokio::{io::unix::AsyncFd, time::Instant};
+
+use super::{
+    Probe, ProbeError, ProbeSettings, WINDOW,
+    attach::{Attached, Attacher, attach_all},
+    btf,
+    error::{fix, unfold},
+    losses::Losses,
+    mechanism::KernelVersion,
+    offsets,
+    tracefs::Tracefs,
+};
+use crate::cgroup::Layout;
+
+/// The kernel side, as the build script made it; empty when there was no BPF toolchain.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pidwatch-ebpf.o"));
+
+const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// First kernel whose BPF memory is charged to a cgroup and not to RLIMIT_MEMLOCK.
+const MEMCG_ACCOUNTING: KernelVersion = KernelVersion(5, 11);
+/// First kernel with `bpf_task_pt_regs`.
+const TASK_PT_REGS: KernelVersion = KernelVersion(5, 15);
+
+/// Failure records of one cgroup in one window: enough for every caller to be seen, and 100 a
+/// second at most.
+const FAILURES_PER_WINDOW: u64 = 10;
+
+impl Probe {
+    /// Loads and attaches the kernel side and takes the baseline.
+    ///
+    /// # Errors
+    /// When the kernel, its BTF or this process' rights do not suffice; the error says which and
+    /// what to do. A hook that is not essential and cannot be attached is only reported.
+    pub fn start(settings: &ProbeSettings, layout: &Layout) -> Result<Self, ProbeError> {
+        if OBJECT.is_empty() {
+            return Err(ProbeError::Stub);
+        }
+        let release = uname().release().to_string_lossy().into_owned();
+        let kernel = KernelVersion::parse(&release)
+            .ok_or_else(|| ProbeError::KernelUnknown(release.clone()))?;
+        if kernel < KernelVersion::FLOOR {
+            return Err(ProbeError::KernelTooOld(kernel));
+        }
+        if kernel < MEMCG_ACCOUNTING {
+            // Refused without CAP_SYS_RESOURCE; then the limit there is may still be enough, and
+            // the error of the map that did not fit names it.
+            let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+        }
+
+        let bytes =
+            fs::read(BTF_PATH).map_err(|error| ProbeError::NoBtf { path: BTF_PATH, error })?;
+        let kernel_btf = Btf::parse(&bytes, aya::Endianness::default())
+            .map_err(|error| ProbeError::NoBtf { path: BTF_PATH, error: io::Error::other(error) })?;
+        let types = btf::Btf::parse(bytes)?;
+        let mut offsets = offsets::find(&types, layout.has_pids)?;
+        let tracefs = Tracefs::open();
+        let classic = match &tracefs {
+            Ok(tracefs) => offsets::add_classic(&mut offsets, tracefs),
+            Err(error) => Err(error.clone()),
+        };
+        let resolution = clock_getres(ClockId::MonotonicCoarse);
+        let constants = Settings {
+            window_jiffies: (WINDOW.as_nanos() as u64).div_ceil(resolution.tv_nsec as u64),
+            failures_per_window: FAILURES_PER_WINDOW,
+            hierarchy_id: layout.hierarchy_id,
+            unified: u32::from(layout.unified),
+            has_pids: u32::from(layout.has_pids),
+            pt_regs_above_stack: if kernel < TASK_PT_REGS {
+                offsets::pt_regs_above_stack(&types)?
+            } else {
+                0
+            },
+        };
+        drop(types);
+
+        let log_level: u8 = if settings.kernel_log { u8::MAX } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&kernel_btf))
+            .override_global(globals::OFFSETS, &offsets, true)
+            .override_global(globals::SETTINGS, &constants, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries(map::RING, settings.ring_size)
+            .map_max_entries("AYA_LOGS", if settings.kernel_log { 64 * 1024 } else { 4096 })
+            .load(OBJECT)
+            .map_err(|error| load_error("object", &error))?;
+
+        let started = Instant::now();
+        let attacher =
+            Attacher { ebpf: &mut ebpf, btf: &kernel_btf, tracefs: &tracefs, classic };
+        let attached = attach_all(attacher, kernel, &settings.choices)?;
+        if let Err(error) = baseline(&mut ebpf, &kernel_btf) {
+            log::warn!("zombies from before the start are not counted: {error}");
+        }
+        drop(kernel_btf);
+        // The kernel's types took some 20 MiB for a moment; give them back.
+        // SAFETY: no arguments that matter.
+        unsafe { libc::malloc_trim(0) };
+
+        Self::assemble(ebpf, attached, settings, started, release)
+    }
+
+    fn assemble(
+        mut ebpf: Ebpf,
+        attached: Attached,
+        settings: &ProbeSettings,
+        started: Instant,
+        kernel: String,
+    ) -> Result<Self, ProbeError> {
+        let logger = if settings.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
+        let mut take = |name: &str| {
+            ebpf.take_map(name)
+                .ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+                .map_err(|error| load_error("map", &EbpfError::MapError(error)))
+        };
+        let map_error = |error: MapError| load_error("map", &EbpfError::MapError(error));
+        let ring = RingBuf::try_from(take(map::RING)?).map_err(map_error)?;
+        let cgroups = HashMap::try_from(take(map::CGROUPS)?).map_err(map_error)?;
+        let phase = Array::try_from(take(map::PHASE)?).map_err(map_error)?;
+        let losses = Array::try_from(take(map::LOSSES)?).map_err(map_error)?;
+        // SAFETY: the ring buffer owns its descriptor and gives the same one as long as it lives.
+        let ring = unsafe { AsyncFd::register(ring) }.map_err(|error| ProbeError::Load {
+            object: "ring buffer".into(),
+            cause: error.to_string(),
+            fix: "the process may be out of file descriptors (`ulimit -n`)".into(),
+        })?;
+        let programs = attached
+            .programs
+            .iter()
+            .filter_map(|&(hook, name)| Some((hook, program_fd(&ebpf, name)?)))
+            .collect();
+        Ok(Self {
+            ring,
+            cgroups,
+            phase: Some(phase),
+            losses: Losses::new(losses, programs),
+            logger,
+            tails: Tails::new(),
+            started,
+            status: attached.status.clone(),
+            kernel,
+            _attached: attached,
+            _ebpf: ebpf,
+        })
+    }
+}
+
+fn program_fd(ebpf: &Ebpf, name: &str) -> Option<OwnedFd> {
+    let fd = ebpf.program(name)?.fd().ok()?;
+    fd.as_fd().try_clone_to_owned().ok()
+}
+
+/// Runs the iterator over all tasks once.
+fn baseline(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
+    let mut run = || -> Result<(), Box<dyn std::error::Error>> {
+        let program = ebpf.program_mut("baseline").ok_or("the object has no program baseline")?;
+        let program: &mut Iter = program.try_into()?;
+        program.load("task", btf)?;
+        let link = program.attach()?;
+        let mut file = program.take_link(link)?.into_file()?;
+        let mut output = Vec::new();
+        file.read_to_end(&mut output)?;
+        program.unload()?;
+        Ok(())
+    };
+    run().map_err(|error| unfold(error.as_ref()).0)
+}
+
+fn load_error(object: &str, error: &EbpfError) -> ProbeError {
+    let (cause, os_error) = unfold(error);
+    let object = match error {
+        EbpfError::MapError(MapError::CreateError { name, .. }) => format!("map {name}"),
+        _ => object.to_owned(),
+    };
+    let fix = os_error.as_ref().map_or_else(|| "please report it".to_owned(), fix);
+    ProbeError::Load { object, cause, fix }
+}

@@ -1,0 +1,181 @@
+//! Validated settings, made from the command line: what is here can be used as it is.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::{
+    cli::{CommonArgs, OutputFormat, TraceArgs},
+    probe::Choice,
+    snapshot::Owner,
+};
+
+/// Settings of `trace`.
+#[derive(Debug)]
+pub struct Settings {
+    /// How the node is watched.
+    pub node: NodeSettings,
+    /// Form of the lines.
+    pub output: OutputFormat,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// Which cgroups to show.
+    pub filter: Filter,
+}
+
+/// How the node is watched.
+#[derive(Debug)]
+pub struct NodeSettings {
+    /// The host's /proc.
+    pub proc_root: PathBuf,
+    /// The host's cgroup file systems.
+    pub cgroup_root: PathBuf,
+    /// Bytes of the ring.
+    pub ring_size: u32,
+    /// Mechanisms forced by the user.
+    pub probes: Vec<Choice>,
+    /// Let the kernel side log.
+    pub kernel_log: bool,
+    /// Length of a rate window.
+    pub window: Duration,
+    /// Show cgroups with nothing to say too.
+    pub all: bool,
+}
+
+/// Which cgroups to show.
+#[derive(Debug, Default)]
+pub struct Filter {
+    path: Option<GlobMatcher>,
+}
+
+impl Filter {
+    /// Whether a cgroup is to be shown. One whose path is unknown matches only the empty filter.
+    pub fn matches(&self, owner: &Owner) -> bool {
+        let Some(glob) = &self.path else { return true };
+        owner.path.as_ref().is_some_and(|path| glob.is_match(OsStr::from_bytes(path)))
+    }
+}
+
+impl Settings {
+    /// Checks the command line of `trace`.
+    ///
+    /// # Errors
+    /// When a value cannot be used; the text names the option, the value and the cause.
+    pub fn from_trace(args: TraceArgs) -> Result<Self, String> {
+        let TraceArgs { output, duration, window, cgroup, all, common } = args;
+        let CommonArgs { proc_root, cgroup_root, ring_size, probes, kernel_log, config: _ } = common;
+        let path = cgroup
+            .map(|glob| {
+                GlobBuilder::new(&glob)
+                    .backslash_escape(true)
+                    .build()
+                    .map(|glob| glob.compile_matcher())
+                    .map_err(|error| format!("--cgroup {glob}: {}", error.kind()))
+            })
+            .transpose()?;
+        Ok(Self {
+            node: NodeSettings {
+                proc_root,
+                cgroup_root,
+                ring_size,
+                probes,
+                kernel_log,
+                window,
+                all,
+            },
+            output,
+            duration,
+            filter: Filter { path },
+        })
+    }
+}
+
+/// A time with its unit: `500ms`, `10s`, `5m`, `1h`.
+///
+/// # Errors
+/// When there is no number, no unit, or one that is not known.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time such as 10s"))?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("`{text}` has no unit of ms, s, m, h")),
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// A window: at least as long as the kernel side's own.
+///
+/// # Errors
+/// When it is no time or too short.
+pub fn parse_window(text: &str) -> Result<Duration, String> {
+    let window = parse_duration(text)?;
+    if window < crate::probe::WINDOW {
+        return Err(format!("a window is at least {:?}", crate::probe::WINDOW));
+    }
+    Ok(window)
+}
+
+/// Bytes of the ring: the kernel takes powers of two of whole pages only.
+///
+/// # Errors
+/// When it is another number; the nearest good ones are named.
+pub fn parse_ring_size(text: &str) -> Result<u32, String> {
+    const MAX: u32 = 1 << 30;
+    let page = rustix::param::page_size() as u32;
+    let bytes: u32 = text.parse().map_err(|_| format!("`{text}` is no number of bytes"))?;
+    if bytes >= page && bytes <= MAX && bytes.is_power_of_two() {
+        return Ok(bytes);
+    }
+    let nearest = bytes.clamp(page, MAX).checked_next_power_of_two().unwrap_or(MAX).min(MAX);
+    Err(format!(
+        "the kernel's ring buffer takes a power of two from {page} to {MAX} bytes; the next one \
+         is {nearest}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::CgroupId;
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "10", "s", "-1s", "1.5s", "10 s", "99999999999999999999s", "9999999999999999999h"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert!(parse_window("99ms").is_err());
+        assert!(parse_window("100ms").is_ok());
+    }
+
+    #[test]
+    fn a_ring_that_the_kernel_would_refuse_is_refused_with_the_next_good_size() {
+        assert_eq!(parse_ring_size("4096"), Ok(4096));
+        assert!(parse_ring_size("5000").unwrap_err().contains("8192"));
+        assert!(parse_ring_size("3").unwrap_err().contains("4096"));
+        assert!(parse_ring_size("0").is_err());
+        assert!(parse_ring_size("4294967295").is_err());
+        assert!(parse_ring_size("many").unwrap_err().contains("many"));
+    }
+
+    #[test]
+    fn a_star_matches_everything_below() {
+        let filter = Filter {
+            path: Some(globset::Glob::new("/kube*").unwrap().compile_matcher()),
+        };
+        let owner = |path: &[u8]| Owner { id: CgroupId(1), path: Some(path.into()) };
+        assert!(filter.matches(&owner(b"/kubepods/pod1/abc")));
+        assert!(!filter.matches(&owner(b"/system.slice")));
+        assert!(!filter.matches(&Owner { id: CgroupId(1), path: None }));
+        assert!(Filter::default().matches(&Owner { id: CgroupId(1), path: None }));
+    }
+}

@@ -1,0 +1,44 @@
+//! The immutable view of the node at the end of a window, which every output reads.
+
+use std::time::Duration;
+
+use crate::{cgroup::CgroupId, clock::BootTime, model::Counts};
+
+/// The node at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When the window closed.
+    pub time: BootTime,
+    /// How long it was.
+    pub window: Duration,
+    /// The cgroups that have something to say, or all.
+    pub rows: Vec<Row>,
+}
+
+/// A cgroup as it is named in outputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its id.
+    pub id: CgroupId,
+    /// Its path, any bytes but NUL; `None` when it went before it could be learnt.
+    pub path: Option<Box<[u8]>>,
+}
+
+/// One cgroup in a snapshot. `None` is unknown.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Which cgroup.
+    pub owner: Owner,
+    /// Its own charge: tasks, zombies included, without descendants'.
+    pub tasks: Option<u64>,
+    /// The charge with descendants'.
+    pub subtree_tasks: Option<u64>,
+    /// Processes, without descendants'.
+    pub processes: Option<u64>,
+    /// Ended tasks that are not freed and stay so.
+    pub zombies: u64,
+    /// What was counted in the window.
+    pub counts: Counts,
+    /// What was counted since start.
+    pub total: Counts,
+}
