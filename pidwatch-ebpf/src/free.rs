@@ -12,8 +12,7 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use crate::{
     cgroup::{Owner, count},
     emit,
-    exit::{release, starting},
-    maps::HELD_COUNT,
+    held::{any, release, starting},
     task::Task,
 };
 
@@ -21,12 +20,8 @@ use crate::{
 pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     let task = Task(ctx.arg(0));
     let leader = task.is_leader();
-    // SAFETY: a plain integer of a static.
-    let any_held = unsafe { HELD_COUNT.as_ptr().read_volatile() } != 0;
-    if !leader && !any_held {
-        return 0;
-    }
-    let held = any_held && release(task);
+    let held = any(leader) && release(task);
+    // The usual thread was counted as freed when it ended.
     if !leader && !held {
         return 0;
     }

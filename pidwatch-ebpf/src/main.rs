@@ -15,6 +15,7 @@ mod creation;
 mod emit;
 mod exit;
 mod free;
+mod held;
 mod lifecycle;
 mod maps;
 mod task;

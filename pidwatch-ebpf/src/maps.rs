@@ -30,7 +30,8 @@ pub static LOSSES: Array<u64> = Array::with_max_entries(Loss::ALL.len() as u32, 
 #[map]
 pub static PHASE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Tasks (by address) whose free must be looked at closely; see `exit`.
+/// Tasks (by address) whose free must be looked at closely, and which kind of free may be theirs:
+/// see `held`.
 #[map]
 pub static HELD: HashMap<u64, u8> = HashMap::with_max_entries(MAX_HELD, 0);
 
@@ -47,8 +48,10 @@ pub struct PathRecord {
     pub path: [u8; PATH_MAX],
 }
 
-/// How many tasks [`HELD`] holds, so that the usual free need not look.
+/// Entries of [`HELD`], so that the usual free need not look.
 pub static HELD_COUNT: AtomicU64 = AtomicU64::new(0);
+/// Those of them that may be freed as threads.
+pub static HELD_THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// Written by user space before load.
 #[unsafe(no_mangle)]
