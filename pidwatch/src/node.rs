@@ -223,14 +223,14 @@ impl Node {
         for (place, count) in self.probe.take_losses() {
             updates.push(Update::Lost { place, count, time });
         }
-        let mut active = self.model.close_window();
+        let mut active = self.model.close_window(time);
         if self.show_all {
             let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
             let shown: hashbrown::HashSet<_> = active.iter().map(|(id, _)| *id).collect();
             quiet.retain(|id| !shown.contains(id));
             quiet.sort();
             for id in quiet {
-                let activity = self.model.close(id).unwrap_or(Activity::NONE);
+                let activity = self.model.close(id, time).unwrap_or(Activity::NONE);
                 active.push((id, activity));
             }
         }
@@ -256,7 +256,8 @@ impl Node {
             tasks,
             subtree_tasks,
             processes,
-            zombies: activity.zombies,
+            // A zombie is in the charge.
+            zombies: tasks.map_or(activity.zombies, |tasks| activity.zombies.min(tasks)),
             counts: activity.window,
             total: activity.total,
         }

@@ -16,6 +16,11 @@ use crate::{
     probe::{Event, Failure},
 };
 
+/// What ended this long ago and is not freed is a zombie; before that it may be reaped and only on
+/// its way through RCU, which on an idle machine frees up to ten seconds late (CONFIG_RCU_LAZY,
+/// `LAZY_FLUSH_JIFFIES` in kernel/rcu/tree_nocb.h, 6.2).
+const LASTING: Duration = Duration::from_secs(12);
+
 /// A cgroup that is gone is remembered this long: its last records may still be on the way, and
 /// RCU frees its last tasks late.
 const GRACE: Duration = Duration::from_secs(5);
@@ -88,14 +93,27 @@ struct State {
     /// What the windows so far have told.
     told: Counts,
     suppressed_told: u64,
-    /// Zombies when the last window closed.
-    zombies_before: u64,
+    /// Zombies that the last window told.
+    zombies_told: u64,
+    /// How many had ended at two moments at least [`LASTING`] apart, the older first.
+    marks: [Mark; 2],
 }
 
-/// Ended tasks that are not freed.
-fn zombies(totals: &Totals) -> u64 {
-    (totals.zombies_before + totals.exited.processes + totals.held_threads)
-        .saturating_sub(totals.freed.processes + totals.freed.threads)
+/// Tasks that had ended by a moment, of those that someone must reap.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    time: Option<BootTime>,
+    ended: u64,
+}
+
+/// Tasks that ended and wait, or waited, for someone to reap them.
+fn ended(totals: &Totals) -> u64 {
+    totals.zombies_before + totals.exited.processes + totals.held_threads
+}
+
+/// Those of them that were freed.
+fn reaped(totals: &Totals) -> u64 {
+    totals.freed.processes + totals.freed.threads
 }
 
 /// A cgroup that was removed.
@@ -112,8 +130,7 @@ pub struct Activity {
     pub window: Counts,
     /// Since start.
     pub total: Counts,
-    /// Tasks that had ended and were not freed both when the window began and when it closed: RCU
-    /// frees late, so what has only just ended is no zombie yet.
+    /// Tasks that ended a while ago (12 s) and are not freed.
     pub zombies: u64,
 }
 
@@ -173,8 +190,10 @@ impl Model {
         let forgotten: Vec<_> = gone
             .extract_if(|cgroup, gone| {
                 let age = now.since(gone.since);
-                let zombies = states.get(cgroup).map_or(0, |state| zombies(&state.totals));
-                let quiet = !changed.contains(cgroup) && zombies == 0;
+                let held = states
+                    .get(cgroup)
+                    .is_some_and(|state| ended(&state.totals) > reaped(&state.totals));
+                let quiet = !changed.contains(cgroup) && !held;
                 age >= LONG_GRACE || (age >= GRACE && quiet)
             })
             .map(|(cgroup, _)| cgroup)
@@ -185,28 +204,40 @@ impl Model {
         forgotten
     }
 
-    /// Closes a window: every cgroup in which something was counted in it.
-    pub fn close_window(&mut self) -> Vec<(CgroupId, Activity)> {
+    /// Closes a window: every cgroup in which something was counted in it, or whose zombies came
+    /// or went.
+    pub fn close_window(&mut self, now: BootTime) -> Vec<(CgroupId, Activity)> {
         let changed = std::mem::take(&mut self.changed);
-        let mut rows: Vec<_> =
-            changed.into_iter().filter_map(|id| Some((id, self.close(id)?))).collect();
-        rows.retain(|(_, activity)| !activity.window.is_zero());
+        let mut rows = Vec::with_capacity(changed.len());
+        for id in changed {
+            let told = self.states.get(&id).map_or(0, |state| state.zombies_told);
+            let Some(activity) = self.close(id, now) else { continue };
+            if !activity.window.is_zero() || activity.zombies != told {
+                rows.push((id, activity));
+            }
+        }
         rows.sort_by_key(|(id, _)| *id);
         rows
     }
 
     /// What is known of a cgroup in which nothing may have happened; closes its window.
-    pub fn close(&mut self, cgroup: CgroupId) -> Option<Activity> {
+    pub fn close(&mut self, cgroup: CgroupId, now: BootTime) -> Option<Activity> {
         let state = self.states.get_mut(&cgroup)?;
         let total = Counts::of(&state.totals);
-        let zombies = zombies(&state.totals);
-        let activity = Activity {
-            window: total.minus(&state.told),
-            total,
-            zombies: zombies.min(state.zombies_before),
-        };
+        let (ended, reaped) = (ended(&state.totals), reaped(&state.totals));
+        let [older, newer] = &mut state.marks;
+        if newer.time.is_none_or(|time| now.since(time) >= LASTING) {
+            *older = *newer;
+            *newer = Mark { time: Some(now), ended };
+        }
+        let zombies = older.ended.saturating_sub(reaped);
+        if zombies != ended.saturating_sub(reaped) {
+            // Some are young: look again, though nothing else may happen here.
+            self.changed.insert(cgroup);
+        }
+        let activity = Activity { window: total.minus(&state.told), total, zombies };
         state.told = total;
-        state.zombies_before = zombies;
+        state.zombies_told = zombies;
         Some(activity)
     }
 }
@@ -264,7 +295,7 @@ mod tests {
         for (a, b) in [(5, 3), (9, 7), (9, 9)] {
             tell(&mut model, totals(a, 0, 0));
             tell(&mut model, totals(b, 0, 0));
-            for (_, activity) in model.close_window() {
+            for (_, activity) in model.close_window(at(1)) {
                 sum += activity.window.created.processes;
                 assert_eq!(activity.total.created.processes, sum);
             }
@@ -276,20 +307,36 @@ mod tests {
     fn a_window_in_which_nothing_happened_says_nothing() {
         let mut model = Model::default();
         tell(&mut model, totals(1, 0, 0));
-        assert_eq!(model.close_window().len(), 1);
+        assert_eq!(model.close_window(at(1)).len(), 1);
         tell(&mut model, totals(1, 0, 0));
-        assert_eq!(model.close_window(), []);
+        assert_eq!(model.close_window(at(2)), []);
     }
 
     #[test]
     fn what_has_just_ended_is_no_zombie_until_it_lasts() {
         let mut model = Model::default();
         tell(&mut model, totals(3, 3, 1));
-        assert_eq!(model.close_window()[0].1.zombies, 0);
-        tell(&mut model, totals(4, 3, 1));
-        assert_eq!(model.close_window()[0].1.zombies, 2);
-        tell(&mut model, totals(4, 3, 3));
-        assert_eq!(model.close_window()[0].1.zombies, 0);
+        let zombies = |model: &mut Model, second| -> Vec<u64> {
+            model.close_window(at(second)).iter().map(|(_, activity)| activity.zombies).collect()
+        };
+        assert_eq!(zombies(&mut model, 1), [0]);
+        assert!(zombies(&mut model, 12).is_empty());
+        assert_eq!(zombies(&mut model, 13), [2], "told though nothing else happened");
+        assert!(zombies(&mut model, 14).is_empty(), "told once");
+        tell(&mut model, totals(3, 3, 3));
+        assert_eq!(zombies(&mut model, 15), [0]);
+        assert!(zombies(&mut model, 99).is_empty());
+    }
+
+    #[test]
+    fn a_storm_that_is_freed_late_has_no_zombies() {
+        let mut model = Model::default();
+        for second in 1..20 {
+            tell(&mut model, totals(1000 * second, 1000 * second, 1000 * second - 60));
+            for (_, activity) in model.close_window(at(second)) {
+                assert_eq!(activity.zombies, 0, "after {second} s");
+            }
+        }
     }
 
     #[test]
@@ -300,8 +347,8 @@ mod tests {
         counted.held_threads = 2;
         counted.freed.threads = 1;
         tell(&mut model, counted);
-        assert_eq!(model.close_window()[0].1.total.freed, 9);
-        assert_eq!(zombies(&counted), 1);
+        assert_eq!(model.close_window(at(1))[0].1.total.freed, 9);
+        assert_eq!(model.close_window(at(13))[0].1.zombies, 1);
     }
 
     #[test]
@@ -331,11 +378,11 @@ mod tests {
         let mut model = Model::default();
         tell(&mut model, totals(1, 1, 0));
         model.removed(ID, (*b"/gone").into(), at(10));
-        model.close_window();
+        model.close_window(at(31));
         assert_eq!(model.forget_gone(at(12)), []);
         assert_eq!(model.forget_gone(at(30)), [], "a zombie is still there");
         tell(&mut model, totals(1, 1, 1));
-        model.close_window();
+        model.close_window(at(31));
         assert_eq!(model.gone_path(ID), Some(&b"/gone"[..]));
         assert_eq!(model.forget_gone(at(31)), [ID]);
         assert_eq!(model.gone_path(ID), None);
