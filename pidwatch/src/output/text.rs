@@ -14,7 +14,7 @@ use crate::{
     clock::{BootTime, WallClock},
     escape,
     node::{Node, Update},
-    probe::ProbeStatus,
+    probe::{Failure, ProbeStatus},
     snapshot::{Owner, Row, Snapshot},
 };
 
@@ -24,8 +24,6 @@ const HEADING_EVERY: usize = 20;
 const NARROWEST_PATH: usize = 12;
 const HEADING: &str =
     "TIME        TASKS   PROC  ZOMB  +PROC/s   +THR/s  -TASK/s   FAIL  CGROUP";
-/// Columns before the path.
-const BEFORE_PATH: usize = 66;
 
 /// Writer of text lines.
 pub struct Text {
@@ -110,6 +108,32 @@ impl Text {
         Ok(())
     }
 
+    /// `22:09:13  clone3 FAILED: EAGAIN  java[4711/4713] uid 1000  +17 more  /kubepods/...`
+    fn failure(&self, owner: &Owner, failure: &Failure, suppressed: u64) -> String {
+        let syscall = failure.syscall.map_or("clone".to_owned(), |name| name.to_string());
+        let task = if failure.tid == failure.pid {
+            failure.pid.to_string()
+        } else {
+            format!("{}/{}", failure.pid, failure.tid)
+        };
+        let more = if suppressed == 0 { String::new() } else { format!("+{suppressed} more  ") };
+        let what = format!(
+            "{}  {syscall} FAILED: {}  {}[{task}] uid {}  {more}",
+            self.time(failure.time),
+            errno_name(failure.errno),
+            escape::for_terminal(&failure.comm),
+            failure.uid,
+        );
+        self.about(what, owner)
+    }
+
+    /// Something about a cgroup, with as much of its path as there is room for.
+    fn about(&self, what: String, owner: &Owner) -> String {
+        let room = self.width.unwrap_or(0).saturating_sub(what.width());
+        let path = self.path(owner, room);
+        what + &path
+    }
+
     fn row(&self, out: &mut dyn Write, snapshot: &Snapshot, row: &Row) -> io::Result<()> {
         let seconds = snapshot.window.as_secs_f64();
         let counts = &row.counts;
@@ -125,14 +149,12 @@ impl Text {
             rate(ended, seconds),
             if counts.failed == 0 { "-".to_owned() } else { counts.failed.to_string() },
         );
-        let room = self.width.unwrap_or(0).saturating_sub(BEFORE_PATH);
-        let path = self.path(&row.owner, room);
         let style = if counts.failed > 0 {
             Style::new().fg_color(Some(AnsiColor::Red.into()))
         } else {
             Style::new()
         };
-        writeln!(out, "{}", self.styled(style, &(line + &path)))
+        writeln!(out, "{}", self.styled(style, &self.about(line, &row.owner)))
     }
 }
 
@@ -166,28 +188,13 @@ impl Lines for Text {
         match update {
             Update::Window(snapshot) => self.window(out, snapshot),
             Update::Failed { owner, failure, suppressed } => {
-                let syscall = failure.syscall.map_or("clone".to_owned(), |name| name.to_string());
-                let more = match suppressed {
-                    0 => String::new(),
-                    n => format!(" (and {n} more since the last one shown)"),
-                };
-                let what = format!(
-                    "{}  {syscall} FAILED with {}: {}[{}/{}] of user {} in {}{more}",
-                    self.time(failure.time),
-                    errno_name(failure.errno),
-                    escape::for_terminal(&failure.comm),
-                    failure.pid,
-                    failure.tid,
-                    failure.uid,
-                    self.path(owner, usize::MAX),
-                );
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-                writeln!(out, "{}", self.styled(style, &what))
+                writeln!(out, "{}", self.styled(style, &self.failure(owner, failure, *suppressed)))
             }
             Update::Added(owner, time) | Update::Removed(owner, time) => {
                 let change = if matches!(update, Update::Added(..)) { "added" } else { "removed" };
-                let line =
-                    format!("{}  cgroup {change}: {}", self.time(*time), self.path(owner, usize::MAX));
+                let what = format!("{}  cgroup {change}: ", self.time(*time));
+                let line = self.about(what, owner);
                 writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))
             }
             Update::Lost { place, count, time } => {
@@ -277,6 +284,30 @@ mod tests {
         assert_eq!(row.width(), 100, "{row}");
         assert!(row.ends_with("the-end"), "{row}");
         assert_eq!(cut_front("/日本語/x", 6), "…語/x");
+    }
+
+    #[test]
+    fn a_failure_fits_into_80_columns_and_says_who() {
+        let text = Text::new(Duration::from_secs(1), Some(80), false, TimeZone::UTC);
+        let owner = Owner {
+            id: CgroupId(5),
+            path: Some((*b"/kubepods/burstable/pod1234/some-container").into()),
+        };
+        let failure = Failure {
+            cgroup: CgroupId(5),
+            time: BootTime::from_nanos(0),
+            totals: pidwatch_common::totals::Totals::ZERO,
+            errno: 11,
+            syscall: None,
+            pid: 4711,
+            tid: 4713,
+            uid: 1000,
+            comm: b"java\x1b".to_vec(),
+        };
+        let line = text.failure(&owner, &failure, 17);
+        assert_eq!(line.width(), 80, "{line}");
+        assert!(line.contains("clone FAILED: EAGAIN  java\\u{1b}[4711/4713] uid 1000  +17 more"));
+        assert!(line.ends_with("container"), "{line}");
     }
 
     #[test]
