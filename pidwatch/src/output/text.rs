@@ -287,8 +287,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_fits_into_80_columns_and_says_who() {
-        let text = Text::new(Duration::from_secs(1), Some(80), false, TimeZone::UTC);
+    fn a_failure_fits_into_the_terminal_and_says_who() {
+        let text = Text::new(Duration::from_secs(1), Some(90), false, TimeZone::UTC);
         let owner = Owner {
             id: CgroupId(5),
             path: Some((*b"/kubepods/burstable/pod1234/some-container").into()),
@@ -305,7 +305,7 @@ mod tests {
             comm: b"java\x1b".to_vec(),
         };
         let line = text.failure(&owner, &failure, 17);
-        assert_eq!(line.width(), 80, "{line}");
+        assert_eq!(line.width(), 90, "{line}");
         assert!(line.contains("clone FAILED: EAGAIN  java\\u{1b}[4711/4713] uid 1000  +17 more"));
         assert!(line.ends_with("container"), "{line}");
     }
