@@ -71,7 +71,6 @@ pub struct Offsets {
     pub newtask_pid: u32,
     /// Where `clone_flags` stands in the same record.
     pub newtask_clone_flags: u32,
-
 }
 
 impl Offsets {

@@ -37,10 +37,19 @@ pub struct Totals {
 impl Totals {
     /// Nothing counted yet.
     pub const ZERO: Self = Self {
-        created: Kinds { processes: 0, threads: 0 },
-        exited: Kinds { processes: 0, threads: 0 },
+        created: Kinds {
+            processes: 0,
+            threads: 0,
+        },
+        exited: Kinds {
+            processes: 0,
+            threads: 0,
+        },
         held_threads: 0,
-        freed: Kinds { processes: 0, threads: 0 },
+        freed: Kinds {
+            processes: 0,
+            threads: 0,
+        },
         zombies_before: 0,
         failed: 0,
         rejected: 0,
@@ -64,8 +73,12 @@ pub struct Cgroup {
 
 impl Cgroup {
     /// A cgroup of which nothing was told yet.
-    pub const ZERO: Self =
-        Self { totals: Totals::ZERO, told_at: 0, failures_since: 0, failures_told: 0 };
+    pub const ZERO: Self = Self {
+        totals: Totals::ZERO,
+        told_at: 0,
+        failures_since: 0,
+        failures_told: 0,
+    };
 }
 
 /// What can be lost, as index into [`crate::map::LOSSES`].

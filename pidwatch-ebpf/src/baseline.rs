@@ -19,10 +19,16 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
         return 0;
     }
     let task = Task(task);
-    let Some(entry) = Owner::of(task).entry() else { return 0 };
+    let Some(entry) = Owner::of(task).entry() else {
+        return 0;
+    };
     // Only those that nobody is reaping at this moment, and whose end no hook has seen.
     if task.exit_state() == EXIT_ZOMBIE && !is_held(task) {
-        let may_be = if task.group_lives() || !task.is_leader() { As::Either } else { As::Leader };
+        let may_be = if task.group_lives() || !task.is_leader() {
+            As::Either
+        } else {
+            As::Leader
+        };
         if hold(task, may_be) {
             // SAFETY: an entry of the map.
             count(unsafe { &raw mut (*entry).totals.zombies_before });

@@ -40,7 +40,10 @@ impl Owner {
                 load(css, offset!(css_cgroup))
             };
             let node: *const u8 = load(cgroup, offset!(cgroup_kn));
-            Self { id: load(node, offset!(kernfs_node_id)), css_set }
+            Self {
+                id: load(node, offset!(kernfs_node_id)),
+                css_set,
+            }
         }
     }
 
@@ -48,7 +51,13 @@ impl Owner {
     #[inline(always)]
     pub fn probe(task: *const u8) -> Option<Self> {
         let css_set: *const u8 = probe(task, offset!(task_cgroups))?;
-        Some(Self { id: probe(probe(Self::cgroup(css_set)?, offset!(cgroup_kn))?, offset!(kernfs_node_id))?, css_set })
+        Some(Self {
+            id: probe(
+                probe(Self::cgroup(css_set)?, offset!(cgroup_kn))?,
+                offset!(kernfs_node_id),
+            )?,
+            css_set,
+        })
     }
 
     /// The `struct cgroup` that a `css_set` puts a task in.
@@ -82,7 +91,14 @@ impl Owner {
         }
         let counter: i64 = probe(css, offset!(pids_counter))?;
         let descendants: u32 = probe(cgroup, offset!(cgroup_nr_descendants))?;
-        Some((counter, if descendants == 0 { ChargeScope::Own } else { ChargeScope::Subtree }))
+        Some((
+            counter,
+            if descendants == 0 {
+                ChargeScope::Own
+            } else {
+                ChargeScope::Subtree
+            },
+        ))
     }
 
     /// The entry of this cgroup, made when it is the first; `None` (and told as lost) when the
@@ -113,7 +129,9 @@ pub fn add(counter: *mut u64, n: u64) {
 #[inline(never)]
 fn new_entry(id: u64) -> Option<*mut Cgroup> {
     // Another CPU may have been faster; then its entry is the one.
-    let _ = CGROUPS.insert(id, &NEW, u64::from(BPF_NOEXIST));
+    // By reference: by value the entry would be put together on the stack.
+    let new: &Cgroup = &NEW;
+    let _ = CGROUPS.insert(id, new, u64::from(BPF_NOEXIST));
     let entry = CGROUPS.get_ptr_mut(id);
     if entry.is_none() {
         lose(Loss::CgroupMapFull);

@@ -73,7 +73,13 @@ const SYS_EXIT_RET: usize = 16;
 #[inline(always)]
 fn sys_exit(ctx: &TracePointContext, syscall: Syscall) -> u32 {
     // SAFETY: a member of the context at a fixed place, which the verifier checks.
-    let result = unsafe { ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>().read_volatile() };
+    let result = unsafe {
+        ctx.as_ptr()
+            .cast::<u8>()
+            .add(SYS_EXIT_RET)
+            .cast::<i64>()
+            .read_volatile()
+    };
     returned(result, Some(syscall));
     0
 }
@@ -92,7 +98,9 @@ fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
     }
     // SAFETY: no arguments.
     let task = unsafe { bpf_get_current_task() } as *const u8;
-    let Some(owner) = Owner::probe(task) else { return 0 };
+    let Some(owner) = Owner::probe(task) else {
+        return 0;
+    };
     let Some(entry) = owner.entry() else { return 0 };
     // SAFETY: an entry of the map.
     unsafe {

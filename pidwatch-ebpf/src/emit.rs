@@ -3,7 +3,10 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns},
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        bpf_ktime_get_boot_ns,
+    },
 };
 use aya_log_ebpf::debug;
 use pidwatch_common::{
@@ -22,7 +25,12 @@ use crate::{
 pub fn header(kind: Kind, cgroup: u64) -> Header {
     // SAFETY: no arguments.
     let time_ns = unsafe { bpf_ktime_get_boot_ns() };
-    Header { kind: kind as u32, reserved: 0, time_ns, cgroup }
+    Header {
+        kind: kind as u32,
+        reserved: 0,
+        time_ns,
+        cgroup,
+    }
 }
 
 /// Sends a rate record unless one of this cgroup left less than a window ago.
@@ -52,13 +60,18 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, entered: u32) {
         entered,
     };
     // No wake-up: user space looks once a window anyway.
-    if RING.output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+    if RING
+        .output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP))
+        .is_err()
+    {
         lose(Loss::RingRate);
     }
 }
 
 /// Sends a failure record, or counts it as suppressed. A failure wakes user space at once.
-#[inline(always)]
+///
+/// A frame of its own: the record fills half of the 512 bytes that all frames of a program share.
+#[inline(never)]
 pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
     let now = jiffies();
     // SAFETY: an entry of the map. Plain stores: CPUs that race here let a record more or less
@@ -89,7 +102,10 @@ pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
         reserved: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
-    if RING.output::<CloneFailed>(&record, u64::from(BPF_RB_FORCE_WAKEUP)).is_err() {
+    if RING
+        .output::<CloneFailed>(&record, u64::from(BPF_RB_FORCE_WAKEUP))
+        .is_err()
+    {
         // SAFETY: an entry of the map.
         count(unsafe { &raw mut (*entry).totals.suppressed });
         lose(Loss::RingFailure);

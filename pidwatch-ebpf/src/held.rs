@@ -26,7 +26,9 @@ pub enum As {
 /// Whether tasks that ended before pidwatch was there may still be freed.
 #[inline(always)]
 pub fn starting() -> bool {
-    PHASE.get(0).is_some_and(|phase| *phase == Phase::Starting as u32)
+    PHASE
+        .get(0)
+        .is_some_and(|phase| *phase == Phase::Starting as u32)
 }
 
 /// Whether any task is noted that could be freed as what it is now.
@@ -40,7 +42,7 @@ pub fn any(leader: bool) -> bool {
 /// Notes a task so that its free is looked at; false (and told as lost) when there is no room.
 #[inline(never)]
 pub fn hold(task: Task, may_be: As) -> bool {
-    if HELD.insert(task.address(), &(may_be as u8), 0).is_err() {
+    if HELD.insert(task.address(), may_be as u8, 0).is_err() {
         lose(Loss::HeldMapFull);
         return false;
     }
@@ -61,7 +63,9 @@ pub fn is_held(task: Task) -> bool {
 #[inline(never)]
 pub fn release(task: Task) -> bool {
     const MINUS_ONE: u64 = u64::MAX;
-    let Some(may_be) = HELD.get_ptr(task.address()) else { return false };
+    let Some(may_be) = HELD.get_ptr(task.address()) else {
+        return false;
+    };
     // SAFETY: an entry of the map; only its own task's free takes it out.
     let may_be = unsafe { may_be.read_volatile() };
     let _ = HELD.remove(task.address());

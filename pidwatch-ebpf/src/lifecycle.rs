@@ -7,10 +7,8 @@
 //! counts tasks matters.
 
 use aya_ebpf::{
-    bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::bpf_probe_read_kernel_str_bytes,
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    bindings::BPF_RB_FORCE_WAKEUP, helpers::bpf_probe_read_kernel_str_bytes,
+    macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use pidwatch_common::{
     record::{CgroupChange, Kind, PATH_MAX},
@@ -74,7 +72,9 @@ fn changed(ctx: &BtfTracePointContext, kind: Kind) -> i32 {
         let node: *const u8 = load(cgroup, offset!(cgroup_kn));
         load(node, offset!(kernfs_node_id))
     };
-    let Some(scratch) = PATH_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = PATH_SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
     // SAFETY: a value of the map, for which the caller's lock makes this CPU the only writer.
     unsafe {
         let room = &mut (*scratch).path;
@@ -87,7 +87,10 @@ fn changed(ctx: &BtfTracePointContext, kind: Kind) -> i32 {
         // The mask says to the verifier what the length says already.
         let size = size_of::<CgroupChange>() + (len & (PATH_MAX - 1));
         let bytes = core::slice::from_raw_parts(scratch.cast::<u8>(), size);
-        if RING.output::<[u8]>(bytes, u64::from(BPF_RB_FORCE_WAKEUP)).is_err() {
+        if RING
+            .output::<[u8]>(bytes, u64::from(BPF_RB_FORCE_WAKEUP))
+            .is_err()
+        {
             lose(Loss::RingCgroup);
         }
     }

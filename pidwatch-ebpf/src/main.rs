@@ -5,7 +5,10 @@
 //! programs' own `recursion_misses`).
 #![no_std]
 #![no_main]
-#![allow(internal_features, reason = "the BPF target has no atomics in core; its xadd is an intrinsic")]
+#![allow(
+    internal_features,
+    reason = "the BPF target has no atomics in core; its xadd is an intrinsic"
+)]
 #![feature(core_intrinsics)]
 
 mod baseline;

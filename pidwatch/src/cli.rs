@@ -43,7 +43,13 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct TraceArgs {
     /// Form of the lines; JSON is one object a line.
-    #[arg(long, short, value_enum, default_value = "text", env = "PIDWATCH_OUTPUT")]
+    #[arg(
+        long,
+        short,
+        value_enum,
+        default_value = "text",
+        env = "PIDWATCH_OUTPUT"
+    )]
     pub output: OutputFormat,
     /// Stop after this time (10s, 5m, 500ms).
     #[arg(long, value_parser = settings::parse_duration, env = "PIDWATCH_DURATION")]
@@ -66,17 +72,32 @@ pub struct TraceArgs {
 #[derive(Args, Debug)]
 pub struct CommonArgs {
     /// The host's /proc.
-    #[arg(long, value_name = "DIR", default_value = "/proc", env = "PIDWATCH_PROC_ROOT")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/proc",
+        env = "PIDWATCH_PROC_ROOT"
+    )]
     pub proc_root: PathBuf,
     /// The host's cgroup file systems.
-    #[arg(long, value_name = "DIR", default_value = "/sys/fs/cgroup", env = "PIDWATCH_CGROUP_ROOT")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/sys/fs/cgroup",
+        env = "PIDWATCH_CGROUP_ROOT"
+    )]
     pub cgroup_root: PathBuf,
     /// Bytes of the kernel's ring buffer: a power of two, at least a page.
     #[arg(long, value_name = "BYTES", value_parser = settings::parse_ring_size, default_value = "1048576", env = "PIDWATCH_RING_SIZE")]
     pub ring_size: u32,
     /// Attach a probe by this mechanism and no other (PROBE=MECHANISM, comma-separated); for
     /// diagnosis.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "PIDWATCH_PROBES")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        env = "PIDWATCH_PROBES"
+    )]
     pub probes: Vec<Choice>,
     /// Show the kernel side's own diagnostics on standard error.
     #[arg(long, env = "PIDWATCH_KERNEL_LOG")]
@@ -110,7 +131,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match cli.command {
         Some(Command::Trace(args)) => Settings::from_trace(args)
             .map_err(|error| (USAGE, error))
-            .and_then(|settings| trace::run(&settings).map_err(|error| (FAILED, error.to_string()))),
+            .and_then(|settings| {
+                trace::run(&settings).map_err(|error| (FAILED, error.to_string()))
+            }),
         None => Ok(()),
     };
     match result {
@@ -137,7 +160,9 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let command = Cli::command();
     let matches = command.clone().try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let Some((name, file)) = cli.config_file() else { return Ok(cli) };
+    let Some((name, file)) = cli.config_file() else {
+        return Ok(cli);
+    };
     let command = config::apply(command, name, file)?;
     Cli::from_arg_matches(&command.clone().try_get_matches_from(arguments)?)
 }
@@ -194,7 +219,10 @@ mod tests {
         std::fs::write(&file, "windw = \"3s\"\n").unwrap();
         let line = format!("pidwatch trace --config {}", file.display());
         let error = parse(&arguments(&line)).unwrap_err().to_string();
-        assert!(error.contains("windw") && error.contains("`window`"), "{error}");
+        assert!(
+            error.contains("windw") && error.contains("`window`"),
+            "{error}"
+        );
     }
 
     #[test]

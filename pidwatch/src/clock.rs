@@ -39,7 +39,9 @@ const STEP: i128 = 50_000_000;
 impl WallClock {
     /// Takes the offset.
     pub fn now() -> Self {
-        Self { offset_ns: offset() }
+        Self {
+            offset_ns: offset(),
+        }
     }
 
     /// Takes the offset again if the wall clock was stepped.

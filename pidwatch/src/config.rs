@@ -16,16 +16,24 @@ const SIMILAR: f64 = 0.7;
 /// nearest one there is.
 pub fn apply(command: Command, subcommand: &str, file: &Path) -> Result<Command, clap::Error> {
     let fail = |kind: ErrorKind, text: String| {
-        clap::Error::raw(kind, format!("configuration file {}: {text}\n", file.display()))
+        clap::Error::raw(
+            kind,
+            format!("configuration file {}: {text}\n", file.display()),
+        )
     };
     let text = fs::read_to_string(file)
         .map_err(|error| fail(ErrorKind::Io, format!("cannot be read: {error}")))?;
-    let table: Table =
-        text.parse().map_err(|error| fail(ErrorKind::InvalidValue, format!("no TOML: {error}")))?;
+    let table: Table = text
+        .parse()
+        .map_err(|error| fail(ErrorKind::InvalidValue, format!("no TOML: {error}")))?;
     let options: Vec<String> = command
         .find_subcommand(subcommand)
         .map(|command| {
-            command.get_arguments().filter(|arg| arg.get_id() != "config").map(|arg| arg.get_id().to_string()).collect()
+            command
+                .get_arguments()
+                .filter(|arg| arg.get_id() != "config")
+                .map(|arg| arg.get_id().to_string())
+                .collect()
         })
         .unwrap_or_default();
     let mut defaults = Vec::new();
@@ -41,10 +49,16 @@ pub fn apply(command: Command, subcommand: &str, file: &Path) -> Result<Command,
                 Some((_, option)) => format!("did you mean `{option}`?"),
                 None => format!("there are {}", options.join(", ")),
             };
-            return Err(fail(ErrorKind::UnknownArgument, format!("unknown key `{key}`; {hint}")));
+            return Err(fail(
+                ErrorKind::UnknownArgument,
+                format!("unknown key `{key}`; {hint}"),
+            ));
         }
         let value = scalar(&value).ok_or_else(|| {
-            fail(ErrorKind::InvalidValue, format!("`{key}` is neither text, number nor boolean"))
+            fail(
+                ErrorKind::InvalidValue,
+                format!("`{key}` is neither text, number nor boolean"),
+            )
         })?;
         defaults.push((id, value));
     }

@@ -22,6 +22,10 @@ impl Log for StandardError {
 pub fn init(kernel: bool) {
     // A second call (in tests) changes nothing.
     if log::set_logger(&StandardError).is_ok() {
-        log::set_max_level(if kernel { LevelFilter::Trace } else { LevelFilter::Warn });
+        log::set_max_level(if kernel {
+            LevelFilter::Trace
+        } else {
+            LevelFilter::Warn
+        });
     }
 }

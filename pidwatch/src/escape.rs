@@ -49,7 +49,10 @@ mod tests {
         assert_eq!(for_terminal(b"plain \"quoted\""), "plain \"quoted\"");
         assert_eq!(for_terminal(b"a\nb\tc"), "a\\nb\\tc");
         assert_eq!(for_terminal(b"\x1b[31mred"), "\\u{1b}[31mred");
-        assert_eq!(for_terminal("\u{202e}txt\u{200d}".as_bytes()), "\\u{202e}txt\\u{200d}");
+        assert_eq!(
+            for_terminal("\u{202e}txt\u{200d}".as_bytes()),
+            "\\u{202e}txt\\u{200d}"
+        );
         assert_eq!(for_terminal("\u{9b}31m".as_bytes()), "\\u{9b}31m");
         assert_eq!(for_terminal(b"bad \xff\xfe"), "bad \\xff\\xfe");
         assert_eq!(for_terminal("日本".as_bytes()), "日本");

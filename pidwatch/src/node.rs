@@ -197,17 +197,33 @@ impl Node {
                 Event::CloneFailed(failure) => {
                     let suppressed = self.model.take_suppressed(&failure);
                     let owner = self.owner(failure.cgroup, now);
-                    updates.push(Update::Failed { owner, failure, suppressed });
+                    updates.push(Update::Failed {
+                        owner,
+                        failure,
+                        suppressed,
+                    });
                 }
                 Event::CgroupAdded(id, time, path) => {
                     self.tree.insert(id, &path);
-                    updates.push(Update::Added(Owner { id, path: Some(path.into()) }, time));
+                    updates.push(Update::Added(
+                        Owner {
+                            id,
+                            path: Some(path.into()),
+                        },
+                        time,
+                    ));
                 }
                 Event::CgroupRemoved(id, time, path) => {
                     self.tree.remove(id);
                     self.processes.remove(&id);
                     self.model.removed(id, path.as_slice().into(), time);
-                    updates.push(Update::Removed(Owner { id, path: Some(path.into()) }, time));
+                    updates.push(Update::Removed(
+                        Owner {
+                            id,
+                            path: Some(path.into()),
+                        },
+                        time,
+                    ));
                 }
                 Event::CgroupRenamed(..) => {
                     // The paths of everything below changed as well.
@@ -235,8 +251,10 @@ impl Node {
             }
         }
         let mut budget = WALK_BUDGET;
-        let rows =
-            active.into_iter().map(|(id, activity)| self.row(id, activity, now, &mut budget)).collect();
+        let rows = active
+            .into_iter()
+            .map(|(id, activity)| self.row(id, activity, now, &mut budget))
+            .collect();
         let window = time.since(self.window_began);
         self.window_began = time;
         updates.push(Update::Window(Snapshot { time, window, rows }));
@@ -248,7 +266,10 @@ impl Node {
     fn row(&mut self, id: CgroupId, activity: Activity, now: Instant, budget: &mut u64) -> Row {
         let owner = self.owner(id, now);
         let (tasks, subtree_tasks) = self.tree.get(id).map_or((None, None), |node| {
-            (self.files.own_charge(&self.tree, node), self.files.subtree_charge(&node.path))
+            (
+                self.files.own_charge(&self.tree, node),
+                self.files.subtree_charge(&node.path),
+            )
         });
         let processes = self.processes(id, tasks, now, budget);
         Row {
@@ -286,11 +307,22 @@ impl Node {
 
     fn owner(&mut self, id: CgroupId, now: Instant) -> Owner {
         let is_known = self.tree.get(id).is_some() || self.model.gone_path(id).is_some();
-        if !is_known && self.walked.is_none_or(|at| now.duration_since(at) >= WALK_PACE) {
+        if !is_known
+            && self
+                .walked
+                .is_none_or(|at| now.duration_since(at) >= WALK_PACE)
+        {
             self.walk(now);
         }
-        let path = self.tree.get(id).map(|node| &*node.path).or_else(|| self.model.gone_path(id));
-        Owner { id, path: path.map(Into::into) }
+        let path = self
+            .tree
+            .get(id)
+            .map(|node| &*node.path)
+            .or_else(|| self.model.gone_path(id));
+        Owner {
+            id,
+            path: path.map(Into::into),
+        }
     }
 
     /// Learns the tree anew: a cgroup came unannounced (its record was lost), or was renamed.

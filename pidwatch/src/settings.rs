@@ -52,7 +52,10 @@ impl Filter {
     /// Whether a cgroup is to be shown. One whose path is unknown matches only the empty filter.
     pub fn matches(&self, owner: &Owner) -> bool {
         let Some(glob) = &self.path else { return true };
-        owner.path.as_ref().is_some_and(|path| glob.is_match(OsStr::from_bytes(path)))
+        owner
+            .path
+            .as_ref()
+            .is_some_and(|path| glob.is_match(OsStr::from_bytes(path)))
     }
 }
 
@@ -62,8 +65,22 @@ impl Settings {
     /// # Errors
     /// When a value cannot be used; the text names the option, the value and the cause.
     pub fn from_trace(args: TraceArgs) -> Result<Self, String> {
-        let TraceArgs { output, duration, window, cgroup, all, common } = args;
-        let CommonArgs { proc_root, cgroup_root, ring_size, probes, kernel_log, config: _ } = common;
+        let TraceArgs {
+            output,
+            duration,
+            window,
+            cgroup,
+            all,
+            common,
+        } = args;
+        let CommonArgs {
+            proc_root,
+            cgroup_root,
+            ring_size,
+            probes,
+            kernel_log,
+            config: _,
+        } = common;
         let path = cgroup
             .map(|glob| {
                 GlobBuilder::new(&glob)
@@ -95,9 +112,13 @@ impl Settings {
 /// # Errors
 /// When there is no number, no unit, or one that is not known.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is no time such as 10s"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no time such as 10s"))?;
     let milliseconds = match unit {
         "ms" => 1,
         "s" => 1_000,
@@ -130,11 +151,17 @@ pub fn parse_window(text: &str) -> Result<Duration, String> {
 pub fn parse_ring_size(text: &str) -> Result<u32, String> {
     const MAX: u32 = 1 << 30;
     let page = rustix::param::page_size() as u32;
-    let bytes: u32 = text.parse().map_err(|_| format!("`{text}` is no number of bytes"))?;
+    let bytes: u32 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of bytes"))?;
     if bytes >= page && bytes <= MAX && bytes.is_power_of_two() {
         return Ok(bytes);
     }
-    let nearest = bytes.clamp(page, MAX).checked_next_power_of_two().unwrap_or(MAX).min(MAX);
+    let nearest = bytes
+        .clamp(page, MAX)
+        .checked_next_power_of_two()
+        .unwrap_or(MAX)
+        .min(MAX);
     Err(format!(
         "the kernel's ring buffer takes a power of two from {page} to {MAX} bytes; the next one \
          is {nearest}"
@@ -150,7 +177,16 @@ mod tests {
     fn times_need_a_unit() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "10", "s", "-1s", "1.5s", "10 s", "99999999999999999999s", "9999999999999999999h"] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "99999999999999999999s",
+            "9999999999999999999h",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert!(parse_window("99ms").is_err());
@@ -172,10 +208,19 @@ mod tests {
         let filter = Filter {
             path: Some(globset::Glob::new("/kube*").unwrap().compile_matcher()),
         };
-        let owner = |path: &[u8]| Owner { id: CgroupId(1), path: Some(path.into()) };
+        let owner = |path: &[u8]| Owner {
+            id: CgroupId(1),
+            path: Some(path.into()),
+        };
         assert!(filter.matches(&owner(b"/kubepods/pod1/abc")));
         assert!(!filter.matches(&owner(b"/system.slice")));
-        assert!(!filter.matches(&Owner { id: CgroupId(1), path: None }));
-        assert!(Filter::default().matches(&Owner { id: CgroupId(1), path: None }));
+        assert!(!filter.matches(&Owner {
+            id: CgroupId(1),
+            path: None
+        }));
+        assert!(Filter::default().matches(&Owner {
+            id: CgroupId(1),
+            path: None
+        }));
     }
 }

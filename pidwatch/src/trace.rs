@@ -86,7 +86,10 @@ impl Output {
             OutputFormat::Text => Box::new(Text::for_stdout(settings.node.window)),
         };
         let mut out = io::BufWriter::new(io::stdout());
-        lines.started(&mut out, node).and_then(|()| out.flush()).map_err(TraceError::Output)?;
+        lines
+            .started(&mut out, node)
+            .and_then(|()| out.flush())
+            .map_err(TraceError::Output)?;
         Ok(Self { lines, out })
     }
 
@@ -98,7 +101,9 @@ impl Output {
                     | Update::Added(owner, _)
                     | Update::Removed(owner, _) => settings.filter.matches(owner),
                     Update::Window(snapshot) => {
-                        snapshot.rows.retain(|row| settings.filter.matches(&row.owner));
+                        snapshot
+                            .rows
+                            .retain(|row| settings.filter.matches(&row.owner));
                         true
                     }
                     Update::Lost { .. } => true,

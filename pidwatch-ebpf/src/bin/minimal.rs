@@ -2,21 +2,24 @@
 //! hash look-up by cgroup id and one atomic add. `cargo xtask bench` measures pidwatch against it.
 #![no_std]
 #![no_main]
-#![allow(internal_features, reason = "the BPF target has no atomics in core; its xadd is an intrinsic")]
+#![allow(
+    internal_features,
+    reason = "the BPF target has no atomics in core; its xadd is an intrinsic"
+)]
 #![feature(core_intrinsics)]
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
+    btf_maps::HashMap,
     helpers::generated::bpf_get_current_cgroup_id,
-    macros::{btf_tracepoint, map},
-    maps::HashMap,
+    macros::{btf_map, btf_tracepoint},
     programs::BtfTracePointContext,
 };
 
 /// Created and exited tasks by cgroup id; user space makes the entries.
-#[map]
-static COUNTS: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(1024, 0);
+#[btf_map]
+static COUNTS: HashMap<u64, [u64; 2], 1024> = HashMap::new();
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn created(_ctx: BtfTracePointContext) -> i32 {
@@ -35,7 +38,10 @@ fn count(counter: usize) -> i32 {
     if let Some(counts) = COUNTS.get_ptr_mut(cgroup) {
         // SAFETY: one of the two integers of an entry of the map.
         let _: u64 = unsafe {
-            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>((counts as *mut u64).add(counter), 1)
+            atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(
+                (counts as *mut u64).add(counter),
+                1,
+            )
         };
     } else {
         let _ = COUNTS.insert(cgroup, [1, 0], 0);

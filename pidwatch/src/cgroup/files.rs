@@ -72,7 +72,12 @@ impl Files {
     /// 2/103 4711` has it behind the slash.
     pub fn node_tasks(&self) -> Option<u64> {
         let text = fs::read_to_string(self.proc_root.join("loadavg")).ok()?;
-        text.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+        text.split_whitespace()
+            .nth(3)?
+            .split_once('/')?
+            .1
+            .parse()
+            .ok()
     }
 
     fn number(&self, path: &[u8], file: &str) -> Option<u64> {

@@ -91,8 +91,7 @@ impl Layout {
         };
         if magic(cgroup_root).map_err(unreadable(cgroup_root))? == CGROUP2_SUPER_MAGIC {
             let controllers = cgroup_root.join("cgroup.controllers");
-            let controllers =
-                fs::read_to_string(&controllers).map_err(unreadable(&controllers))?;
+            let controllers = fs::read_to_string(&controllers).map_err(unreadable(&controllers))?;
             return Ok(Self {
                 kind: LayoutKind::V2,
                 mount: cgroup_root.to_owned(),
@@ -104,12 +103,19 @@ impl Layout {
         let mut pids = None;
         let mut unified = None;
         let mut any = false;
-        for entry in fs::read_dir(cgroup_root).map_err(unreadable(cgroup_root))?.flatten() {
+        for entry in fs::read_dir(cgroup_root)
+            .map_err(unreadable(cgroup_root))?
+            .flatten()
+        {
             match magic(&entry.path()) {
                 Ok(CGROUP_SUPER_MAGIC) => {
                     any = true;
                     let name = entry.file_name();
-                    if name.to_string_lossy().split(',').any(|controller| controller == "pids") {
+                    if name
+                        .to_string_lossy()
+                        .split(',')
+                        .any(|controller| controller == "pids")
+                    {
                         pids = Some(entry.path());
                     }
                 }
@@ -123,8 +129,18 @@ impl Layout {
                 let table = fs::read_to_string(&path).map_err(unreadable(&path))?;
                 let hierarchy_id = hierarchy_of(&table, "pids")
                     .ok_or_else(|| LayoutError::NoPids(cgroup_root.to_owned()))?;
-                let kind = if unified.is_some() { LayoutKind::Hybrid } else { LayoutKind::V1 };
-                Ok(Self { kind, mount, hierarchy_id, unified: false, has_pids: true })
+                let kind = if unified.is_some() {
+                    LayoutKind::Hybrid
+                } else {
+                    LayoutKind::V1
+                };
+                Ok(Self {
+                    kind,
+                    mount,
+                    hierarchy_id,
+                    unified: false,
+                    has_pids: true,
+                })
             }
             (None, Some(mount)) => Ok(Self {
                 kind: LayoutKind::Hybrid,
@@ -165,7 +181,9 @@ mod tests {
     #[test]
     fn a_folder_without_cgroups_is_named_with_the_fix() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Layout::detect(folder.path(), Path::new("/proc")).unwrap_err().to_string();
+        let error = Layout::detect(folder.path(), Path::new("/proc"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");
         assert!(error.contains("--cgroup-root"), "{error}");
     }

@@ -41,10 +41,14 @@ impl Tree {
         tree.insert(root, b"/");
         let mut folders: Vec<PathBuf> = vec![mount.to_owned()];
         while let Some(folder) = folders.pop() {
-            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            let Ok(entries) = fs::read_dir(&folder) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 let is_cgroup = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let Ok(metadata) = entry.metadata() else { continue };
+                let Ok(metadata) = entry.metadata() else {
+                    continue;
+                };
                 if is_cgroup {
                     let path = entry.path();
                     if let Ok(below) = path.strip_prefix(mount) {
@@ -76,7 +80,13 @@ impl Tree {
             node.children.insert(id);
         }
         self.by_path.insert(path.into(), id);
-        self.nodes.insert(id, Node { path: path.into(), children: HashSet::new() });
+        self.nodes.insert(
+            id,
+            Node {
+                path: path.into(),
+                children: HashSet::new(),
+            },
+        );
     }
 
     /// Takes a cgroup out.
@@ -153,7 +163,12 @@ mod tests {
         let tree = tree();
         let children = &tree.get(CgroupId(2)).unwrap().children;
         assert_eq!(children.len(), 2);
-        assert!(tree.get(CgroupId(1)).unwrap().children.contains(&CgroupId(2)));
+        assert!(
+            tree.get(CgroupId(1))
+                .unwrap()
+                .children
+                .contains(&CgroupId(2))
+        );
     }
 
     #[test]

@@ -46,8 +46,14 @@ pub struct Counts {
 impl Counts {
     /// Nothing counted.
     pub const NONE: Self = Self {
-        created: Kinds { processes: 0, threads: 0 },
-        exited: Kinds { processes: 0, threads: 0 },
+        created: Kinds {
+            processes: 0,
+            threads: 0,
+        },
+        exited: Kinds {
+            processes: 0,
+            threads: 0,
+        },
         freed: 0,
         failed: 0,
         rejected: 0,
@@ -136,7 +142,11 @@ pub struct Activity {
 
 impl Activity {
     /// Of a cgroup that was never heard of.
-    pub const NONE: Self = Self { window: Counts::NONE, total: Counts::NONE, zombies: 0 };
+    pub const NONE: Self = Self {
+        window: Counts::NONE,
+        total: Counts::NONE,
+        zombies: 0,
+    };
 }
 
 /// The state of all cgroups.
@@ -169,7 +179,10 @@ impl Model {
     /// Failures of a cgroup that sent no record since the last call.
     pub fn take_suppressed(&mut self, failure: &Failure) -> u64 {
         let state = self.states.entry(failure.cgroup).or_default();
-        let suppressed = state.totals.suppressed.saturating_sub(state.suppressed_told);
+        let suppressed = state
+            .totals
+            .suppressed
+            .saturating_sub(state.suppressed_told);
         state.suppressed_told += suppressed;
         suppressed
     }
@@ -186,7 +199,11 @@ impl Model {
 
     /// Forgets cgroups that are gone for good and returns them.
     pub fn forget_gone(&mut self, now: BootTime) -> Vec<CgroupId> {
-        let Self { states, changed, gone } = self;
+        let Self {
+            states,
+            changed,
+            gone,
+        } = self;
         let forgotten: Vec<_> = gone
             .extract_if(|cgroup, gone| {
                 let age = now.since(gone.since);
@@ -211,7 +228,9 @@ impl Model {
         let mut rows = Vec::with_capacity(changed.len());
         for id in changed {
             let told = self.states.get(&id).map_or(0, |state| state.zombies_told);
-            let Some(activity) = self.close(id, now) else { continue };
+            let Some(activity) = self.close(id, now) else {
+                continue;
+            };
             if !activity.window.is_zero() || activity.zombies != told {
                 rows.push((id, activity));
             }
@@ -228,14 +247,21 @@ impl Model {
         let [older, newer] = &mut state.marks;
         if newer.time.is_none_or(|time| now.since(time) >= LASTING) {
             *older = *newer;
-            *newer = Mark { time: Some(now), ended };
+            *newer = Mark {
+                time: Some(now),
+                ended,
+            };
         }
         let zombies = older.ended.saturating_sub(reaped);
         if zombies != ended.saturating_sub(reaped) {
             // Some are young: look again, though nothing else may happen here.
             self.changed.insert(cgroup);
         }
-        let activity = Activity { window: total.minus(&state.told), total, zombies };
+        let activity = Activity {
+            window: total.minus(&state.told),
+            total,
+            zombies,
+        };
         state.told = total;
         state.zombies_told = zombies;
         Some(activity)
@@ -317,11 +343,19 @@ mod tests {
         let mut model = Model::default();
         tell(&mut model, totals(3, 3, 1));
         let zombies = |model: &mut Model, second| -> Vec<u64> {
-            model.close_window(at(second)).iter().map(|(_, activity)| activity.zombies).collect()
+            model
+                .close_window(at(second))
+                .iter()
+                .map(|(_, activity)| activity.zombies)
+                .collect()
         };
         assert_eq!(zombies(&mut model, 1), [0]);
         assert!(zombies(&mut model, 12).is_empty());
-        assert_eq!(zombies(&mut model, 13), [2], "told though nothing else happened");
+        assert_eq!(
+            zombies(&mut model, 13),
+            [2],
+            "told though nothing else happened"
+        );
         assert!(zombies(&mut model, 14).is_empty(), "told once");
         tell(&mut model, totals(3, 3, 3));
         assert_eq!(zombies(&mut model, 15), [0]);
@@ -332,7 +366,10 @@ mod tests {
     fn a_storm_that_is_freed_late_has_no_zombies() {
         let mut model = Model::default();
         for second in 1..20 {
-            tell(&mut model, totals(1000 * second, 1000 * second, 1000 * second - 60));
+            tell(
+                &mut model,
+                totals(1000 * second, 1000 * second, 1000 * second - 60),
+            );
             for (_, activity) in model.close_window(at(second)) {
                 assert_eq!(activity.zombies, 0, "after {second} s");
             }

@@ -25,12 +25,22 @@ pub struct Json {
 impl Json {
     /// Begins a stream: names the node, takes the wall clock's offset.
     pub fn new() -> Self {
-        Self { clock: WallClock::now(), node: node_name() }
+        Self {
+            clock: WallClock::now(),
+            node: node_name(),
+        }
     }
 
     fn line(&self, out: &mut dyn Write, time: BootTime, event: Event<'_>) -> io::Result<()> {
         let time = format!("{:.9}", self.clock.at(time));
-        serde_json::to_writer(&mut *out, &Line { time, node: &self.node, event })?;
+        serde_json::to_writer(
+            &mut *out,
+            &Line {
+                time,
+                node: &self.node,
+                event,
+            },
+        )?;
         out.write_all(b"\n")
     }
 }
@@ -63,7 +73,11 @@ impl Lines for Json {
 
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
         match update {
-            Update::Failed { owner, failure, suppressed } => {
+            Update::Failed {
+                owner,
+                failure,
+                suppressed,
+            } => {
                 let event = Event::CloneFailed {
                     cgroup: owner.into(),
                     syscall: failure.syscall.map(|name| name.to_string()),
@@ -80,16 +94,27 @@ impl Lines for Json {
                 self.line(out, failure.time, event)
             }
             Update::Added(owner, time) => {
-                let event = Event::Cgroup { cgroup: owner.into(), change: "added" };
+                let event = Event::Cgroup {
+                    cgroup: owner.into(),
+                    change: "added",
+                };
                 self.line(out, *time, event)
             }
             Update::Removed(owner, time) => {
-                let event = Event::Cgroup { cgroup: owner.into(), change: "removed" };
+                let event = Event::Cgroup {
+                    cgroup: owner.into(),
+                    change: "removed",
+                };
                 self.line(out, *time, event)
             }
-            Update::Lost { place, count, time } => {
-                self.line(out, *time, Event::Lost { place, count: *count })
-            }
+            Update::Lost { place, count, time } => self.line(
+                out,
+                *time,
+                Event::Lost {
+                    place,
+                    count: *count,
+                },
+            ),
             Update::Window(snapshot) => {
                 self.clock.follow_steps();
                 for row in &snapshot.rows {
@@ -174,11 +199,17 @@ struct Probe<'a> {
 
 impl<'a> From<&'a ProbeStatus> for Probe<'a> {
     fn from(status: &'a ProbeStatus) -> Self {
-        let ProbeStatus { hook, mechanism, error } = status;
+        let ProbeStatus {
+            hook,
+            mechanism,
+            error,
+        } = status;
         let hook: &Hook = hook;
         Self {
             name: hook.name(),
-            mechanism: mechanism.filter(|m| *m != Mechanism::Off).map(Mechanism::name),
+            mechanism: mechanism
+                .filter(|m| *m != Mechanism::Off)
+                .map(Mechanism::name),
             state: match mechanism {
                 Some(Mechanism::Off) => "off",
                 Some(_) => "attached",
@@ -198,7 +229,10 @@ struct Cgroup {
 
 impl From<&snapshot::Owner> for Cgroup {
     fn from(owner: &snapshot::Owner) -> Self {
-        Self { id: owner.id.0, path: owner.path.as_deref().map(escape::for_json) }
+        Self {
+            id: owner.id.0,
+            path: owner.path.as_deref().map(escape::for_json),
+        }
     }
 }
 
@@ -227,7 +261,9 @@ impl From<&Counts> for Counted {
             created: counts.created,
             exited: counts.exited,
             freed: counts.freed,
-            failed: Reasons { unknown: counts.failed },
+            failed: Reasons {
+                unknown: counts.failed,
+            },
             rejected: counts.rejected,
         }
     }
@@ -239,7 +275,11 @@ fn kinds<S: Serializer>(kinds: &Kinds, serializer: S) -> Result<S::Ok, S::Error>
         processes: u64,
         threads: u64,
     }
-    Named { processes: kinds.processes, threads: kinds.threads }.serialize(serializer)
+    Named {
+        processes: kinds.processes,
+        threads: kinds.threads,
+    }
+    .serialize(serializer)
 }
 
 /// Failures by reason; a reason that did not occur is left out.
@@ -249,7 +289,10 @@ struct Reasons {
     unknown: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -267,7 +310,11 @@ mod tests {
     fn lines(update: &Update) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
         Json::new().update(&mut out, update).unwrap();
-        String::from_utf8(out).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+        String::from_utf8(out)
+            .unwrap()
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
     }
 
     fn row(tasks: Option<u64>) -> Row {
@@ -275,7 +322,10 @@ mod tests {
         counts.created.threads = 41;
         counts.failed = 2;
         Row {
-            owner: Owner { id: CgroupId(u64::MAX), path: Some((*b"/a\"\n\xff").into()) },
+            owner: Owner {
+                id: CgroupId(u64::MAX),
+                path: Some((*b"/a\"\n\xff").into()),
+            },
             tasks,
             subtree_tasks: None,
             processes: Some(1),
@@ -289,7 +339,11 @@ mod tests {
     fn a_rate_says_what_the_contract_names_and_leaves_out_what_is_unknown() {
         let time = BootTime::from_nanos(1);
         let window = Duration::from_millis(1500);
-        let snapshot = Snapshot { time, window, rows: vec![row(None)] };
+        let snapshot = Snapshot {
+            time,
+            window,
+            rows: vec![row(None)],
+        };
         let line = &lines(&Update::Window(snapshot))[0];
         assert_eq!(line["type"], "rate");
         assert_eq!(line["window_s"], 1.5);
@@ -311,7 +365,10 @@ mod tests {
             rows: vec![row(Some(3)), row(None)],
         };
         assert_eq!(lines(&Update::Window(snapshot)).len(), 2);
-        let owner = Owner { id: CgroupId(1), path: None };
+        let owner = Owner {
+            id: CgroupId(1),
+            path: None,
+        };
         let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
         assert_eq!(line["change"], "added");
         assert!(line["cgroup"].get("path").is_none());

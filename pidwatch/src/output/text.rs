@@ -22,8 +22,7 @@ use crate::{
 const HEADING_EVERY: usize = 20;
 /// Narrower than this a path says nothing any more.
 const NARROWEST_PATH: usize = 12;
-const HEADING: &str =
-    "TIME        TASKS   PROC  ZOMB  +PROC/s   +THR/s  -TASK/s   FAIL  CGROUP";
+const HEADING: &str = "TIME        TASKS   PROC  ZOMB  +PROC/s   +THR/s  -TASK/s   FAIL  CGROUP";
 
 /// Writer of text lines.
 pub struct Text {
@@ -48,7 +47,12 @@ impl Text {
             .flatten()
             .map(|size| usize::from(size.ws_col))
             .filter(|&columns| columns > 0);
-        Self::new(window, width, is_terminal && !no_colour && !dumb, TimeZone::system())
+        Self::new(
+            window,
+            width,
+            is_terminal && !no_colour && !dumb,
+            TimeZone::system(),
+        )
     }
 
     fn new(window: Duration, width: Option<usize>, colour: bool, zone: TimeZone) -> Self {
@@ -63,7 +67,11 @@ impl Text {
     }
 
     fn time(&self, time: BootTime) -> String {
-        self.clock.at(time).to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string()
+        self.clock
+            .at(time)
+            .to_zoned(self.zone.clone())
+            .strftime("%H:%M:%S")
+            .to_string()
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
@@ -110,13 +118,19 @@ impl Text {
 
     /// `22:09:13  clone3 FAILED: EAGAIN  java[4711/4713] uid 1000  +17 more  /kubepods/...`
     fn failure(&self, owner: &Owner, failure: &Failure, suppressed: u64) -> String {
-        let syscall = failure.syscall.map_or("clone".to_owned(), |name| name.to_string());
+        let syscall = failure
+            .syscall
+            .map_or("clone".to_owned(), |name| name.to_string());
         let task = if failure.tid == failure.pid {
             failure.pid.to_string()
         } else {
             format!("{}/{}", failure.pid, failure.tid)
         };
-        let more = if suppressed == 0 { String::new() } else { format!("+{suppressed} more  ") };
+        let more = if suppressed == 0 {
+            String::new()
+        } else {
+            format!("+{suppressed} more  ")
+        };
         let what = format!(
             "{}  {syscall} FAILED: {}  {}[{task}] uid {}  {more}",
             self.time(failure.time),
@@ -143,11 +157,19 @@ impl Text {
             self.time(snapshot.time),
             count(row.tasks),
             count(row.processes),
-            if row.zombies == 0 { "-".to_owned() } else { row.zombies.to_string() },
+            if row.zombies == 0 {
+                "-".to_owned()
+            } else {
+                row.zombies.to_string()
+            },
             rate(counts.created.processes, seconds),
             rate(counts.created.threads, seconds),
             rate(ended, seconds),
-            if counts.failed == 0 { "-".to_owned() } else { counts.failed.to_string() },
+            if counts.failed == 0 {
+                "-".to_owned()
+            } else {
+                counts.failed.to_string()
+            },
         );
         let style = if counts.failed > 0 {
             Style::new().fg_color(Some(AnsiColor::Red.into()))
@@ -171,11 +193,20 @@ impl Lines for Text {
             self.window,
         );
         writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
-        for ProbeStatus { hook, mechanism, error } in probe.status() {
+        for ProbeStatus {
+            hook,
+            mechanism,
+            error,
+        } in probe.status()
+        {
             let Some(error) = error else { continue };
             let line = match mechanism {
                 Some(mechanism) => {
-                    format!("{} is attached by {} ({error})", hook.name(), mechanism.name())
+                    format!(
+                        "{} is attached by {} ({error})",
+                        hook.name(),
+                        mechanism.name()
+                    )
                 }
                 None => format!("{} is NOT attached ({error})", hook.name()),
             };
@@ -187,12 +218,24 @@ impl Lines for Text {
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
         match update {
             Update::Window(snapshot) => self.window(out, snapshot),
-            Update::Failed { owner, failure, suppressed } => {
+            Update::Failed {
+                owner,
+                failure,
+                suppressed,
+            } => {
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-                writeln!(out, "{}", self.styled(style, &self.failure(owner, failure, *suppressed)))
+                writeln!(
+                    out,
+                    "{}",
+                    self.styled(style, &self.failure(owner, failure, *suppressed))
+                )
             }
             Update::Added(owner, time) | Update::Removed(owner, time) => {
-                let change = if matches!(update, Update::Added(..)) { "added" } else { "removed" };
+                let change = if matches!(update, Update::Added(..)) {
+                    "added"
+                } else {
+                    "removed"
+                };
                 let what = format!("{}  cgroup {change}: ", self.time(*time));
                 let line = self.about(what, owner);
                 writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))
@@ -249,7 +292,10 @@ mod tests {
         counts.created.threads = 4100;
         counts.created.processes = 3;
         let row = Row {
-            owner: Owner { id: CgroupId(5), path: Some(path.into()) },
+            owner: Owner {
+                id: CgroupId(5),
+                path: Some(path.into()),
+            },
             tasks: Some(46_012),
             subtree_tasks: None,
             processes: None,
@@ -273,13 +319,24 @@ mod tests {
         let text = shown(None, false, b"/kubepods/pod1");
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], HEADING);
-        assert_eq!(lines[0].find("CGROUP"), lines[1].find("/kubepods"), "{text}");
-        assert!(lines[1].contains("46012      ?     2      3.0     4100"), "{text}");
+        assert_eq!(
+            lines[0].find("CGROUP"),
+            lines[1].find("/kubepods"),
+            "{text}"
+        );
+        assert!(
+            lines[1].contains("46012      ?     2      3.0     4100"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_line_is_no_wider_than_the_terminal_and_keeps_the_paths_end() {
-        let text = shown(Some(100), false, format!("/{}/the-end", "x".repeat(200)).as_bytes());
+        let text = shown(
+            Some(100),
+            false,
+            format!("/{}/the-end", "x".repeat(200)).as_bytes(),
+        );
         let row = text.lines().nth(1).unwrap();
         assert_eq!(row.width(), 100, "{row}");
         assert!(row.ends_with("the-end"), "{row}");

@@ -60,9 +60,15 @@ pub fn attach_all(
     kernel: KernelVersion,
     choices: &[Choice],
 ) -> Result<Attached, ProbeError> {
-    let chosen: HashMap<&str, Mechanism> =
-        choices.iter().map(|Choice(hook, mechanism)| (hook.name(), *mechanism)).collect();
-    let mut attached = Attached { status: Vec::new(), programs: Vec::new(), events: Vec::new() };
+    let chosen: HashMap<&str, Mechanism> = choices
+        .iter()
+        .map(|Choice(hook, mechanism)| (hook.name(), *mechanism))
+        .collect();
+    let mut attached = Attached {
+        status: Vec::new(),
+        programs: Vec::new(),
+        events: Vec::new(),
+    };
     for hook in Hook::ALL {
         let only = chosen.get(hook.name());
         let mechanisms = only.map_or_else(|| hook.mechanisms(kernel), std::slice::from_ref);
@@ -86,13 +92,16 @@ pub fn attach_all(
             return Err(ProbeError::Attach {
                 hook: hook.name(),
                 cause: error.unwrap_or_default(),
-                fix: os_error.as_ref().map_or_else(
-                    || "without it nothing can be counted".to_owned(),
-                    fix,
-                ),
+                fix: os_error
+                    .as_ref()
+                    .map_or_else(|| "without it nothing can be counted".to_owned(), fix),
             });
         }
-        attached.status.push(ProbeStatus { hook, mechanism, error });
+        attached.status.push(ProbeStatus {
+            hook,
+            mechanism,
+            error,
+        });
     }
     Ok(attached)
 }
@@ -118,7 +127,10 @@ impl From<ProgramError> for Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
-        Self { text: error.to_string(), cause: Some(error) }
+        Self {
+            text: error.to_string(),
+            cause: Some(error),
+        }
     }
 }
 
@@ -150,7 +162,12 @@ impl Attacher<'_> {
                 attached.programs.push((hook, "kernel_clone_return"));
             }
             (Mechanism::Tracepoint, Hook::KernelClone) => {
-                for name in ["sys_exit_clone", "sys_exit_clone3", "sys_exit_fork", "sys_exit_vfork"] {
+                for name in [
+                    "sys_exit_clone",
+                    "sys_exit_clone3",
+                    "sys_exit_fork",
+                    "sys_exit_vfork",
+                ] {
                     match self.tracepoint(hook, name, "syscalls", name, attached) {
                         // arm64 has no fork and vfork.
                         Err(_) if matches!(name, "sys_exit_fork" | "sys_exit_vfork") => {}
@@ -163,7 +180,13 @@ impl Attacher<'_> {
                 self.tracepoint(hook, "task_newtask_classic", "task", hook.name(), attached)?;
             }
             (Mechanism::Tracepoint, Hook::SchedProcessExit) => {
-                self.tracepoint(hook, "sched_process_exit_classic", "sched", hook.name(), attached)?;
+                self.tracepoint(
+                    hook,
+                    "sched_process_exit_classic",
+                    "sched",
+                    hook.name(),
+                    attached,
+                )?;
             }
             _ => return Err(no_such(hook, mechanism)),
         }
@@ -171,7 +194,9 @@ impl Attacher<'_> {
     }
 
     fn program(&mut self, name: &str) -> Result<&mut Program, Refusal> {
-        self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}").into())
+        self.ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}").into())
     }
 
     fn tp_btf(
@@ -196,7 +221,11 @@ impl Attacher<'_> {
         name: &str,
         attached: &mut Attached,
     ) -> Result<(), Refusal> {
-        let id = self.tracefs.as_ref().map_err(Clone::clone)?.id(category, name)?;
+        let id = self
+            .tracefs
+            .as_ref()
+            .map_err(Clone::clone)?
+            .id(category, name)?;
         let program: &mut TracePoint = self.program(program_name)?.try_into()?;
         program.load()?;
         let fd: BorrowedFd<'_> = program.fd()?.as_fd();

@@ -72,7 +72,11 @@ impl Btf {
     /// # Errors
     /// [`BtfError::Malformed`] when the bytes are not BTF of this machine's byte order.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
-        let mut btf = Self { bytes, types: Vec::new(), strings: 0 };
+        let mut btf = Self {
+            bytes,
+            types: Vec::new(),
+            strings: 0,
+        };
         if btf.u32(0)? & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Malformed(0));
         }
@@ -216,7 +220,10 @@ impl Btf {
     }
 
     fn string(&self, offset: u32) -> &[u8] {
-        let from = self.bytes.get(self.strings + offset as usize..).unwrap_or_default();
+        let from = self
+            .bytes
+            .get(self.strings + offset as usize..)
+            .unwrap_or_default();
         from.split(|&b| b == 0).next().unwrap_or_default()
     }
 }
@@ -238,7 +245,17 @@ mod tests {
         let info = |kind: u32, vlen: u32| (kind << 24) | vlen;
         let types: Vec<u32> = [
             vec![name("int"), info(KIND_INT, 0), 4, 32],
-            vec![name("inner"), info(KIND_STRUCT, 2), 8, name("x"), 1, 0, name("y"), 1, 32],
+            vec![
+                name("inner"),
+                info(KIND_STRUCT, 2),
+                8,
+                name("x"),
+                1,
+                0,
+                name("y"),
+                1,
+                32,
+            ],
             vec![name("inner_t"), info(KIND_TYPEDEF, 0), 2],
             vec![0, info(KIND_CONST, 0), 3],
             vec![0, info(KIND_ARRAY, 0), 0, 4, 1, 2],
@@ -264,7 +281,13 @@ mod tests {
         let mut bytes = Vec::new();
         bytes.extend(MAGIC.to_ne_bytes());
         bytes.extend([1, 0]);
-        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+        for word in [
+            24,
+            0,
+            types.len() as u32,
+            types.len() as u32,
+            strings.len() as u32,
+        ] {
             bytes.extend(word.to_ne_bytes());
         }
         bytes.extend(types);
@@ -285,7 +308,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let btf = Btf::parse(sample()).unwrap();
-        assert_eq!(btf.offset_of("gone.a"), Err(BtfError::NoType("struct gone".into())));
+        assert_eq!(
+            btf.offset_of("gone.a"),
+            Err(BtfError::NoType("struct gone".into()))
+        );
         let error = btf.offset_of("outer.d.z").unwrap_err().to_string();
         assert!(error.contains("outer.d.z"), "{error}");
     }

@@ -114,7 +114,9 @@ fn effective_capabilities() -> u64 {
     std::fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("CapEff:"))?;
             u64::from_str_radix(line.trim(), 16).ok()
         })
         .unwrap_or(0)
@@ -145,7 +147,10 @@ pub fn unfold(error: &(dyn std::error::Error + 'static)) -> (String, Option<io::
 fn first_line(text: &str) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default().trim_end();
-    match lines.filter(|line| !line.trim().is_empty() && !line.starts_with("processed")).last() {
+    match lines
+        .filter(|line| !line.trim().is_empty() && !line.starts_with("processed"))
+        .next_back()
+    {
         Some(last) => format!("{first} ... {}", last.trim()),
         None => first.to_owned(),
     }

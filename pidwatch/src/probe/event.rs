@@ -90,7 +90,10 @@ impl SyscallName {
             (Syscall::Execve, "execve"),
             (Syscall::Kernel, "kernel"),
         ];
-        NAMES.iter().find(|(syscall, _)| *syscall as u32 == number).map(|(_, name)| Self(name))
+        NAMES
+            .iter()
+            .find(|(syscall, _)| *syscall as u32 == number)
+            .map(|(_, name)| Self(name))
     }
 }
 
@@ -111,7 +114,13 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             subtree if subtree == ChargeScope::Subtree as u32 => Charge::Subtree(charge),
             _ => Charge::Unknown,
         });
-        return Some(Event::Totals { cgroup, time, totals, charge, entered });
+        return Some(Event::Totals {
+            cgroup,
+            time,
+            totals,
+            charge,
+            entered,
+        });
     }
     if kind == Kind::CloneFailed as u32 {
         let totals = decode_totals(record)?;
@@ -181,7 +190,12 @@ mod tests {
     }
 
     fn header(kind: Kind) -> Header {
-        Header { kind: kind as u32, reserved: 0, time_ns: 7, cgroup: 42 }
+        Header {
+            kind: kind as u32,
+            reserved: 0,
+            time_ns: 7,
+            cgroup: 42,
+        }
     }
 
     fn totals() -> Totals {
@@ -223,15 +237,27 @@ mod tests {
             reserved: 0,
             comm: *b"java\0garbage....",
         };
-        let Some(Event::CloneFailed(failure)) = decode(bytes_of(&record)) else { panic!() };
+        let Some(Event::CloneFailed(failure)) = decode(bytes_of(&record)) else {
+            panic!()
+        };
         assert_eq!(failure.comm, b"java");
-        assert_eq!(failure.syscall.map(|name| name.to_string()).as_deref(), Some("clone3"));
-        assert_eq!((failure.pid, failure.tid, failure.uid, failure.errno), (10, 11, 1000, 11));
+        assert_eq!(
+            failure.syscall.map(|name| name.to_string()).as_deref(),
+            Some("clone3")
+        );
+        assert_eq!(
+            (failure.pid, failure.tid, failure.uid, failure.errno),
+            (10, 11, 1000, 11)
+        );
     }
 
     #[test]
     fn a_path_may_hold_any_bytes() {
-        let change = CgroupChange { header: header(Kind::CgroupAdded), path_len: 5, reserved: 0 };
+        let change = CgroupChange {
+            header: header(Kind::CgroupAdded),
+            path_len: 5,
+            reserved: 0,
+        };
         let mut record = bytes_of(&change).to_vec();
         record.extend(b"/a\n\xff\0rest");
         let expected =

@@ -37,14 +37,28 @@ struct Misses {
 impl Losses {
     /// Watches the counters of a map and of programs.
     pub(super) fn new(counters: Array<MapData, u64>, programs: Vec<(Hook, OwnedFd)>) -> Self {
-        let programs =
-            programs.into_iter().map(|(hook, program)| Misses { hook, program, told: 0 }).collect();
-        Self { counters, told: [0; Loss::ALL.len()], swept: 0, programs }
+        let programs = programs
+            .into_iter()
+            .map(|(hook, program)| Misses {
+                hook,
+                program,
+                told: 0,
+            })
+            .collect();
+        Self {
+            counters,
+            told: [0; Loss::ALL.len()],
+            swept: 0,
+            programs,
+        }
     }
 
     /// Whether rate records were lost since the last call.
     pub(super) fn ring_rates_grew(&mut self) -> bool {
-        let now = self.counters.get(&(Loss::RingRate as u32), 0).unwrap_or(self.swept);
+        let now = self
+            .counters
+            .get(&(Loss::RingRate as u32), 0)
+            .unwrap_or(self.swept);
         std::mem::replace(&mut self.swept, now) != now
     }
 
@@ -58,8 +72,14 @@ impl Losses {
                 *told = now;
             }
         }
-        for Misses { hook, program, told } in &mut self.programs {
-            let now = sys::program_info(program.as_fd()).map_or(*told, |info| info.recursion_misses);
+        for Misses {
+            hook,
+            program,
+            told,
+        } in &mut self.programs
+        {
+            let now =
+                sys::program_info(program.as_fd()).map_or(*told, |info| info.recursion_misses);
             if now > *told {
                 lost.push((hook.name(), now - *told));
                 *told = now;

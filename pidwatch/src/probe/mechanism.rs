@@ -32,7 +32,10 @@ impl Mechanism {
 
     /// Name in events and on the command line.
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(mechanism, _)| *mechanism == self).map_or("", |(_, name)| name)
+        Self::NAMES
+            .iter()
+            .find(|(mechanism, _)| *mechanism == self)
+            .map_or("", |(_, name)| name)
     }
 }
 
@@ -40,12 +43,14 @@ impl FromStr for Mechanism {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::NAMES.iter().find(|(_, name)| *name == text).map(|(mechanism, _)| *mechanism).ok_or_else(
-            || {
+        Self::NAMES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(mechanism, _)| *mechanism)
+            .ok_or_else(|| {
                 let names: Vec<_> = Self::NAMES.iter().map(|(_, name)| *name).collect();
                 format!("no mechanism `{text}`; there are {}", names.join(", "))
-            },
-        )
+            })
     }
 }
 
@@ -134,10 +139,13 @@ impl FromStr for Hook {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|hook| hook.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|hook| hook.name()).collect();
-            format!("no probe `{text}`; there are {}", names.join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|hook| hook.name() == text)
+            .ok_or_else(|| {
+                let names: Vec<_> = Self::ALL.iter().map(|hook| hook.name()).collect();
+                format!("no probe `{text}`; there are {}", names.join(", "))
+            })
     }
 }
 
@@ -149,8 +157,9 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (hook, mechanism) =
-            text.split_once('=').ok_or_else(|| format!("`{text}` is not PROBE=MECHANISM"))?;
+        let (hook, mechanism) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not PROBE=MECHANISM"))?;
         Ok(Self(hook.trim().parse()?, mechanism.trim().parse()?))
     }
 }
@@ -166,7 +175,10 @@ impl KernelVersion {
     /// From `uname -r`.
     pub fn parse(release: &str) -> Option<Self> {
         let mut parts = release.split(|c: char| !c.is_ascii_digit());
-        Some(Self(parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        Some(Self(
+            parts.next()?.parse().ok()?,
+            parts.next()?.parse().ok()?,
+        ))
     }
 }
 
@@ -199,8 +211,14 @@ mod tests {
     #[test]
     fn from_7_0_on_nothing_that_can_be_preempted_comes_first() {
         for hook in [Hook::TaskNewtask, Hook::SchedProcessExit, Hook::KernelClone] {
-            assert_eq!(hook.mechanisms(KernelVersion(7, 0))[0], Mechanism::Tracepoint);
-            assert_ne!(hook.mechanisms(KernelVersion(6, 18))[0], Mechanism::Tracepoint);
+            assert_eq!(
+                hook.mechanisms(KernelVersion(7, 0))[0],
+                Mechanism::Tracepoint
+            );
+            assert_ne!(
+                hook.mechanisms(KernelVersion(6, 18))[0],
+                Mechanism::Tracepoint
+            );
         }
     }
 
@@ -211,9 +229,15 @@ mod tests {
             Ok(Choice(Hook::TaskNewtask, Mechanism::Tracepoint))
         );
         let error = "task_newtask=magic".parse::<Choice>().unwrap_err();
-        assert!(error.contains("magic") && error.contains("fexit"), "{error}");
+        assert!(
+            error.contains("magic") && error.contains("fexit"),
+            "{error}"
+        );
         let error = "nope=off".parse::<Choice>().unwrap_err();
-        assert!(error.contains("nope") && error.contains("kernel_clone"), "{error}");
+        assert!(
+            error.contains("nope") && error.contains("kernel_clone"),
+            "{error}"
+        );
         assert!("task_newtask".parse::<Choice>().is_err());
     }
 }

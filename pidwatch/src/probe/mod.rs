@@ -98,7 +98,9 @@ impl Probe {
     pub fn drain(&mut self, now: Instant, events: &mut Vec<Event>) {
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
-            let Some(event) = event::decode(&record) else { continue };
+            let Some(event) = event::decode(&record) else {
+                continue;
+            };
             match &event {
                 Event::Totals { cgroup, .. } | Event::CloneFailed(Failure { cgroup, .. }) => {
                     self.tails.insert(*cgroup, now);
@@ -164,5 +166,11 @@ impl Probe {
 }
 
 fn totals_event(cgroup: CgroupId, time: BootTime, entry: &Cgroup) -> Event {
-    Event::Totals { cgroup, time, totals: entry.totals, charge: Charge::Unknown, entered: false }
+    Event::Totals {
+        cgroup,
+        time,
+        totals: entry.totals,
+        charge: Charge::Unknown,
+        entered: false,
+    }
 }

@@ -23,7 +23,10 @@ pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
     let pointer = size_of::<usize>() as u32;
     let (css_set_pids, pids_counter) = if has_pids {
         let index = btf.enumerator("pids_cgrp_id")?;
-        (at("css_set.subsys")? + index * pointer, at("pids_cgroup.counter")?)
+        (
+            at("css_set.subsys")? + index * pointer,
+            at("pids_cgroup.counter")?,
+        )
     } else {
         (0, 0)
     };
@@ -57,7 +60,9 @@ pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
         pid_ns_xa_head: optional("pid_namespace.idr.idr_rt.xa_head"),
         xa_node_shift: optional("xa_node.shift"),
         xa_node_slots: optional("xa_node.slots"),
-        pt_regs_syscall: at("pt_regs.orig_ax").or_else(|_| at("pt_regs.syscallno")).unwrap_or(0),
+        pt_regs_syscall: at("pt_regs.orig_ax")
+            .or_else(|_| at("pt_regs.syscallno"))
+            .unwrap_or(0),
         newtask_pid: 0,
         newtask_clone_flags: 0,
     })

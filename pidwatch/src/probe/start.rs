@@ -69,13 +69,24 @@ impl Probe {
         if kernel < MEMCG_ACCOUNTING {
             // Refused without CAP_SYS_RESOURCE; then the limit there is may still be enough, and
             // the error of the map that did not fit names it.
-            let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+            let _ = setrlimit(
+                Resource::Memlock,
+                Rlimit {
+                    current: None,
+                    maximum: None,
+                },
+            );
         }
 
-        let bytes =
-            fs::read(BTF_PATH).map_err(|error| ProbeError::NoBtf { path: BTF_PATH, error })?;
-        let kernel_btf = Btf::parse(&bytes, aya::Endianness::default())
-            .map_err(|error| ProbeError::NoBtf { path: BTF_PATH, error: io::Error::other(error) })?;
+        let bytes = fs::read(BTF_PATH).map_err(|error| ProbeError::NoBtf {
+            path: BTF_PATH,
+            error,
+        })?;
+        let kernel_btf =
+            Btf::parse(&bytes, aya::Endianness::default()).map_err(|error| ProbeError::NoBtf {
+                path: BTF_PATH,
+                error: io::Error::other(error),
+            })?;
         let types = btf::Btf::parse(bytes)?;
         let mut offsets = offsets::find(&types, layout.has_pids)?;
         let tracefs = Tracefs::open();
@@ -105,13 +116,20 @@ impl Probe {
             .override_global(globals::SETTINGS, &constants, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries(map::RING, settings.ring_size)
-            .map_max_entries("AYA_LOGS", if settings.kernel_log { 64 * 1024 } else { 4096 })
+            .map_max_entries(
+                "AYA_LOGS",
+                if settings.kernel_log { 64 * 1024 } else { 4096 },
+            )
             .load(OBJECT)
             .map_err(|error| load_error("object", &error))?;
 
         let started = Instant::now();
-        let attacher =
-            Attacher { ebpf: &mut ebpf, btf: &kernel_btf, tracefs: &tracefs, classic };
+        let attacher = Attacher {
+            ebpf: &mut ebpf,
+            btf: &kernel_btf,
+            tracefs: &tracefs,
+            classic,
+        };
         let attached = attach_all(attacher, kernel, &settings.choices)?;
         if let Err(error) = baseline(&mut ebpf, &kernel_btf) {
             log::warn!("zombies from before the start are not counted: {error}");
@@ -131,10 +149,16 @@ impl Probe {
         started: Instant,
         kernel: String,
     ) -> Result<Self, ProbeError> {
-        let logger = if settings.kernel_log { EbpfLogger::init(&mut ebpf).ok() } else { None };
+        let logger = if settings.kernel_log {
+            EbpfLogger::init(&mut ebpf).ok()
+        } else {
+            None
+        };
         let mut take = |name: &str| {
             ebpf.take_map(name)
-                .ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+                .ok_or_else(|| MapError::InvalidName {
+                    name: name.to_owned(),
+                })
                 .map_err(|error| load_error("map", &EbpfError::MapError(error)))
         };
         let map_error = |error: MapError| load_error("map", &EbpfError::MapError(error));
@@ -177,7 +201,9 @@ fn program_fd(ebpf: &Ebpf, name: &str) -> Option<OwnedFd> {
 /// Runs the iterator over all tasks once.
 fn baseline(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), String> {
     let mut run = || -> Result<(), Box<dyn std::error::Error>> {
-        let program = ebpf.program_mut("baseline").ok_or("the object has no program baseline")?;
+        let program = ebpf
+            .program_mut("baseline")
+            .ok_or("the object has no program baseline")?;
         let program: &mut Iter = program.try_into()?;
         program.load("task", btf)?;
         let link = program.attach()?;
@@ -196,6 +222,8 @@ fn load_error(object: &str, error: &EbpfError) -> ProbeError {
         EbpfError::MapError(MapError::CreateError { name, .. }) => format!("map {name}"),
         _ => object.to_owned(),
     };
-    let fix = os_error.as_ref().map_or_else(|| "please report it".to_owned(), fix);
+    let fix = os_error
+        .as_ref()
+        .map_or_else(|| "please report it".to_owned(), fix);
     ProbeError::Load { object, cause, fix }
 }

@@ -33,7 +33,11 @@ pub fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
             &raw mut attr,
             size_of::<bpf_attr>(),
         );
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(info)
+        }
     }
 }
 
@@ -64,9 +68,10 @@ pub fn attach_tracepoint(program: BorrowedFd<'_>, id: u64) -> io::Result<OwnedFd
             return Err(io::Error::last_os_error());
         }
         let event = OwnedFd::from_raw_fd(fd as i32);
-        for (request, argument) in
-            [(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()), (PERF_EVENT_IOC_ENABLE, 0)]
-        {
+        for (request, argument) in [
+            (PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()),
+            (PERF_EVENT_IOC_ENABLE, 0),
+        ] {
             if libc::ioctl(event.as_raw_fd(), request, argument) < 0 {
                 return Err(io::Error::last_os_error());
             }

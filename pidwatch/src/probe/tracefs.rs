@@ -47,7 +47,11 @@ impl Tracefs {
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+        Ok(fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            attributes,
+        )?)
     }
 
     /// The number by which `perf_event_open(2)` knows a tracepoint.
@@ -56,7 +60,9 @@ impl Tracefs {
     /// When the kernel has no such tracepoint.
     pub fn id(&self, category: &str, name: &str) -> Result<u64, String> {
         let text = self.read(&format!("events/{category}/{name}/id"))?;
-        text.trim().parse().map_err(|_| format!("tracepoint {category}/{name} has no number"))
+        text.trim()
+            .parse()
+            .map_err(|_| format!("tracepoint {category}/{name} has no number"))
     }
 
     /// Layout of a tracepoint's record.
@@ -69,7 +75,12 @@ impl Tracefs {
 
     fn read(&self, path: &str) -> Result<String, String> {
         let read = || -> io::Result<String> {
-            let file = openat(&self.0, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let file = openat(
+                &self.0,
+                path,
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             let mut text = String::new();
             File::from(file).read_to_string(&mut text)?;
             Ok(text)

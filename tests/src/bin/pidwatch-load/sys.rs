@@ -1,0 +1,237 @@
+//! Raw creations of tasks. Each goes through the named system call and no other, so that a load
+//! knows what it did; a child never returns from the functions here.
+
+use std::io::{Error, Result};
+use std::mem;
+use std::os::fd::RawFd;
+use std::ptr;
+
+use libc::{c_int, c_long, c_void, pid_t, pthread_t};
+
+/// Born in the cgroup whose descriptor is given (Linux 5.7).
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Enough for a thread that does nothing, with the thread-local storage of this program.
+const STACK: usize = 64 << 10;
+
+fn outcome(result: c_long) -> Result<pid_t> {
+    match result {
+        -1 => Err(Error::last_os_error()),
+        pid => Ok(pid as pid_t),
+    }
+}
+
+/// Ends this process with no clean-up, as a forked child has to.
+pub fn end(status: c_int) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
+/// Runs `child` in a forked process, whose status is 0 or, for an error, 1.
+pub fn fork(child: impl FnOnce() -> anyhow::Result<()>) -> Result<pid_t> {
+    // SAFETY: this program has one thread when it forks.
+    match outcome(c_long::from(unsafe { libc::fork() }))? {
+        0 => match child() {
+            Ok(()) => end(0),
+            Err(error) => {
+                eprintln!("child: {error:#}");
+                end(1)
+            }
+        },
+        pid => Ok(pid),
+    }
+}
+
+/// Waits for a child; true when it ended with status 0.
+pub fn reap(pid: pid_t) -> Result<bool> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` outlives the call.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            return Ok(status == 0);
+        }
+        let error = Error::last_os_error();
+        if error.kind() != std::io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Kills children and reaps them.
+pub fn kill_all(children: &[pid_t]) -> Result<()> {
+    for &child in children {
+        // SAFETY: kill has no preconditions; an unreaped child's number is not reused.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+    }
+    for &child in children {
+        reap(child)?;
+    }
+    Ok(())
+}
+
+/// Makes this process end with its parent, so that a killed load leaves nothing behind.
+pub fn end_with_parent() {
+    // SAFETY: PR_SET_PDEATHSIG only takes a signal number.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Sleeps until a signal ends the process.
+pub fn pause_for_ever() -> ! {
+    loop {
+        // SAFETY: pause has no preconditions.
+        unsafe { libc::pause() };
+    }
+}
+
+/// `clone` like fork; the child gets 0.
+pub fn clone() -> Result<pid_t> {
+    // SAFETY: without CLONE_VM and a stack this is fork; the program has one thread.
+    outcome(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) })
+}
+
+/// `clone` with flags that the kernel refuses: a thread without shared signal handlers.
+pub fn clone_of_nonsense() -> Result<pid_t> {
+    // SAFETY: refused by copy_process with EINVAL; if it were not, it is a fork with a new thread
+    // that shares nothing.
+    outcome(unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_THREAD, 0, 0, 0, 0) })
+}
+
+/// `clone3` like fork, into a cgroup if one is given; the child gets 0.
+pub fn clone3(cgroup: Option<RawFd>) -> Result<pid_t> {
+    // SAFETY: all zeros is a valid clone_args.
+    let mut arguments: libc::clone_args = unsafe { mem::zeroed() };
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        arguments.flags = CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup as u64;
+    }
+    let size = mem::size_of_val(&arguments);
+    // SAFETY: as for clone; `arguments` outlives the call.
+    outcome(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) })
+}
+
+/// `fork`, the system call (x86 still has it); the child gets 0.
+#[cfg(target_arch = "x86_64")]
+pub fn old_fork() -> Result<pid_t> {
+    // SAFETY: the program has one thread.
+    outcome(unsafe { libc::syscall(libc::SYS_fork) })
+}
+
+/// Where the system call does not exist: `clone`.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn old_fork() -> Result<pid_t> {
+    clone()
+}
+
+/// `vfork` whose child ends at once, before this returns.
+#[cfg(target_arch = "x86_64")]
+pub fn vfork_that_ends() -> Result<pid_t> {
+    let mut result: c_long = libc::SYS_vfork;
+    // SAFETY: the child runs on this stack until it ends; it touches registers only, and the parent
+    // sleeps meanwhile.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor edi, edi",
+            "mov eax, {exit}",
+            "syscall",
+            "ud2",
+            "2:",
+            exit = const libc::SYS_exit,
+            inout("rax") result,
+            out("rdi") _,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    if result < 0 {
+        Err(Error::from_raw_os_error(-result as i32))
+    } else {
+        Ok(result as pid_t)
+    }
+}
+
+/// Where the system call does not exist: `clone` with CLONE_VFORK.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn vfork_that_ends() -> Result<pid_t> {
+    let flags = libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child has its own memory, so it is like fork.
+    match outcome(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })? {
+        0 => end(0),
+        pid => Ok(pid),
+    }
+}
+
+/// Starts a thread with a small stack.
+pub fn thread(body: extern "C" fn(*mut c_void) -> *mut c_void) -> Result<pthread_t> {
+    // SAFETY: plain data that pthread_attr_init fills.
+    let mut attributes: libc::pthread_attr_t = unsafe { mem::zeroed() };
+    let mut id: pthread_t = 0;
+    // SAFETY: attributes are initialised before use and destroyed after it; `body` takes no data.
+    let error = unsafe {
+        libc::pthread_attr_init(&raw mut attributes);
+        libc::pthread_attr_setstacksize(&raw mut attributes, STACK);
+        let error = libc::pthread_create(&raw mut id, &raw const attributes, body, ptr::null_mut());
+        libc::pthread_attr_destroy(&raw mut attributes);
+        error
+    };
+    if error == 0 {
+        Ok(id)
+    } else {
+        Err(Error::from_raw_os_error(error))
+    }
+}
+
+/// Joins a thread.
+pub fn join(thread: pthread_t) -> Result<()> {
+    // SAFETY: the thread was started by `thread` and is joined once.
+    match unsafe { libc::pthread_join(thread, ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(Error::from_raw_os_error(error)),
+    }
+}
+
+/// A clock in nanoseconds.
+pub fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` outlives the call.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Becomes another user, without any capability, bounded to so many tasks.
+pub fn become_user(uid: u32, rlimit_nproc: u64) -> Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: rlimit_nproc,
+        rlim_max: rlimit_nproc,
+    };
+    // SAFETY: `limit` outlives the call.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const limit) } != 0 {
+        return Err(Error::last_os_error());
+    }
+    // SAFETY: setresuid has no preconditions; there is one thread.
+    if unsafe { libc::setresuid(uid, uid, uid) } != 0 {
+        return Err(Error::last_os_error());
+    }
+    Ok(())
+}
+
+extern "C" fn on_sigterm(_signal: c_int) {}
+
+/// Returns when standard input is at its end or SIGTERM has come.
+pub fn wait_for_end_of_input() {
+    // SAFETY: all zeros is a valid sigaction; without SA_RESTART, read ends with EINTR.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = on_sigterm as *const () as usize;
+        libc::sigaction(libc::SIGTERM, &raw const action, ptr::null_mut());
+    }
+    let mut byte = 0u8;
+    // SAFETY: one byte is read into one byte.
+    while unsafe { libc::read(0, (&raw mut byte).cast(), 1) } == 1 {}
+}

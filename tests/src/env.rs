@@ -1,0 +1,76 @@
+//! Where the programs are and what machine this is.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cgroup::{Hierarchy, Layout};
+
+/// A kernel's version, as far as tests tell kernels apart.
+pub type Kernel = (u32, u32);
+
+/// The machine and the programs under test.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// `PIDWATCH_BIN`, else `pidwatch` beside the load generator.
+    pub pidwatch: PathBuf,
+    /// `PIDWATCH_LOAD`, else the one that cargo built.
+    pub load: PathBuf,
+    /// In a QEMU guest (`PIDWATCH_GUEST=1`): limits of the whole machine may be lowered there.
+    pub guest: bool,
+    /// The running kernel.
+    pub kernel: Kernel,
+    /// Where tasks are counted.
+    pub hierarchy: Hierarchy,
+}
+
+impl Env {
+    /// Reads the environment; `load` is used unless `PIDWATCH_LOAD` names another.
+    pub fn detect(load: &str) -> Result<Self> {
+        let load = std::env::var_os("PIDWATCH_LOAD").map_or_else(|| load.into(), PathBuf::from);
+        let pidwatch = std::env::var_os("PIDWATCH_BIN")
+            .map_or_else(|| load.with_file_name("pidwatch"), PathBuf::from);
+        let guest = std::env::var_os("PIDWATCH_GUEST").is_some_and(|value| value == "1");
+        Ok(Self {
+            pidwatch,
+            load,
+            guest,
+            kernel: kernel()?,
+            hierarchy: Hierarchy::find()?,
+        })
+    }
+
+    /// Fails with a hint when a program is not there or the tests may not do what they need.
+    pub fn ensure_complete(&self) -> Result<()> {
+        for program in [&self.pidwatch, &self.load] {
+            ensure!(
+                program.exists(),
+                "no {}: build it (`cargo xtask build`) and set PIDWATCH_BIN and PIDWATCH_LOAD",
+                program.display()
+            );
+        }
+        // SAFETY: geteuid has no preconditions.
+        let user = unsafe { libc::geteuid() };
+        ensure!(user == 0, "the scenarios need root: run them with sudo");
+        Ok(())
+    }
+
+    /// Tasks that each worker of the exact scenario creates: a guest is emulated, and slower.
+    pub fn many(&self) -> u64 {
+        if self.guest { 20_000 } else { 100_000 }
+    }
+
+    /// Whether the pids controller is in cgroup v2 here.
+    pub fn unified(&self) -> bool {
+        self.hierarchy.layout == Layout::V2
+    }
+}
+
+fn kernel() -> Result<Kernel> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(['.', '-', '\n']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => None.with_context(|| format!("cannot read the kernel version {release:?}")),
+    }
+}

@@ -1,0 +1,25 @@
+//! Harness of the black-box tests: what runs pidwatch, what makes the load, and what is compared.
+//!
+//! The scenarios in `tests/scenarios/` read as sentences; this library is their vocabulary. It
+//! relies on nothing of pidwatch but its command line and its JSON stream: the truth about how many
+//! tasks were created, ended or refused comes from the load itself ([`truth::Truth`], printed by
+//! the program `pidwatch-load`), and is compared without any tolerance.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`env`] | where the programs are, host or guest, which kernel |
+//! | [`cgroup`] | cgroups that vanish, with what is in them, when the scenario ends |
+//! | [`load`] | runs `pidwatch-load` |
+//! | [`pidwatch`] | runs pidwatch and collects its events |
+//! | [`recording`] | sums over collected events |
+//! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
+//! | [`deadline`] | bounds every scenario in time |
+
+pub mod cgroup;
+pub mod deadline;
+pub mod env;
+pub mod load;
+pub mod pidwatch;
+pub mod recording;
+pub mod surroundings;
+pub mod truth;

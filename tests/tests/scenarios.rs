@@ -1,0 +1,109 @@
+//! The scenarios: what pidwatch promises, as sentences, tried on the machine that this runs on.
+//!
+//! A program with the arguments of Rust's own test harness (a filter, `--list`, `--exact`, ...).
+//! Scenarios that do not apply to this machine are not there at all; each module says why at the
+//! place where it chooses. They run one after the other whatever `--test-threads` says: limits and
+//! losses are the whole machine's.
+
+#[path = "scenarios/bad_days.rs"]
+mod bad_days;
+#[path = "scenarios/exact.rs"]
+mod exact;
+#[path = "scenarios/failures.rs"]
+mod failures;
+#[path = "scenarios/footprint.rs"]
+mod footprint;
+#[path = "scenarios/layout.rs"]
+mod layout;
+#[path = "scenarios/lifecycle.rs"]
+mod lifecycle;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use pidwatch_tests::deadline::Watchdog;
+use pidwatch_tests::env::Env;
+
+/// One promise, and how to try it.
+struct Scenario {
+    module: &'static str,
+    name: &'static str,
+    limit: Duration,
+    run: fn(&Env) -> Result<()>,
+}
+
+impl Scenario {
+    /// A scenario that may take longer than the usual two minutes.
+    fn minutes(mut self, minutes: u64) -> Self {
+        self.limit = Duration::from_secs(60 * minutes);
+        self
+    }
+
+    fn trial(self, env: Arc<Env>) -> Trial {
+        let name = format!("{}::{}", self.module, self.name);
+        Trial::test(name.clone(), move || {
+            env.ensure_complete()
+                .map_err(|error| Failed::from(format!("{error:#}")))?;
+            println!();
+            let began = Instant::now();
+            let watchdog = Watchdog::start(self.limit);
+            let outcome = catch_unwind(AssertUnwindSafe(|| (self.run)(&env)));
+            let late = watchdog.stop();
+            println!("    took {:.1} s", began.elapsed().as_secs_f64());
+            // The harness ends its line now; what was printed since it began that line must not
+            // keep name and outcome apart.
+            print!("test {name} ... ");
+            let _ = std::io::stdout().flush();
+            if late {
+                return Err(format!("not finished within {:?}", self.limit).into());
+            }
+            match outcome {
+                Ok(outcome) => outcome.map_err(|error| format!("{error:#}").into()),
+                Err(_) => Err("see the panic message above".into()),
+            }
+        })
+    }
+}
+
+/// A function as a scenario, under its own name.
+macro_rules! scenario {
+    ($run:ident) => {
+        $crate::Scenario {
+            module: module_path!().rsplit("::").next().unwrap_or_default(),
+            name: stringify!($run),
+            limit: std::time::Duration::from_secs(120),
+            run: $run,
+        }
+    };
+}
+pub(crate) use scenario;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let env = match Env::detect(env!("CARGO_BIN_EXE_pidwatch-load")) {
+        Ok(env) => Arc::new(env),
+        Err(error) => {
+            eprintln!("cannot run the scenarios: {error:#}");
+            std::process::exit(1);
+        }
+    };
+    let trials = [
+        layout::scenarios(&env),
+        lifecycle::scenarios(&env),
+        exact::scenarios(&env),
+        failures::scenarios(&env),
+        footprint::scenarios(&env),
+        bad_days::scenarios(&env),
+    ];
+    let trials = trials
+        .into_iter()
+        .flatten()
+        .map(|scenario| scenario.trial(env.clone()))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}

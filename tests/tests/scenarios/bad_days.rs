@@ -1,0 +1,234 @@
+//! What is missing is named, with its cause and its fix; nothing is lost silently, nothing panics.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::env::Env;
+use pidwatch_tests::load::Load;
+use pidwatch_tests::pidwatch::Invocation;
+use pidwatch_tests::surroundings;
+
+use crate::{Scenario, scenario};
+
+pub fn scenarios(env: &Env) -> Vec<Scenario> {
+    let mut all = vec![
+        scenario!(without_root_it_says_what_it_needs),
+        scenario!(without_cap_bpf_it_says_so),
+        scenario!(without_btf_it_says_where_that_should_be),
+        scenario!(on_a_kernel_before_5_10_it_says_so),
+        scenario!(without_tracefs_it_counts_and_says_what_is_left_out),
+        scenario!(without_a_cgroup_filesystem_it_says_so),
+        scenario!(a_ring_of_odd_size_loses_no_count),
+        scenario!(a_ring_too_small_loses_no_count),
+        scenario!(a_wrong_flag_is_wrong_usage),
+        scenario!(a_wrong_value_is_wrong_usage),
+        scenario!(an_unknown_key_is_named_with_the_nearest),
+        scenario!(a_missing_configuration_file_is_named),
+    ];
+    // From 5.11 on BPF memory is not charged to RLIMIT_MEMLOCK.
+    if env.kernel < (5, 11) {
+        all.push(scenario!(with_too_little_memlock_it_says_so));
+    } else {
+        all.push(scenario!(little_memlock_does_not_matter));
+    }
+    all
+}
+
+fn without_root_it_says_what_it_needs(env: &Env) -> Result<()> {
+    // Other users may not be able to reach the build directory.
+    let directory = std::env::temp_dir().join(format!("pidwatch-test-{}", std::process::id()));
+    fs::create_dir_all(&directory)?;
+    let mut everyone = env.clone();
+    everyone.pidwatch = directory.join("pidwatch");
+    fs::copy(&env.pidwatch, &everyone.pidwatch).context("cannot copy pidwatch")?;
+    let run = Invocation::trace(&everyone)
+        .within(surroundings::without_root)
+        .finish();
+    fs::remove_dir_all(&directory)?;
+    run?.assert_refused(1, &["CAP_BPF", "root"]);
+    Ok(())
+}
+
+fn without_cap_bpf_it_says_so(env: &Env) -> Result<()> {
+    let run = Invocation::trace(env)
+        .within(surroundings::without_cap_bpf)
+        .finish()?;
+    run.assert_refused(1, &["CAP_BPF"]);
+    Ok(())
+}
+
+fn without_btf_it_says_where_that_should_be(env: &Env) -> Result<()> {
+    let run = Invocation::trace(env)
+        .within(surroundings::without_btf)
+        .finish()?;
+    run.assert_refused(1, &["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF"]);
+    Ok(())
+}
+
+fn on_a_kernel_before_5_10_it_says_so(env: &Env) -> Result<()> {
+    let run = Invocation::trace(env)
+        .within(surroundings::on_an_old_kernel)
+        .finish()?;
+    run.assert_refused(1, &["5.10", "2.6"]);
+    Ok(())
+}
+
+fn without_a_cgroup_filesystem_it_says_so(env: &Env) -> Result<()> {
+    let run = Invocation::trace(env)
+        .within(surroundings::without_cgroups)
+        .finish()?;
+    run.assert_refused(1, &["cgroup", "--cgroup-root"]);
+    Ok(())
+}
+
+fn with_too_little_memlock_it_says_so(env: &Env) -> Result<()> {
+    let run = Invocation::trace(env)
+        .within(surroundings::with_little_memlock)
+        .finish()?;
+    run.assert_refused(1, &["RLIMIT_MEMLOCK", "ulimit -l"]);
+    Ok(())
+}
+
+fn little_memlock_does_not_matter(env: &Env) -> Result<()> {
+    assert_counts(
+        env,
+        Invocation::trace(env).within(surroundings::with_little_memlock),
+    )
+}
+
+/// What needs tracefs is either mounted by pidwatch itself or told as a probe that is not there.
+fn without_tracefs_it_counts_and_says_what_is_left_out(env: &Env) -> Result<()> {
+    let trace = Invocation::trace(env).within(surroundings::without_tracefs);
+    assert_counts(env, trace)
+}
+
+/// Counts of some forks are exact, and every probe that is not attached says why.
+fn assert_counts(env: &Env, trace: Invocation) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "bad-day")?;
+    let mut pidwatch = trace.start()?;
+    let truth = Load::new(env, "forks")
+        .with("count", 300)
+        .inside(&cgroup)
+        .run()?;
+    pidwatch.wait(|seen| seen.total(cgroup.id).freed >= truth.here.exited.sum())?;
+    let recording = pidwatch.stop()?;
+    let counts = recording.counts_of(cgroup.id)?;
+    assert_eq!(counts.created, truth.here.created, "created");
+    assert_eq!(counts.exited, truth.here.exited, "exited");
+    let started = recording.of_type("started").next().context("not started")?;
+    for probe in started.json["probes"].as_array().context("no probes")? {
+        println!("    {probe}");
+        let fine = probe["state"] == "attached" || probe["error"].is_string();
+        assert!(fine, "neither attached nor explained: {probe}");
+    }
+    Ok(())
+}
+
+/// The kernel takes powers of two of at least a page: either pidwatch rounds up and counts, or
+/// it refuses and says why.
+fn a_ring_of_odd_size_loses_no_count(env: &Env) -> Result<()> {
+    for size in ["3", "5000"] {
+        let run = Invocation::trace(env)
+            .args(["--ring-size", size, "--duration", "1s"])
+            .finish()?;
+        if run.status.code() == Some(0) {
+            assert_counts(env, Invocation::trace(env).args(["--ring-size", size]))?;
+        } else {
+            run.assert_refused(2, &["ring-size", "power of two"]);
+        }
+    }
+    let run = Invocation::trace(env).args(["--ring-size", "0"]).finish()?;
+    run.assert_refused(2, &["ring-size"]);
+    Ok(())
+}
+
+/// One page for many cgroups at once: records are late, counts are not lost.
+fn a_ring_too_small_loses_no_count(env: &Env) -> Result<()> {
+    let mut pidwatch = Invocation::trace(env)
+        .args(["--ring-size", "4096"])
+        .start()?;
+    let cgroups = (0..60)
+        .map(|_| Cgroup::new(&env.hierarchy, "ring"))
+        .collect::<Result<Vec<_>>>()?;
+    for cgroup in &cgroups {
+        cgroup.set("pids.max", "40")?;
+    }
+    let load = |cgroup| {
+        Load::new(env, "fail")
+            .with("count", 300)
+            .inside(cgroup)
+            .start()
+    };
+    let loads = cgroups.iter().map(load).collect::<Result<Vec<_>>>()?;
+    let truths = loads
+        .into_iter()
+        .map(|load| load.finish())
+        .collect::<Result<Vec<_>>>()?;
+    pidwatch.wait(|seen| {
+        cgroups
+            .iter()
+            .zip(&truths)
+            .all(|(cgroup, truth)| seen.total(cgroup.id).freed >= truth.here.exited.sum())
+    })?;
+    let recording = pidwatch.stop()?;
+    println!("    lost {:?}", recording.lost());
+    let mut counts = recording.counts()?;
+    for (cgroup, truth) in cgroups.iter().zip(&truths) {
+        let counts = counts.remove(&cgroup.id).unwrap_or_default();
+        assert_eq!(counts.created, truth.here.created, "created");
+        assert_eq!(counts.exited, truth.here.exited, "exited");
+        assert_eq!(counts.failures(), truth.failures.len() as u64, "failed");
+    }
+    Ok(())
+}
+
+fn a_wrong_flag_is_wrong_usage(env: &Env) -> Result<()> {
+    let run = Invocation::new(env)
+        .args(["trace", "--windwo", "1s"])
+        .finish()?;
+    run.assert_refused(2, &["--windwo", "--window"]);
+    Ok(())
+}
+
+fn a_wrong_value_is_wrong_usage(env: &Env) -> Result<()> {
+    for (flag, value) in [
+        ("--window", "soon"),
+        ("--window", "0s"),
+        ("--duration", "-1s"),
+        ("--probes", "x=y"),
+    ] {
+        let argument = format!("{flag}={value}");
+        let run = Invocation::new(env).args(["trace", &argument]).finish()?;
+        run.assert_refused(2, &[flag.trim_start_matches('-'), value]);
+    }
+    Ok(())
+}
+
+fn with_configuration(env: &Env, text: &str) -> Result<pidwatch_tests::pidwatch::Finished> {
+    fs::create_dir_all(std::env::temp_dir())?;
+    let file = std::env::temp_dir().join(format!("pidwatch-test-{}.toml", std::process::id()));
+    fs::write(&file, text)?;
+    let path = file.display().to_string();
+    let run = Invocation::trace(env)
+        .args(["--duration", "100ms", "--config", &path])
+        .finish();
+    fs::remove_file(&file)?;
+    run
+}
+
+fn an_unknown_key_is_named_with_the_nearest(env: &Env) -> Result<()> {
+    with_configuration(env, "windwo = \"1s\"\n")?.assert_refused(2, &["windwo", "`window`"]);
+    let run = with_configuration(env, "window = \"1s\"\n")?;
+    assert_eq!(run.status.code(), Some(0), "{}", run.stderr);
+    with_configuration(env, "window = ")?.assert_refused(2, &[".toml"]);
+    Ok(())
+}
+
+fn a_missing_configuration_file_is_named(env: &Env) -> Result<()> {
+    let run = Invocation::trace(env)
+        .args(["--config", "/nowhere/pidwatch.toml"])
+        .finish()?;
+    run.assert_refused(2, &["/nowhere/pidwatch.toml"]);
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask COMMAND`: everything that is done with this workspace, one file a command.
+//!
+//! This file only parses and dispatches. In: the command line. Out: an exit status, which for
+//! `run` is that of pidwatch itself.
+
+mod bench;
+mod build;
+mod libtest;
+mod linker;
+mod lint;
+mod packages;
+mod process;
+mod run;
+mod scenarios;
+mod setup;
+mod test;
+mod toolchain;
+mod tools;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, runs, checks and tests pidwatch.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    disable_version_flag = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install what compiles for BPF, and note it for pidwatch's build script
+    Setup,
+    /// Build target/release/pidwatch, the kernel side embedded
+    Build,
+    /// Build pidwatch and run it as root, with the given arguments
+    Run(run::Options),
+    /// Check format, lints, documentation, licences and the workspace's own rules
+    Lint,
+    /// Run all tests: unit tests, scenarios on this host, scenarios in guests of other kernels
+    Test,
+    /// Run the scenarios in guests of other kernels
+    Vm(vm::Options),
+    /// Measure what pidwatch costs, next to the least possible and to other tracers
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Setup => setup::report().map(|()| ExitCode::SUCCESS),
+        Command::Build => build::build().map(|_| ExitCode::SUCCESS),
+        Command::Run(options) => run::run(&options),
+        Command::Lint => lint::lint(),
+        Command::Test => test::test(),
+        Command::Vm(options) => vm::vm(&options),
+        Command::Bench(options) => bench::bench(&options),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

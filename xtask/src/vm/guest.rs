@@ -1,0 +1,215 @@
+//! One guest in QEMU, from power-on to power-off.
+//!
+//! In: a kernel, an archive, a cgroup layout. Out: the console's lines, kept in a log file as they
+//! come, and how it ended. A guest that hangs is killed when its time is up.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::initramfs::MARKER;
+use super::kernels::Kernel;
+use crate::libtest::{Counts, Tally};
+use crate::process;
+
+/// How cgroups are mounted in a guest.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub enum Layout {
+    /// The unified hierarchy alone
+    V2,
+    /// One hierarchy a controller
+    V1,
+    /// Controllers in v1, and an empty unified hierarchy beside them
+    Hybrid,
+}
+
+impl Layout {
+    /// As the guest's `/init` knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+/// What a guest is made of.
+pub struct Guest<'a> {
+    pub kernel: &'a Kernel,
+    pub initramfs: &'a Path,
+    pub layout: Layout,
+}
+
+/// What came of a guest.
+pub struct Outcome {
+    pub counts: Counts,
+    pub took: Duration,
+    /// Why there is no result of the scenarios, if there is none.
+    pub broke_off: Option<String>,
+    pub console: Vec<String>,
+    pub log: PathBuf,
+}
+
+impl Guest<'_> {
+    /// Which guest this is: `6.12 (6.12.57) v2`.
+    pub fn name(&self) -> String {
+        format!(
+            "{} ({}) {}",
+            self.kernel.series,
+            self.kernel.version,
+            self.layout.name()
+        )
+    }
+
+    fn qemu(&self, more: &str) -> Command {
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu
+            // Emulation, also where there is a /dev/kvm: it may open and yet not run a guest.
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max",
+                "-smp",
+                "2",
+                "-m",
+                "1024",
+            ])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-nographic"])
+            .arg("-kernel")
+            .arg(&self.kernel.image)
+            .arg("-initrd")
+            .arg(self.initramfs)
+            .arg("-append")
+            .arg(format!(
+                "console=ttyS0 quiet panic=-1 pidwatch.layout={}{more}",
+                self.layout.name()
+            ));
+        qemu
+    }
+
+    /// Gives the terminal to a shell in the guest.
+    pub fn shell(&self) -> Result<()> {
+        let mut qemu = self.qemu(" pidwatch.shell");
+        let status = qemu.args(["-serial", "mon:stdio"]).status();
+        status.with_context(|| format!("cannot start {}", process::shown(&qemu)))?;
+        Ok(())
+    }
+
+    /// Runs the scenarios in the guest.
+    pub fn run(&self, log_folder: &Path, limit: Duration) -> Result<Outcome> {
+        let log = log_folder.join(format!("{}-{}.log", self.kernel.series, self.layout.name()));
+        let mut log_file =
+            File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+        let start = Instant::now();
+        let mut qemu = self.qemu("");
+        end_with_parent(&mut qemu);
+        let mut child = qemu
+            .args(["-serial", "stdio"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start qemu-system-x86_64")?;
+        let stdout = child.stdout.take().context("QEMU has no standard output")?;
+
+        let (sender, lines) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+                if sender.send(clean(&line)).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut console = Vec::new();
+        let mut tally = Tally::default();
+        let mut exit_status = None;
+        let mut is_late = false;
+        loop {
+            match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
+                Ok(line) => {
+                    let _ = writeln!(log_file, "{:8.3} {line}", start.elapsed().as_secs_f64());
+                    tally.line(&line);
+                    if let Some((_, status)) = line.split_once(MARKER) {
+                        exit_status = status.trim().parse::<i32>().ok();
+                    }
+                    console.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    is_late = true;
+                    let _ = child.kill();
+                    break;
+                }
+            }
+        }
+        let status = child.wait().context("cannot wait for QEMU")?;
+        let _ = reader.join();
+
+        let broke_off = match exit_status {
+            Some(_) => None,
+            None if is_late => Some(format!("killed after {} s", limit.as_secs())),
+            None => Some(format!(
+                "the guest ended in the midst of its scenarios (QEMU: {status})"
+            )),
+        };
+        Ok(Outcome {
+            counts: tally.counts(exit_status == Some(0)),
+            took: start.elapsed(),
+            broke_off,
+            console,
+            log,
+        })
+    }
+}
+
+/// Ties a guest to this process, so that a killed test run leaves none behind.
+fn end_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
+}
+
+/// A line of the console without carriage returns and the firmware's escape sequences.
+fn clean(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    let mut cleaned = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            // A control sequence ends with a letter; other sequences are one character long.
+            if characters.next() == Some('[') {
+                characters.by_ref().find(char::is_ascii_alphabetic);
+            }
+        } else if character != '\r' {
+            cleaned.push(character);
+        }
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_firmwares_escapes_are_not_part_of_a_line() {
+        assert_eq!(
+            clean(b"\x1bc\x1b[?7l\x1b[2Jrunning 3 tests\r"),
+            "running 3 tests"
+        );
+    }
+}
