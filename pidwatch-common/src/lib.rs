@@ -5,6 +5,7 @@
 //! uninitialised (the verifier refuses such a record) and both compilers lay it out alike.
 #![no_std]
 
+pub mod control;
 pub mod globals;
 pub mod record;
 pub mod totals;
@@ -15,17 +16,11 @@ pub mod map {
     pub const CGROUPS: &str = "CGROUPS";
     /// Ring buffer of [`crate::record`]s.
     pub const RING: &str = "RING";
-    /// Array of `u64`, indexed by [`crate::totals::Loss`].
-    pub const LOSSES: &str = "LOSSES";
-    /// Array of one `u32`, a [`crate::totals::Phase`].
-    pub const PHASE: &str = "PHASE";
-    /// Hash: address of a `task_struct` to `u8`; the tasks whose free must be looked at closely.
-    pub const HELD: &str = "HELD";
 }
 
 /// Entries of [`map::CGROUPS`]: cgroups that had any task life since pidwatch started and are not
 /// long gone. 16 Ki entries of this size take about 3 MiB.
 pub const MAX_CGROUPS: u32 = 16 * 1024;
 
-/// Entries of [`map::HELD`].
+/// Ended tasks that can be looked at closely at a time.
 pub const MAX_HELD: u32 = 8 * 1024;

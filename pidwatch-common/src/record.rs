@@ -1,6 +1,6 @@
 //! Records of the ring buffer. Each begins with a [`Header`] whose `kind` says which one it is.
 
-use crate::totals::Totals;
+use crate::totals::{Loss, Totals};
 
 /// Which record follows.
 #[repr(u32)]
@@ -16,6 +16,8 @@ pub enum Kind {
     CgroupRemoved = 4,
     /// A [`CgroupChange`] followed by the new path (v1 only).
     CgroupRenamed = 5,
+    /// A [`Losses`].
+    Losses = 6,
 }
 
 /// Begin of every record.
@@ -56,8 +58,20 @@ pub struct Rate {
     pub charge: i64,
     /// A [`ChargeScope`].
     pub charge_scope: u32,
-    /// 1: sent because a task was moved into the cgroup, so another one's charge fell unseen.
-    pub entered: u32,
+    /// A [`Cause`].
+    pub cause: u32,
+}
+
+/// Why a rate record was sent.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Something was counted, and the last record was a window ago.
+    Counted = 0,
+    /// A task was moved into the cgroup, so another one's charge fell unseen.
+    Entered = 1,
+    /// User space asked.
+    Asked = 2,
 }
 
 /// How a creation was asked for.
@@ -104,6 +118,16 @@ pub struct CloneFailed {
     pub comm: [u8; 16],
 }
 
+/// What was lost since the start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Losses {
+    /// What and when; no cgroup.
+    pub header: Header,
+    /// By [`Loss`].
+    pub counts: [u64; Loss::ALL.len()],
+}
+
 /// A cgroup of the pids hierarchy came, went or got another name. `path_len` bytes of path
 /// follow: from the hierarchy's root, the ending NUL included.
 #[repr(C)]
@@ -124,4 +148,5 @@ pub const PATH_MAX: usize = 1024;
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Rate>() == 24 + 88 + 16);
 const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 16);
+const _: () = assert!(size_of::<Losses>() == 24 + 48);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

@@ -81,7 +81,7 @@ impl Cgroup {
     };
 }
 
-/// What can be lost, as index into [`crate::map::LOSSES`].
+/// What can be lost, as index into the counters of [`crate::record::Losses`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -95,7 +95,7 @@ pub enum Loss {
     CgroupMapFull = 3,
     /// A creation whose cgroup could not be found out.
     CreationUnresolved = 4,
-    /// An ended task that [`crate::map::HELD`] had no place for: zombies may be off by it.
+    /// An ended task that there was no place to note: zombies may be off by it.
     HeldMapFull = 5,
 }
 
@@ -111,7 +111,7 @@ impl Loss {
     ];
 }
 
-/// Value of [`crate::map::PHASE`].
+/// How the kernel side treats frees.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use pidwatch_common::{
-    record::{CloneFailed, Header, Kind, Rate, Syscall},
+    record::{Cause, CloneFailed, Header, Kind, Rate, Syscall},
     totals::{Cgroup, Loss, Totals},
 };
 
@@ -40,7 +40,7 @@ pub fn rate_if_due(owner: Owner, entry: *mut Cgroup) {
     // SAFETY: an entry of the map.
     let told_at = unsafe { (&raw mut (*entry).told_at).read_volatile() };
     if now.wrapping_sub(told_at) >= setting!(window_jiffies) {
-        rate(owner, entry, now, 0);
+        rate(owner, entry, now, Cause::Counted);
     }
 }
 
@@ -48,7 +48,8 @@ pub fn rate_if_due(owner: Owner, entry: *mut Cgroup) {
 ///
 /// Two CPUs may both find it due; the second record says nothing wrong.
 #[inline(never)]
-pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, entered: u32) {
+pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, cause: Cause) {
+    // Also when the ring turns out to be full: to try again at every event would cost each of them.
     // SAFETY: an entry of the map.
     unsafe { (&raw mut (*entry).told_at).write_volatile(now) };
     let (charge, scope) = owner.charge();
@@ -57,7 +58,7 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, entered: u32) {
         totals: totals(entry),
         charge,
         charge_scope: scope as u32,
-        entered,
+        cause: cause as u32,
     };
     // No wake-up: user space looks once a window anyway.
     if RING
@@ -124,7 +125,7 @@ pub fn lose(loss: Loss) {
 /// A copy of the counters, eight bytes at a time: as one copy the compiler would make it a loop
 /// over bytes.
 #[inline(always)]
-fn totals(entry: *const Cgroup) -> Totals {
+pub fn totals(entry: *const Cgroup) -> Totals {
     const WORDS: usize = size_of::<Totals>() / size_of::<u64>();
     let mut copy = [0u64; WORDS];
     // SAFETY: the entry begins with `Totals`, which is `WORDS` plain integers.

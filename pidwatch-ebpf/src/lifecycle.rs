@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use pidwatch_common::{
-    record::{CgroupChange, Kind, PATH_MAX},
+    record::{Cause, CgroupChange, Kind, PATH_MAX},
     totals::Loss,
 };
 
@@ -45,7 +45,7 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     }
     let owner = Owner::of(Task(ctx.arg(2)));
     if let Some(entry) = owner.entry() {
-        emit::rate(owner, entry, jiffies(), 1);
+        emit::rate(owner, entry, jiffies(), Cause::Entered);
     }
     0
 }

@@ -14,6 +14,7 @@
 mod baseline;
 mod cgroup;
 mod clone_failure;
+mod control;
 mod creation;
 mod emit;
 mod exit;

@@ -183,7 +183,7 @@ impl Node {
     pub fn finish(&mut self, updates: &mut Vec<Update>) {
         let now = Instant::now();
         self.probe.drain(now, &mut self.events);
-        self.probe.sweep_all(&mut self.events);
+        self.probe.sweep_all(now, &mut self.events);
         self.apply(now, updates);
         self.close_window(now, updates);
     }

@@ -170,7 +170,8 @@ impl Pidwatch {
         self.wait_within(PATIENCE, fulfilled)
     }
 
-    fn wait_within(
+    /// The same with another patience, for what pidwatch says late on purpose.
+    pub fn wait_within(
         &mut self,
         patience: Duration,
         mut fulfilled: impl FnMut(&Recording) -> bool,

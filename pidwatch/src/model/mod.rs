@@ -21,6 +21,11 @@ use crate::{
 /// `LAZY_FLUSH_JIFFIES` in kernel/rcu/tree_nocb.h, 6.2).
 const LASTING: Duration = Duration::from_secs(12);
 
+/// How often it is noted how many had ended.
+const MARK_EVERY: Duration = Duration::from_secs(4);
+/// Notes that reach back [`LASTING`].
+const MARKS: usize = 1 + (LASTING.as_secs() / MARK_EVERY.as_secs()) as usize;
+
 /// A cgroup that is gone is remembered this long: its last records may still be on the way, and
 /// RCU frees its last tasks late.
 const GRACE: Duration = Duration::from_secs(5);
@@ -101,8 +106,8 @@ struct State {
     suppressed_told: u64,
     /// Zombies that the last window told.
     zombies_told: u64,
-    /// How many had ended at two moments at least [`LASTING`] apart, the older first.
-    marks: [Mark; 2],
+    /// How many had ended at moments at least [`MARK_EVERY`] apart, the oldest first.
+    marks: [Mark; MARKS],
 }
 
 /// Tasks that had ended by a moment, of those that someone must reap.
@@ -244,15 +249,20 @@ impl Model {
         let state = self.states.get_mut(&cgroup)?;
         let total = Counts::of(&state.totals);
         let (ended, reaped) = (ended(&state.totals), reaped(&state.totals));
-        let [older, newer] = &mut state.marks;
-        if newer.time.is_none_or(|time| now.since(time) >= LASTING) {
-            *older = *newer;
-            *newer = Mark {
+        let newest = state.marks[MARKS - 1];
+        if newest.time.is_none_or(|time| now.since(time) >= MARK_EVERY) {
+            state.marks.rotate_left(1);
+            state.marks[MARKS - 1] = Mark {
                 time: Some(now),
                 ended,
             };
         }
-        let zombies = older.ended.saturating_sub(reaped);
+        let is_old = |mark: &&Mark| mark.time.is_some_and(|time| now.since(time) >= LASTING);
+        let zombies = state
+            .marks
+            .iter()
+            .rfind(is_old)
+            .map_or(0, |mark| mark.ended.saturating_sub(reaped));
         if zombies != ended.saturating_sub(reaped) {
             // Some are young: look again, though nothing else may happen here.
             self.changed.insert(cgroup);
@@ -288,7 +298,7 @@ fn larger(a: &Totals, b: &Totals) -> Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::Charge;
+    use crate::probe::{Cause, Charge};
 
     const ID: CgroupId = CgroupId(7);
 
@@ -310,7 +320,7 @@ mod tests {
             time: at(0),
             totals,
             charge: Charge::Unknown,
-            entered: false,
+            cause: Cause::Counted,
         });
     }
 

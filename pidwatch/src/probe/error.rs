@@ -147,10 +147,7 @@ pub fn unfold(error: &(dyn std::error::Error + 'static)) -> (String, Option<io::
 fn first_line(text: &str) -> String {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default().trim_end();
-    match lines
-        .filter(|line| !line.trim().is_empty() && !line.starts_with("processed"))
-        .next_back()
-    {
+    match lines.rfind(|line| !line.trim().is_empty() && !line.starts_with("processed")) {
         Some(last) => format!("{first} ... {}", last.trim()),
         None => first.to_owned(),
     }

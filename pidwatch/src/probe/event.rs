@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Buf;
 use pidwatch_common::{
-    record::{ChargeScope, Kind, Syscall},
-    totals::{Kinds, Totals},
+    record::{self, ChargeScope, Header, Kind, Syscall},
+    totals::{Kinds, Loss, Totals},
 };
 
 use crate::{cgroup::CgroupId, clock::BootTime};
@@ -23,8 +23,8 @@ pub enum Event {
         totals: Totals,
         /// The charge, where the kernel side read it in the same moment.
         charge: Charge,
-        /// A task was moved in: some other cgroup's charge fell unseen.
-        entered: bool,
+        /// Why they were told.
+        cause: Cause,
     },
     /// A creation failed.
     CloneFailed(Failure),
@@ -34,6 +34,17 @@ pub enum Event {
     CgroupRemoved(CgroupId, BootTime, Vec<u8>),
     /// A cgroup has another path now (v1).
     CgroupRenamed(CgroupId, BootTime, Vec<u8>),
+}
+
+/// Why totals were told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Something was counted.
+    Counted,
+    /// A task was moved in: some other cgroup's charge fell unseen.
+    Entered,
+    /// The probe asked for them.
+    Asked,
 }
 
 /// A cgroup's charge as the pids controller counts it.
@@ -97,6 +108,20 @@ impl SyscallName {
     }
 }
 
+/// Reads a record of losses, if it is one.
+pub fn decode_losses(mut record: &[u8]) -> Option<[u64; Loss::ALL.len()]> {
+    let record = &mut record;
+    if record.try_get_u32_ne().ok()? != Kind::Losses as u32 {
+        return None;
+    }
+    let mut counters = record.get(size_of::<Header>() - size_of::<u32>()..)?;
+    let mut counts = [0; Loss::ALL.len()];
+    for count in &mut counts {
+        *count = counters.try_get_u64_ne().ok()?;
+    }
+    Some(counts)
+}
+
 /// Reads one record of the ring; `None` for one that is cut or of a kind unknown here.
 pub fn decode(mut record: &[u8]) -> Option<Event> {
     let record = &mut record;
@@ -108,7 +133,11 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         let totals = decode_totals(record)?;
         let charge = record.try_get_i64_ne().ok()?;
         let scope = record.try_get_u32_ne().ok()?;
-        let entered = record.try_get_u32_ne().ok()? != 0;
+        let cause = match record.try_get_u32_ne().ok()? {
+            asked if asked == record::Cause::Asked as u32 => Cause::Asked,
+            entered if entered == record::Cause::Entered as u32 => Cause::Entered,
+            _ => Cause::Counted,
+        };
         let charge = u64::try_from(charge).map_or(Charge::Unknown, |charge| match scope {
             own if own == ChargeScope::Own as u32 => Charge::Own(charge),
             subtree if subtree == ChargeScope::Subtree as u32 => Charge::Subtree(charge),
@@ -119,7 +148,7 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             time,
             totals,
             charge,
-            entered,
+            cause,
         });
     }
     if kind == Kind::CloneFailed as u32 {
@@ -180,7 +209,7 @@ fn until_nul(bytes: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use pidwatch_common::record::{CgroupChange, CloneFailed, Header, Rate};
+    use pidwatch_common::record::{CgroupChange, CloneFailed, Losses, Rate};
 
     use super::*;
 
@@ -212,14 +241,14 @@ mod tests {
             totals: totals(),
             charge: 5,
             charge_scope: ChargeScope::Own as u32,
-            entered: 1,
+            cause: record::Cause::Entered as u32,
         };
         let expected = Event::Totals {
             cgroup: CgroupId(42),
             time: BootTime::from_nanos(7),
             totals: totals(),
             charge: Charge::Own(5),
-            entered: true,
+            cause: Cause::Entered,
         };
         assert_eq!(decode(bytes_of(&record)), Some(expected));
     }
@@ -266,13 +295,24 @@ mod tests {
     }
 
     #[test]
+    fn losses_are_told_apart_from_events() {
+        let record = Losses {
+            header: header(Kind::Losses),
+            counts: [1, 2, 3, 4, 5, 6],
+        };
+        assert_eq!(decode_losses(bytes_of(&record)), Some([1, 2, 3, 4, 5, 6]));
+        assert_eq!(decode(bytes_of(&record)), None);
+        assert_eq!(decode_losses(&bytes_of(&record)[..70]), None);
+    }
+
+    #[test]
     fn a_cut_or_foreign_record_is_refused() {
         let record = Rate {
             header: header(Kind::Rate),
             totals: totals(),
             charge: 5,
             charge_scope: 1,
-            entered: 0,
+            cause: 0,
         };
         let bytes = bytes_of(&record);
         for len in 0..bytes.len() {

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{Array, MapData};
 use pidwatch_common::totals::Loss;
 
 use super::{mechanism::Hook, sys};
@@ -19,10 +18,10 @@ fn name(loss: Loss) -> &'static str {
     }
 }
 
-/// Reads every loss counter: the kernel side's own, and the `recursion_misses` of its programs
+/// Keeps every loss counter: the kernel side's own, and the `recursion_misses` of its programs
 /// (5.12; classic tracepoint programs' from 6.7).
 pub struct Losses {
-    counters: Array<MapData, u64>,
+    counted: [u64; Loss::ALL.len()],
     told: [u64; Loss::ALL.len()],
     swept: u64,
     programs: Vec<Misses>,
@@ -35,8 +34,8 @@ struct Misses {
 }
 
 impl Losses {
-    /// Watches the counters of a map and of programs.
-    pub(super) fn new(counters: Array<MapData, u64>, programs: Vec<(Hook, OwnedFd)>) -> Self {
+    /// Watches programs as well.
+    pub(super) fn new(programs: Vec<(Hook, OwnedFd)>) -> Self {
         let programs = programs
             .into_iter()
             .map(|(hook, program)| Misses {
@@ -45,28 +44,31 @@ impl Losses {
                 told: 0,
             })
             .collect();
+        let none = [0; Loss::ALL.len()];
         Self {
-            counters,
-            told: [0; Loss::ALL.len()],
+            counted: none,
+            told: none,
             swept: 0,
             programs,
         }
     }
 
+    /// Takes what the kernel side counted.
+    pub(super) fn count(&mut self, counted: [u64; Loss::ALL.len()]) {
+        self.counted = counted;
+    }
+
     /// Whether rate records were lost since the last call.
     pub(super) fn ring_rates_grew(&mut self) -> bool {
-        let now = self
-            .counters
-            .get(&(Loss::RingRate as u32), 0)
-            .unwrap_or(self.swept);
+        let now = self.counted[Loss::RingRate as usize];
         std::mem::replace(&mut self.swept, now) != now
     }
 
     /// What was lost since the last call.
     pub(super) fn take(&mut self) -> Vec<(&'static str, u64)> {
         let mut lost = Vec::new();
-        for (loss, told) in Loss::ALL.into_iter().zip(&mut self.told) {
-            let now = self.counters.get(&(loss as u32), 0).unwrap_or(*told);
+        for loss in Loss::ALL {
+            let (now, told) = (self.counted[loss as usize], &mut self.told[loss as usize]);
             if now > *told {
                 lost.push((name(loss), now - *told));
                 *told = now;

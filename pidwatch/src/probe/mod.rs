@@ -19,20 +19,24 @@ use std::{io, time::Duration};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, RingBuf},
+    maps::{HashMap, MapData, RingBuf},
+    programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun},
 };
 use aya_log::EbpfLogger;
-use pidwatch_common::totals::{Cgroup, Phase};
+use pidwatch_common::{
+    control::{self, Request},
+    totals::Cgroup,
+};
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use self::{
     attach::ProbeStatus,
     error::ProbeError,
-    event::{Charge, Event, Failure, SyscallName},
+    event::{Cause, Charge, Event, Failure, SyscallName},
     losses::Losses,
     mechanism::{Choice, Hook, KernelVersion, Mechanism},
 };
-use crate::{cgroup::CgroupId, clock::BootTime};
+use crate::cgroup::CgroupId;
 
 /// Least time between two rate records of one cgroup.
 pub const WINDOW: Duration = Duration::from_millis(100);
@@ -60,7 +64,10 @@ pub struct ProbeSettings {
 pub struct Probe {
     ring: AsyncFd<RingBuf<MapData>>,
     cgroups: HashMap<MapData, u64, Cgroup>,
-    phase: Option<Array<MapData, u32>>,
+    /// Whether tasks from before the start may still be freed.
+    starting: bool,
+    /// Until when every cgroup is read, because records were lost.
+    sweep_all_until: Instant,
     losses: Losses,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Cgroups that may have counted something since their last record.
@@ -70,7 +77,7 @@ pub struct Probe {
     kernel: String,
     /// Keeps programs loaded and attached.
     _attached: attach::Attached,
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 impl Probe {
@@ -98,50 +105,77 @@ impl Probe {
     pub fn drain(&mut self, now: Instant, events: &mut Vec<Event>) {
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
-            let Some(event) = event::decode(&record) else {
-                continue;
-            };
-            match &event {
-                Event::Totals { cgroup, .. } | Event::CloneFailed(Failure { cgroup, .. }) => {
-                    self.tails.insert(*cgroup, now);
+            if let Some(counted) = event::decode_losses(&record) {
+                self.losses.count(counted);
+            } else if let Some(event) = event::decode(&record) {
+                match &event {
+                    // An answer is no news of something that may go on.
+                    Event::Totals {
+                        cause: Cause::Asked,
+                        ..
+                    } => {}
+                    Event::Totals { cgroup, .. } | Event::CloneFailed(Failure { cgroup, .. }) => {
+                        self.tails.insert(*cgroup, now);
+                    }
+                    Event::CgroupAdded(..)
+                    | Event::CgroupRemoved(..)
+                    | Event::CgroupRenamed(..) => {}
                 }
-                Event::CgroupAdded(..) | Event::CgroupRemoved(..) | Event::CgroupRenamed(..) => {}
+                events.push(event);
             }
-            events.push(event);
         }
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
     }
 
-    /// Reads the totals of cgroups that fell silent after a record, or of all when records were
+    /// Takes the totals of cgroups that fell silent after a record, or of all when records were
     /// lost. Call it once a [`WINDOW`].
     pub fn sweep(&mut self, now: Instant, events: &mut Vec<Event>) {
-        if self.phase.is_some() && now.duration_since(self.started) >= STARTING {
-            self.end_start();
+        if self.starting && now.duration_since(self.started) >= STARTING {
+            self.ask(Request::Run, CgroupId(0));
+            self.starting = false;
         }
+        self.ask(Request::Losses, CgroupId(0));
+        self.drain(now, events);
         if self.losses.ring_rates_grew() {
-            self.sweep_all(events);
+            // Any cgroup may have lost its record, and may count on in silence for a window.
+            self.sweep_all_until = now + 2 * TAIL;
+        }
+        if now < self.sweep_all_until {
+            self.sweep_all(now, events);
             return;
         }
-        let time = BootTime::now();
-        let cgroups = &self.cgroups;
-        self.tails.retain(|&cgroup, &mut told| {
-            let waiting = now.duration_since(told) < TAIL;
-            if !waiting && let Ok(entry) = cgroups.get(&cgroup.0, 0) {
-                events.push(totals_event(cgroup, time, &entry));
-            }
-            waiting
-        });
+        let silent: Vec<CgroupId> = self
+            .tails
+            .extract_if(|_, told| now.duration_since(*told) >= TAIL)
+            .map(|(cgroup, _)| cgroup)
+            .collect();
+        self.sweep_some(silent.into_iter(), now, events);
     }
 
-    /// Reads the totals of every cgroup: at the end, or when records were lost.
-    pub fn sweep_all(&mut self, events: &mut Vec<Event>) {
-        let time = BootTime::now();
-        for (id, entry) in self.cgroups.iter().flatten() {
-            events.push(totals_event(CgroupId(id), time, &entry));
+    /// Takes the totals of every cgroup: at the end, or when records were lost.
+    pub fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
+        let ids: Vec<CgroupId> = self.cgroups.keys().flatten().map(CgroupId).collect();
+        self.sweep_some(ids.into_iter(), now, events);
+    }
+
+    /// Asks for the totals of cgroups, a few at a time so that the ring has room for the answers.
+    fn sweep_some(
+        &mut self,
+        cgroups: impl Iterator<Item = CgroupId>,
+        now: Instant,
+        events: &mut Vec<Event>,
+    ) {
+        /// Fits into the smallest ring, a page.
+        const AT_A_TIME: usize = 16;
+        let mut asked = cgroups.peekable();
+        while asked.peek().is_some() {
+            for cgroup in asked.by_ref().take(AT_A_TIME) {
+                self.ask(Request::Totals, cgroup);
+            }
+            self.drain(now, events);
         }
-        self.tails.clear();
     }
 
     /// What was lost since the last call, by where.
@@ -152,25 +186,24 @@ impl Probe {
     /// Forgets a cgroup that is gone, so that its place in the map is free again.
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.tails.remove(&cgroup);
-        // It may never have had an entry.
-        let _ = self.cgroups.remove(&cgroup.0);
+        self.ask(Request::Forget, cgroup);
     }
 
-    fn end_start(&mut self) {
-        if let Some(mut phase) = self.phase.take()
-            && let Err(error) = phase.set(0, Phase::Running as u32, 0)
-        {
-            log::warn!("cannot end the start phase of the kernel side: {error}");
+    fn ask(&self, request: Request, cgroup: CgroupId) {
+        if let Err(error) = self.try_ask(request, cgroup) {
+            log::warn!("the kernel side does not answer to {request:?}: {error}");
         }
     }
-}
 
-fn totals_event(cgroup: CgroupId, time: BootTime, entry: &Cgroup) -> Event {
-    Event::Totals {
-        cgroup,
-        time,
-        totals: entry.totals,
-        charge: Charge::Unknown,
-        entered: false,
+    fn try_ask(&self, request: Request, cgroup: CgroupId) -> Result<(), ProgramError> {
+        let program = self
+            .ebpf
+            .program(control::PROGRAM)
+            .ok_or(ProgramError::NotLoaded)?;
+        let program: &RawTracePoint = program.try_into()?;
+        let mut options = RawTracePointRunOptions::new();
+        options.args[0] = request as u64;
+        options.args[1] = cgroup.0;
+        program.test_run(options).map(drop)
     }
 }

@@ -8,12 +8,13 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, MapError, RingBuf},
-    programs::Iter,
+    maps::{HashMap, MapError, RingBuf},
+    programs::{Iter, ProgramError, RawTracePoint},
 };
 use aya_log::EbpfLogger;
 use hashbrown::HashMap as Tails;
 use pidwatch_common::{
+    control,
     globals::{self, Settings},
     map,
 };
@@ -131,6 +132,7 @@ impl Probe {
             classic,
         };
         let attached = attach_all(attacher, kernel, &settings.choices)?;
+        load_control(&mut ebpf).map_err(|error| load_error("program control", &error.into()))?;
         if let Err(error) = baseline(&mut ebpf, &kernel_btf) {
             log::warn!("zombies from before the start are not counted: {error}");
         }
@@ -164,8 +166,6 @@ impl Probe {
         let map_error = |error: MapError| load_error("map", &EbpfError::MapError(error));
         let ring = RingBuf::try_from(take(map::RING)?).map_err(map_error)?;
         let cgroups = HashMap::try_from(take(map::CGROUPS)?).map_err(map_error)?;
-        let phase = Array::try_from(take(map::PHASE)?).map_err(map_error)?;
-        let losses = Array::try_from(take(map::LOSSES)?).map_err(map_error)?;
         // SAFETY: the ring buffer owns its descriptor and gives the same one as long as it lives.
         let ring = unsafe { AsyncFd::register(ring) }.map_err(|error| ProbeError::Load {
             object: "ring buffer".into(),
@@ -180,15 +180,16 @@ impl Probe {
         Ok(Self {
             ring,
             cgroups,
-            phase: Some(phase),
-            losses: Losses::new(losses, programs),
+            starting: true,
+            sweep_all_until: started,
+            losses: Losses::new(programs),
             logger,
             tails: Tails::new(),
             started,
             status: attached.status.clone(),
             kernel,
             _attached: attached,
-            _ebpf: ebpf,
+            ebpf,
         })
     }
 }
@@ -196,6 +197,14 @@ impl Probe {
 fn program_fd(ebpf: &Ebpf, name: &str) -> Option<OwnedFd> {
     let fd = ebpf.program(name)?.fd().ok()?;
     fd.as_fd().try_clone_to_owned().ok()
+}
+
+fn load_control(ebpf: &mut Ebpf) -> Result<(), ProgramError> {
+    let program = ebpf
+        .program_mut(control::PROGRAM)
+        .ok_or(ProgramError::NotLoaded)?;
+    let program: &mut RawTracePoint = program.try_into()?;
+    program.load()
 }
 
 /// Runs the iterator over all tasks once.

@@ -1,0 +1,22 @@
+//! What user space asks of the kernel side, as arguments of its program `control`, run by
+//! `BPF_PROG_TEST_RUN`.
+//!
+//! Not by map syscalls: while one is under way the kernel skips every classic tracepoint program
+//! on that CPU (`bpf_disable_instrumentation`), which are what counts from 7.0 on.
+
+/// Name of the program.
+pub const PROGRAM: &str = "control";
+
+/// First argument; the second is a cgroup id where one is needed.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Send a [`crate::record::Rate`] of this cgroup.
+    Totals = 0,
+    /// Take this cgroup out of the map.
+    Forget = 1,
+    /// Send a [`crate::record::Losses`].
+    Losses = 2,
+    /// Tasks that ended before the start are all freed or known: [`crate::totals::Phase::Running`].
+    Run = 3,
+}

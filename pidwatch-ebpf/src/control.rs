@@ -1,0 +1,70 @@
+//! What user space asks for: totals of a cgroup that fell silent, the losses, to forget a cgroup.
+//! Attached to nothing; user space runs it (`BPF_PROG_TEST_RUN` of raw tracepoints, 5.10).
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP, macros::raw_tracepoint, programs::RawTracePointContext,
+};
+use pidwatch_common::{
+    control::Request,
+    record::{Cause, ChargeScope, Kind, Losses, Rate},
+    totals::{Loss, Phase},
+};
+
+use crate::{
+    emit::{header, lose, totals},
+    maps::{CGROUPS, LOSSES, PHASE, RING},
+};
+
+#[raw_tracepoint]
+pub fn control(ctx: RawTracePointContext) -> i32 {
+    let request: u64 = ctx.arg(0);
+    let cgroup: u64 = ctx.arg(1);
+    if request == Request::Totals as u64 {
+        tell_totals(cgroup);
+    } else if request == Request::Forget as u64 {
+        // It may never have had an entry.
+        let _ = CGROUPS.remove(cgroup);
+    } else if request == Request::Losses as u64 {
+        tell_losses();
+    } else if request == Request::Run as u64
+        && let Some(phase) = PHASE.get_ptr_mut(0)
+    {
+        // SAFETY: a value of the map.
+        unsafe { phase.write_volatile(Phase::Running as u32) };
+    }
+    0
+}
+
+fn tell_totals(cgroup: u64) {
+    let Some(entry) = CGROUPS.get_ptr_mut(cgroup) else {
+        return;
+    };
+    let record = Rate {
+        header: header(Kind::Rate, cgroup),
+        totals: totals(entry),
+        charge: 0,
+        charge_scope: ChargeScope::Unknown as u32,
+        cause: Cause::Asked as u32,
+    };
+    if RING
+        .output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP))
+        .is_err()
+    {
+        lose(Loss::RingRate);
+    }
+}
+
+fn tell_losses() {
+    let mut record = Losses {
+        header: header(Kind::Losses, 0),
+        counts: [0; Loss::ALL.len()],
+    };
+    for (i, count) in record.counts.iter_mut().enumerate() {
+        if let Some(lost) = LOSSES.get_ptr(i as u32) {
+            // SAFETY: a value of the map.
+            *count = unsafe { lost.read_volatile() };
+        }
+    }
+    // If it finds no room, user space asks again.
+    let _ = RING.output::<Losses>(&record, u64::from(BPF_RB_NO_WAKEUP));
+}
