@@ -19,8 +19,8 @@ pub mod map {
 }
 
 /// Entries of [`map::CGROUPS`]: cgroups that had any task life since pidwatch started and are not
-/// long gone. 16 Ki entries of this size take about 3 MiB.
+/// long gone. An entry and its overhead take 400 bytes, all of them 6.3 MiB.
 pub const MAX_CGROUPS: u32 = 16 * 1024;
 
 /// Ended tasks that can be looked at closely at a time.
-pub const MAX_HELD: u32 = 8 * 1024;
+pub const MAX_HELD: u32 = 4 * 1024;

@@ -57,27 +57,76 @@ impl Totals {
     };
 }
 
-/// Value of [`crate::map::CGROUPS`].
+/// The hot counters are kept this often, each CPU adding to its own share of them: two CPUs that
+/// add to one cache line wait for each other. Not once per CPU, which would take 134 MB on 128
+/// CPUs.
+pub const SHARDS: usize = 4;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// The hot counters' part of one CPU in [`SHARDS`], a cache line of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Shard {
+    /// See [`Totals::created`].
+    pub created: Kinds,
+    /// See [`Totals::exited`].
+    pub exited: Kinds,
+    /// Unused, 0.
+    pub reserved: [u64; 4],
+}
+
+/// Value of [`crate::map::CGROUPS`]. Counters are written with atomic adds only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Cgroup {
-    /// The counters. Written with atomic adds only.
-    pub totals: Totals,
     /// `jiffies` when the last rate record of this cgroup was sent.
     pub told_at: u64,
-    /// `jiffies` when the current window of failure records began.
-    pub failures_since: u64,
+    /// See [`Totals::held_threads`].
+    pub held_threads: u64,
+    /// See [`Totals::freed`].
+    pub freed: Kinds,
+    /// See [`Totals::zombies_before`].
+    pub zombies_before: u64,
+    /// See [`Totals::failed`].
+    pub failed: u64,
+    /// See [`Totals::rejected`].
+    pub rejected: u64,
+    /// See [`Totals::suppressed`].
+    pub suppressed: u64,
+    /// Low half of `jiffies` when the current window of failure records began.
+    pub failures_since: u32,
     /// Failure records sent in that window.
-    pub failures_told: u64,
+    pub failures_told: u32,
+    /// The hot counters; their sum counts.
+    pub shards: [Shard; SHARDS],
 }
 
 impl Cgroup {
-    /// A cgroup of which nothing was told yet.
-    pub const ZERO: Self = Self {
-        totals: Totals::ZERO,
-        told_at: 0,
-        failures_since: 0,
-        failures_told: 0,
+    /// A cgroup of which nothing was counted yet.
+    pub const ZERO: Self = {
+        const NONE: Kinds = Kinds {
+            processes: 0,
+            threads: 0,
+        };
+        const SHARD: Shard = Shard {
+            created: NONE,
+            exited: NONE,
+            reserved: [0; 4],
+        };
+        Self {
+            told_at: 0,
+            held_threads: 0,
+            freed: NONE,
+            zombies_before: 0,
+            failed: 0,
+            rejected: 0,
+            suppressed: 0,
+            failures_since: 0,
+            failures_told: 0,
+            shards: [SHARD; SHARDS],
+        }
     };
 }
 
@@ -123,7 +172,12 @@ pub enum Phase {
 }
 
 const _: () = assert!(size_of::<Totals>() == 88);
-const _: () = assert!(size_of::<Cgroup>() == 112);
+/// Bytes of the kernel's hash table element before the value: `struct htab_elem` and the key
+/// (kernel/bpf/hashtab.c, 5.10 to 7.2). Elements lie one after the other from a page's begin.
+const BEFORE_VALUE: usize = 48 + size_of::<u64>();
+const _: () = assert!(size_of::<Shard>() == LINE);
+const _: () = assert!((BEFORE_VALUE + core::mem::offset_of!(Cgroup, shards)).is_multiple_of(LINE));
+const _: () = assert!((BEFORE_VALUE + size_of::<Cgroup>()).is_multiple_of(LINE));
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding.

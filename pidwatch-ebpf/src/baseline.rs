@@ -6,7 +6,7 @@
 
 use crate::{
     cgroup::{Owner, count},
-    held::{As, hold, is_held},
+    held::{As, expect_free, hold, is_held},
     task::{EXIT_ZOMBIE, Task},
 };
 
@@ -31,7 +31,8 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
         };
         if hold(task, may_be) {
             // SAFETY: an entry of the map.
-            count(unsafe { &raw mut (*entry).totals.zombies_before });
+            count(unsafe { &raw mut (*entry).zombies_before });
+            expect_free();
         }
     }
     0

@@ -2,14 +2,14 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_smp_processor_id};
 use pidwatch_common::{
     record::ChargeScope,
-    totals::{Cgroup, Loss},
+    totals::{Cgroup, Loss, SHARDS, Shard},
 };
 
 use crate::{
-    emit::{self, lose},
+    emit::lose,
     maps::{CGROUPS, offset, setting},
     task::{Task, load, probe},
 };
@@ -139,13 +139,15 @@ fn new_entry(id: u64) -> Option<*mut Cgroup> {
     entry
 }
 
-/// Counts one event of `owner` and tells user space when its window has passed.
-///
-/// `pick` names the counter.
+/// This CPU's share of the hot counters.
 #[inline(always)]
-pub fn record(owner: Owner, pick: impl FnOnce(*mut Cgroup) -> *mut u64) {
-    if let Some(entry) = owner.entry() {
-        count(pick(entry));
-        emit::rate_if_due(owner, entry);
+pub fn own_shard(entry: *mut Cgroup) -> *mut Shard {
+    // SAFETY: no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as usize;
+    // SAFETY: an entry of the map, an index below its shards' number.
+    unsafe {
+        (&raw mut (*entry).shards)
+            .cast::<Shard>()
+            .add(cpu & (SHARDS - 1))
     }
 }

@@ -105,11 +105,11 @@ fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
     // SAFETY: an entry of the map.
     unsafe {
         if matches!(errno, EAGAIN | ENOMEM | ENOSPC | EUSERS) {
-            count(&raw mut (*entry).totals.failed);
+            count(&raw mut (*entry).failed);
             let syscall = syscall.unwrap_or_else(|| syscall_of(task));
             emit::failure(owner, entry, errno as u32, syscall);
         } else {
-            count(&raw mut (*entry).totals.rejected);
+            count(&raw mut (*entry).rejected);
         }
     }
     emit::rate_if_due(owner, entry);

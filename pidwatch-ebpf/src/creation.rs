@@ -11,11 +11,11 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use pidwatch_common::totals::{Cgroup, Loss};
+use pidwatch_common::totals::Loss;
 
 use crate::{
-    cgroup::{Owner, record},
-    emit::lose,
+    cgroup::{Owner, count, own_shard},
+    emit::{self, lose},
     maps::offset,
     task::{CLONE_INTO_CGROUP, CLONE_THREAD, Task, load, probe},
 };
@@ -66,14 +66,17 @@ pub fn task_newtask_classic(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn created(owner: Owner, thread: bool) {
-    // SAFETY: the closure gets an entry of the map.
-    record(owner, |entry: *mut Cgroup| unsafe {
-        if thread {
-            &raw mut (*entry).totals.created.threads
+    let Some(entry) = owner.entry() else { return };
+    // SAFETY: an entry of the map.
+    unsafe {
+        let created = &raw mut (*own_shard(entry)).created;
+        count(if thread {
+            &raw mut (*created).threads
         } else {
-            &raw mut (*entry).totals.created.processes
-        }
-    });
+            &raw mut (*created).processes
+        });
+    }
+    emit::rate_if_due(owner, entry);
 }
 
 /// The task that a PID of the initial namespace belongs to: a walk down `init_pid_ns.idr`, as

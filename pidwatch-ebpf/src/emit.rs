@@ -11,7 +11,7 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use pidwatch_common::{
     record::{Cause, CloneFailed, Header, Kind, Rate, Syscall},
-    totals::{Cgroup, Loss, Totals},
+    totals::{Cgroup, Kinds, Loss, SHARDS, Shard, Totals},
 };
 
 use crate::{
@@ -74,19 +74,19 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, cause: Cause) {
 /// A frame of its own: the record fills half of the 512 bytes that all frames of a program share.
 #[inline(never)]
 pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
-    let now = jiffies();
+    let now = jiffies() as u32;
     // SAFETY: an entry of the map. Plain stores: CPUs that race here let a record more or less
     // through, and each is either sent or counted as suppressed.
     unsafe {
         let since = &raw mut (*entry).failures_since;
         let told = &raw mut (*entry).failures_told;
-        if now.wrapping_sub(since.read_volatile()) >= setting!(window_jiffies) {
+        if u64::from(now.wrapping_sub(since.read_volatile())) >= setting!(window_jiffies) {
             since.write_volatile(now);
             told.write_volatile(0);
         }
         let n = told.read_volatile();
-        if n >= setting!(failures_per_window) {
-            count(&raw mut (*entry).totals.suppressed);
+        if u64::from(n) >= setting!(failures_per_window) {
+            count(&raw mut (*entry).suppressed);
             return;
         }
         told.write_volatile(n + 1);
@@ -108,7 +108,7 @@ pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
         .is_err()
     {
         // SAFETY: an entry of the map.
-        count(unsafe { &raw mut (*entry).totals.suppressed });
+        count(unsafe { &raw mut (*entry).suppressed });
         lose(Loss::RingFailure);
     }
 }
@@ -122,18 +122,33 @@ pub fn lose(loss: Loss) {
     debug!(&(), "lost, by kind: {}", loss as u32);
 }
 
-/// A copy of the counters, eight bytes at a time: as one copy the compiler would make it a loop
-/// over bytes.
+/// The counters, shards added up. Field by field: as one copy the compiler would make it a loop over
+/// bytes.
 #[inline(always)]
 pub fn totals(entry: *const Cgroup) -> Totals {
-    const WORDS: usize = size_of::<Totals>() / size_of::<u64>();
-    let mut copy = [0u64; WORDS];
-    // SAFETY: the entry begins with `Totals`, which is `WORDS` plain integers.
+    let mut created = Kinds::default();
+    let mut exited = Kinds::default();
+    // SAFETY: an entry of the map.
     unsafe {
-        let from = (&raw const (*entry).totals).cast::<u64>();
-        for (i, word) in copy.iter_mut().enumerate() {
-            *word = from.add(i).read_volatile();
+        for i in 0..SHARDS {
+            let shard = (&raw const (*entry).shards).cast::<Shard>().add(i);
+            created.processes += (&raw const (*shard).created.processes).read_volatile();
+            created.threads += (&raw const (*shard).created.threads).read_volatile();
+            exited.processes += (&raw const (*shard).exited.processes).read_volatile();
+            exited.threads += (&raw const (*shard).exited.threads).read_volatile();
         }
-        core::mem::transmute(copy)
+        Totals {
+            created,
+            exited,
+            held_threads: (&raw const (*entry).held_threads).read_volatile(),
+            freed: Kinds {
+                processes: (&raw const (*entry).freed.processes).read_volatile(),
+                threads: (&raw const (*entry).freed.threads).read_volatile(),
+            },
+            zombies_before: (&raw const (*entry).zombies_before).read_volatile(),
+            failed: (&raw const (*entry).failed).read_volatile(),
+            rejected: (&raw const (*entry).rejected).read_volatile(),
+            suppressed: (&raw const (*entry).suppressed).read_volatile(),
+        }
     }
 }

@@ -12,9 +12,9 @@ use aya_ebpf::{
 };
 
 use crate::{
-    cgroup::{Owner, count},
+    cgroup::{Owner, count, own_shard},
     emit,
-    held::{As, hold, starting},
+    held::{As, expect_free, hold, starting},
     task::Task,
 };
 
@@ -38,16 +38,18 @@ fn exited(task: Task) {
     // SAFETY: an entry of the map.
     unsafe {
         if task.is_leader() {
-            count(&raw mut (*entry).totals.exited.processes);
+            count(&raw mut (*own_shard(entry)).exited.processes);
+            expect_free();
             if task.group_lives() {
                 hold(task, As::Either);
             } else if starting() {
                 hold(task, As::Leader);
             }
         } else {
-            count(&raw mut (*entry).totals.exited.threads);
+            count(&raw mut (*own_shard(entry)).exited.threads);
             if task.is_traced() && hold(task, As::Either) {
-                count(&raw mut (*entry).totals.held_threads);
+                count(&raw mut (*entry).held_threads);
+                expect_free();
             }
         }
     }

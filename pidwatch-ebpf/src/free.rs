@@ -12,12 +12,15 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use crate::{
     cgroup::{Owner, count},
     emit,
-    held::{any, release, starting},
+    held::{any, expects_free, freed, release, starting},
     task::Task,
 };
 
 #[btf_tracepoint(function = "sched_process_free")]
 pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
+    if !expects_free() {
+        return 0;
+    }
     let task = Task(ctx.arg(0));
     let leader = task.is_leader();
     let held = any(leader) && release(task);
@@ -25,18 +28,22 @@ pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     if !leader && !held {
         return 0;
     }
+    // Ended before the exit hook was there; nobody expected it.
+    let is_from_before = leader && !held && starting();
+    if !is_from_before {
+        freed();
+    }
     let owner = Owner::of(task);
     let Some(entry) = owner.entry() else { return 0 };
     // SAFETY: an entry of the map.
     unsafe {
         if leader {
-            count(&raw mut (*entry).totals.freed.processes);
-            if !held && starting() {
-                // Ended before the exit hook was there.
-                count(&raw mut (*entry).totals.zombies_before);
+            count(&raw mut (*entry).freed.processes);
+            if is_from_before {
+                count(&raw mut (*entry).zombies_before);
             }
         } else {
-            count(&raw mut (*entry).totals.freed.threads);
+            count(&raw mut (*entry).freed.threads);
         }
     }
     emit::rate_if_due(owner, entry);

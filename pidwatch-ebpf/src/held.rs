@@ -6,14 +6,19 @@
 //! - While pidwatch starts, every leader: one that is freed without having been noted ended before
 //!   the exit hook was there.
 
+use core::sync::atomic::AtomicU64;
+
 use pidwatch_common::totals::{Loss, Phase};
 
 use crate::{
     cgroup::{add, count},
     emit::lose,
-    maps::{HELD, HELD_COUNT, HELD_THREADS, PHASE},
+    maps::{HELD, HELD_COUNT, HELD_THREADS, PENDING, PHASE},
     task::Task,
 };
+
+/// Added, takes one away.
+const MINUS_ONE: u64 = u64::MAX;
 
 /// What a held task may be when it is freed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,10 +36,32 @@ pub fn starting() -> bool {
         .is_some_and(|phase| *phase == Phase::Starting as u32)
 }
 
+/// Takes note that a task ended whose free is to be counted.
+#[inline(always)]
+pub fn expect_free() {
+    count(PENDING.as_ptr());
+}
+
+/// Such a task was freed.
+#[inline(always)]
+pub fn freed() {
+    add(PENDING.as_ptr(), MINUS_ONE);
+}
+
+/// Whether any task ended whose free is to be counted, as far as is known.
+#[inline(always)]
+pub fn expects_free() -> bool {
+    is_positive(&PENDING) || starting()
+}
+
 /// Whether any task is noted that could be freed as what it is now.
 #[inline(always)]
 pub fn any(leader: bool) -> bool {
-    let counter = if leader { &HELD_COUNT } else { &HELD_THREADS };
+    is_positive(if leader { &HELD_COUNT } else { &HELD_THREADS })
+}
+
+#[inline(always)]
+fn is_positive(counter: &AtomicU64) -> bool {
     // SAFETY: a plain integer of a static.
     unsafe { counter.as_ptr().read_volatile() != 0 }
 }
@@ -62,7 +89,6 @@ pub fn is_held(task: Task) -> bool {
 /// Forgets a task; whether it was noted.
 #[inline(never)]
 pub fn release(task: Task) -> bool {
-    const MINUS_ONE: u64 = u64::MAX;
     let Some(may_be) = HELD.get_ptr(task.address()) else {
         return false;
     };

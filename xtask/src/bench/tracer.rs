@@ -52,8 +52,13 @@ impl Tracer {
                 command
             }
             Self::Bpftrace => {
-                let mut command = Command::new("bpftrace");
-                command.args(["-e", BPFTRACE]);
+                // It reads tracefs below debugfs; mounted for it alone where it is not.
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c"]).arg(
+                    "test -d /sys/kernel/debug/tracing/events \
+                     || mount -t debugfs none /sys/kernel/debug; exec bpftrace -e \"$0\"",
+                );
+                command.arg(BPFTRACE);
                 command
             }
             Self::Forkstat => {
