@@ -83,7 +83,7 @@ impl Output {
     fn new(settings: &Settings, node: &Node) -> Result<Self, TraceError> {
         let mut lines: Box<dyn Lines> = match settings.output {
             OutputFormat::Json => Box::new(Json::new()),
-            OutputFormat::Text => Box::new(Text::for_stdout(settings.node.window)),
+            OutputFormat::Text => Box::new(Text::for_stdout()),
         };
         let mut out = io::BufWriter::new(io::stdout());
         lines

@@ -17,7 +17,7 @@ use crate::recording::{Event, Recording};
 /// How long pidwatch may take to start (an emulated guest verifies its programs slowly).
 const START: Duration = Duration::from_secs(60);
 /// How long anything may take that pidwatch is expected to print.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run of pidwatch to come.
 #[derive(Debug)]

@@ -13,13 +13,12 @@ use pidwatch_common::totals::{Kinds, Totals};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    probe::{Event, Failure},
+    probe::{self, Event, Failure},
 };
 
 /// What ended this long ago and is not freed is a zombie; before that it may be reaped and only on
-/// its way through RCU, which on an idle machine frees up to ten seconds late (CONFIG_RCU_LAZY,
-/// `LAZY_FLUSH_JIFFIES` in kernel/rcu/tree_nocb.h, 6.2).
-const LASTING: Duration = Duration::from_secs(12);
+/// its way through RCU.
+const LASTING: Duration = probe::LONGEST_FREE;
 
 /// How often it is noted how many had ended.
 const MARK_EVERY: Duration = Duration::from_secs(4);

@@ -1,9 +1,6 @@
 //! The stream of events as lines for people: aligned, with units, in colour on a terminal.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    time::Duration,
-};
+use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -31,13 +28,12 @@ pub struct Text {
     /// Columns of the terminal; `None` when lines may be of any length.
     width: Option<usize>,
     colour: bool,
-    window: Duration,
     rows_since_heading: usize,
 }
 
 impl Text {
     /// For standard output as it is: a terminal or not, NO_COLOR or not (no-color.org).
-    pub fn for_stdout(window: Duration) -> Self {
+    pub fn for_stdout() -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -48,20 +44,18 @@ impl Text {
             .map(|size| usize::from(size.ws_col))
             .filter(|&columns| columns > 0);
         Self::new(
-            window,
             width,
             is_terminal && !no_colour && !dumb,
             TimeZone::system(),
         )
     }
 
-    fn new(window: Duration, width: Option<usize>, colour: bool, zone: TimeZone) -> Self {
+    fn new(width: Option<usize>, colour: bool, zone: TimeZone) -> Self {
         Self {
             clock: WallClock::now(),
             zone,
             width,
             colour,
-            window,
             rows_since_heading: HEADING_EVERY,
         }
     }
@@ -184,13 +178,11 @@ impl Lines for Text {
     fn started(&mut self, out: &mut dyn Write, node: &Node) -> io::Result<()> {
         let probe = node.probe();
         let line = format!(
-            "pidwatch {} on kernel {}, {} cgroups ({}), a line per {:?} and busy cgroup; Ctrl-C \
-             ends",
+            "pidwatch {}, kernel {}, {} cgroups ({}); Ctrl-C ends",
             env!("CARGO_PKG_VERSION"),
             probe.kernel(),
             node.cgroups(),
             node.layout().kind.name(),
-            self.window,
         );
         writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
         for ProbeStatus {
@@ -284,6 +276,8 @@ fn cut_front(text: &str, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{cgroup::CgroupId, model::Counts};
 
@@ -308,7 +302,7 @@ mod tests {
             window: Duration::from_secs(1),
             rows: vec![row],
         };
-        let mut text = Text::new(Duration::from_secs(1), width, colour, TimeZone::UTC);
+        let mut text = Text::new(width, colour, TimeZone::UTC);
         let mut out = Vec::new();
         text.update(&mut out, &Update::Window(snapshot)).unwrap();
         String::from_utf8(out).unwrap()
@@ -345,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_failure_fits_into_the_terminal_and_says_who() {
-        let text = Text::new(Duration::from_secs(1), Some(90), false, TimeZone::UTC);
+        let text = Text::new(Some(90), false, TimeZone::UTC);
         let owner = Owner {
             id: CgroupId(5),
             path: Some((*b"/kubepods/burstable/pod1234/some-container").into()),

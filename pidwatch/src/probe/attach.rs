@@ -13,7 +13,7 @@ use aya::{
 use hashbrown::HashMap;
 
 use super::{
-    error::{ProbeError, fix, unfold},
+    error::{ProbeError, fix, unfold, verdict},
     mechanism::{Choice, Hook, KernelVersion, Mechanism},
     sys,
     tracefs::Tracefs,
@@ -120,8 +120,25 @@ impl From<String> for Refusal {
 
 impl From<ProgramError> for Refusal {
     fn from(error: ProgramError) -> Self {
-        let (text, cause) = unfold(&error);
-        Self { text, cause }
+        match error {
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            } => {
+                let log = verifier_log.to_string();
+                let verdict = verdict(&log)
+                    .map(|line| format!(": {line}"))
+                    .unwrap_or_default();
+                Self {
+                    text: format!("{io_error}{verdict}"),
+                    cause: Some(io_error),
+                }
+            }
+            error => {
+                let (text, cause) = unfold(&error);
+                Self { text, cause }
+            }
+        }
     }
 }
 

@@ -143,12 +143,34 @@ pub fn unfold(error: &(dyn std::error::Error + 'static)) -> (String, Option<io::
     (text, os_error)
 }
 
-/// The verifier's log follows in further lines; its verdict is at its end.
+/// The first line, and the verdict where the verifier's log follows.
 fn first_line(text: &str) -> String {
-    let mut lines = text.lines();
-    let first = lines.next().unwrap_or_default().trim_end();
-    match lines.rfind(|line| !line.trim().is_empty() && !line.starts_with("processed")) {
-        Some(last) => format!("{first} ... {}", last.trim()),
-        None => first.to_owned(),
+    let (first, log) = text.split_once('\n').unwrap_or((text, ""));
+    let first = first.trim_end();
+    verdict(log).map_or_else(|| first.to_owned(), |line| format!("{first} ... {line}"))
+}
+
+/// What the verifier says at the end of its log: why it refused a program.
+pub fn verdict(log: &str) -> Option<&str> {
+    log.lines()
+        .rfind(|line| !line.trim().is_empty() && !line.starts_with("processed"))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_the_logs_last_word() {
+        let log = "0: (b7) r0 = 0\ncombined stack size of 3 calls is 544. Too large\n\
+                   processed 12 insns (limit 1000000)\n";
+        assert_eq!(
+            verdict(log),
+            Some("combined stack size of 3 calls is 544. Too large")
+        );
+        assert_eq!(verdict("\n"), None);
+        assert_eq!(first_line("refused:\nwhy\n"), "refused: ... why");
+        assert_eq!(first_line("refused"), "refused");
     }
 }

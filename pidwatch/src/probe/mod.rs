@@ -45,9 +45,9 @@ pub const WINDOW: Duration = Duration::from_millis(100);
 /// One window and two ticks of the slowest kernel (100 Hz).
 const TAIL: Duration = Duration::from_millis(120);
 
-/// How long tasks that ended before pidwatch came are told apart when they are freed. RCU frees
-/// within milliseconds, on a loaded machine within a second or two.
-const STARTING: Duration = Duration::from_secs(2);
+/// The longest that RCU keeps a reaped task before it is freed: on an idle machine ten seconds
+/// (CONFIG_RCU_LAZY, `LAZY_FLUSH_JIFFIES` in kernel/rcu/tree_nocb.h, 6.2), and some for the rest.
+pub const LONGEST_FREE: Duration = Duration::from_secs(12);
 
 /// What the user may choose.
 #[derive(Clone, Debug)]
@@ -132,7 +132,7 @@ impl Probe {
     /// Takes the totals of cgroups that fell silent after a record, or of all when records were
     /// lost. Call it once a [`WINDOW`].
     pub fn sweep(&mut self, now: Instant, events: &mut Vec<Event>) {
-        if self.starting && now.duration_since(self.started) >= STARTING {
+        if self.starting && now.duration_since(self.started) >= LONGEST_FREE {
             self.ask(Request::Run, CgroupId(0));
             self.starting = false;
         }

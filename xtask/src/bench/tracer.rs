@@ -15,9 +15,9 @@ const BPFTRACE: &str = "tracepoint:sched:sched_process_fork { @created[cgroup] =
      tracepoint:sched:sched_process_exit { @exited[cgroup] = count(); } \
      BEGIN { printf(\"ready\\n\"); }";
 
-/// pidwatch stops looking for tasks from before its start after two seconds; what it costs after
-/// that is what counts.
-const SETTLE: Duration = Duration::from_millis(2300);
+/// pidwatch looks closely at every free while tasks from before its start may still be freed, for 12
+/// seconds; what it costs after that is what counts.
+const SETTLE: Duration = Duration::from_millis(12_500);
 
 /// A tracer by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
