@@ -129,7 +129,7 @@ pub struct Losses {
 }
 
 /// A cgroup of the pids hierarchy came, went or got another name. `path_len` bytes of path
-/// follow: from the hierarchy's root, the ending NUL included.
+/// follow: from the hierarchy's root, without the ending NUL.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct CgroupChange {

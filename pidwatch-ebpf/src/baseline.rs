@@ -1,5 +1,4 @@
-//! The one pass over all tasks, at start: finds what had ended but was not reaped yet, and gives
-//! every populated cgroup its entry. An iterator program (`bpf_iter` "task", 5.8), so that it
+//! The one pass over all tasks, at start: finds what had ended but was not reaped yet. An iterator program (`bpf_iter` "task", 5.8), so that it
 //! costs microseconds where reading /proc costs seconds.
 //!
 //! `struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; }`
@@ -19,11 +18,12 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
         return 0;
     }
     let task = Task(task);
-    let Some(entry) = Owner::of(task).entry() else {
-        return 0;
-    };
     // Only those that nobody is reaping at this moment, and whose end no hook has seen.
-    if task.exit_state() == EXIT_ZOMBIE && !is_held(task) {
+    if task.exit_state() != EXIT_ZOMBIE || is_held(task) {
+        return 0;
+    }
+    expect_free();
+    if let Some(entry) = Owner::of(task).entry() {
         let may_be = if task.group_lives() || !task.is_leader() {
             As::Either
         } else {
@@ -32,7 +32,6 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
         if hold(task, may_be) {
             // SAFETY: an entry of the map.
             count(unsafe { &raw mut (*entry).zombies_before });
-            expect_free();
         }
     }
     0

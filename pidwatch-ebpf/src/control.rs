@@ -39,6 +39,9 @@ fn tell_totals(cgroup: u64) {
     let Some(entry) = CGROUPS.get_ptr_mut(cgroup) else {
         return;
     };
+    // First: whatever is counted after this reading sends a record again.
+    // SAFETY: an entry of the map.
+    unsafe { (&raw mut (*entry).told_at).write_volatile(0) };
     let record = Rate {
         header: header(Kind::Rate, cgroup),
         totals: totals(entry),

@@ -33,24 +33,29 @@ pub fn sched_process_exit_classic(_ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn exited(task: Task) {
+    let leader = task.is_leader();
+    if leader {
+        // Whether or not it finds room below: too many are expected rather than too few.
+        expect_free();
+    }
     let owner = Owner::of(task);
     let Some(entry) = owner.entry() else { return };
     // SAFETY: an entry of the map.
     unsafe {
-        if task.is_leader() {
+        if leader {
             count(&raw mut (*own_shard(entry)).exited.processes);
-            expect_free();
             if task.group_lives() {
                 hold(task, As::Either);
             } else if starting() {
                 hold(task, As::Leader);
             }
         } else {
-            count(&raw mut (*own_shard(entry)).exited.threads);
+            // Before its end: a reader in between must not take it for freed.
             if task.is_traced() && hold(task, As::Either) {
                 count(&raw mut (*entry).held_threads);
                 expect_free();
             }
+            count(&raw mut (*own_shard(entry)).exited.threads);
         }
     }
     emit::rate_if_due(owner, entry);

@@ -13,6 +13,7 @@ use crate::{
     cgroup::{Owner, count},
     emit,
     held::{any, expects_free, freed, release, starting},
+    maps::CGROUPS,
     task::Task,
 };
 
@@ -34,7 +35,10 @@ pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
         freed();
     }
     let owner = Owner::of(task);
-    let Some(entry) = owner.entry() else { return 0 };
+    // Only looked up: the end made the entry, and a cgroup that was forgotten stays so.
+    let Some(entry) = CGROUPS.get_ptr_mut(owner.id) else {
+        return 0;
+    };
     // SAFETY: an entry of the map.
     unsafe {
         if leader {

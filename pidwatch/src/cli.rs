@@ -2,7 +2,13 @@
 //!
 //! A flag beats its `PIDWATCH_*` variable beats the `--config` file beats the default.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
@@ -139,7 +145,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(DONE),
         Err((code, error)) => {
-            eprintln!("pidwatch: {error}");
+            let _ = writeln!(io::stderr(), "pidwatch: {error}");
             ExitCode::from(code)
         }
     }

@@ -1,17 +1,25 @@
 //! pidwatch's own diagnostics, and its kernel side's, as lines on standard error.
 
-use log::{LevelFilter, Log, Metadata, Record};
+use std::io::{self, Write};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct StandardError;
 
 impl Log for StandardError {
-    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // What libraries have to say in detail is not asked for; the kernel side logs under the
+        // name of its crate, pidwatch_ebpf.
+        metadata.level() <= Level::Warn || metadata.target().starts_with("pidwatch")
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let level = record.level().as_str().to_ascii_lowercase();
-        eprintln!("pidwatch: {level}: {}", record.args());
+        // A reader that has gone is no reason to panic.
+        let _ = writeln!(io::stderr(), "pidwatch: {level}: {}", record.args());
     }
 
     fn flush(&self) {}

@@ -8,14 +8,15 @@
 
 use std::{io, time::Duration};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use pidwatch_common::record::PATH_MAX;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
     model::{Activity, Model},
-    probe::{self, Event, Failure, Probe, ProbeError, ProbeSettings},
+    probe::{self, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
     snapshot::{Owner, Row, Snapshot},
 };
@@ -27,6 +28,13 @@ const FEW_TASKS: u64 = 512;
 const WALK_BUDGET: u64 = 16 * 1024;
 /// A larger cgroup has its processes counted this often.
 const SLOW_PACE: Duration = Duration::from_secs(10);
+/// Losses after which the tree may have other cgroups than are known.
+const TELL_OF_CGROUPS: [&str; 4] = [
+    "ring_cgroup",
+    "cgroup_mkdir",
+    "cgroup_rmdir",
+    "cgroup_rename",
+];
 /// Least time between two walks of the cgroup tree for an id that nobody announced.
 const WALK_PACE: Duration = Duration::from_secs(1);
 
@@ -94,6 +102,8 @@ pub struct Node {
     window_end: Instant,
     window_began: BootTime,
     walked: Option<Instant>,
+    /// Cgroups that a walk has not found.
+    unfindable: HashSet<CgroupId>,
     processes: HashMap<CgroupId, (u64, Instant)>,
     events: Vec<Event>,
 }
@@ -129,6 +139,7 @@ impl Node {
             window_end: now + settings.window,
             window_began: BootTime::now(),
             walked: None,
+            unfindable: HashSet::new(),
             processes: HashMap::new(),
             events: Vec::new(),
         })
@@ -182,8 +193,7 @@ impl Node {
     /// Takes what the kernel side still has and closes the last window.
     pub fn finish(&mut self, updates: &mut Vec<Update>) {
         let now = Instant::now();
-        self.probe.drain(now, &mut self.events);
-        self.probe.sweep_all(now, &mut self.events);
+        self.probe.finish(now, &mut self.events);
         self.apply(now, updates);
         self.close_window(now, updates);
     }
@@ -204,7 +214,12 @@ impl Node {
                     });
                 }
                 Event::CgroupAdded(id, time, path) => {
-                    self.tree.insert(id, &path);
+                    if path.len() + 1 < PATH_MAX {
+                        self.tree.insert(id, &path);
+                    } else {
+                        // It may be cut.
+                        self.walk(now);
+                    }
                     updates.push(Update::Added(
                         Owner {
                             id,
@@ -236,7 +251,14 @@ impl Node {
 
     fn close_window(&mut self, now: Instant, updates: &mut Vec<Update>) {
         let time = BootTime::now();
-        for (place, count) in self.probe.take_losses() {
+        let losses = self.probe.take_losses();
+        if losses
+            .iter()
+            .any(|(place, _)| TELL_OF_CGROUPS.contains(place))
+        {
+            self.walk(now);
+        }
+        for (place, count) in losses {
             updates.push(Update::Lost { place, count, time });
         }
         let mut active = self.model.close_window(time);
@@ -257,9 +279,16 @@ impl Node {
             .collect();
         let window = time.since(self.window_began);
         self.window_began = time;
-        updates.push(Update::Window(Snapshot { time, window, rows }));
+        updates.push(Update::Window(Snapshot {
+            time,
+            window,
+            rows,
+            knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
+            knows_failures: self.probe.is_attached(Hook::KernelClone),
+        }));
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
+            self.unfindable.remove(&id);
         }
     }
 
@@ -306,13 +335,18 @@ impl Node {
     }
 
     fn owner(&mut self, id: CgroupId, now: Instant) -> Owner {
-        let is_known = self.tree.get(id).is_some() || self.model.gone_path(id).is_some();
+        let is_known = self.tree.get(id).is_some()
+            || self.model.gone_path(id).is_some()
+            || self.unfindable.contains(&id);
         if !is_known
             && self
                 .walked
                 .is_none_or(|at| now.duration_since(at) >= WALK_PACE)
         {
             self.walk(now);
+            if self.tree.get(id).is_none() {
+                self.unfindable.insert(id);
+            }
         }
         let path = self
             .tree
@@ -329,7 +363,17 @@ impl Node {
     fn walk(&mut self, now: Instant) {
         self.walked = Some(now);
         match Tree::walk(&self.layout.mount) {
-            Ok(tree) => self.tree = tree,
+            Ok(tree) => {
+                let time = BootTime::now();
+                for (id, node) in self.tree.iter() {
+                    if tree.get(id).is_none() {
+                        // Its end was not told.
+                        self.processes.remove(&id);
+                        self.model.removed(id, node.path.clone(), time);
+                    }
+                }
+                self.tree = tree;
+            }
             Err(error) => {
                 log::warn!("cannot read {}: {error}", self.layout.mount.display());
             }

@@ -1,17 +1,17 @@
 //! `pidwatch trace`: the node's task life as a stream of lines.
 
-use std::io::{self, Write};
+use std::{io, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     cli::OutputFormat,
     diagnostics,
     node::{Node, NodeError, Update},
-    output::{Lines, json::Json, text::Text},
+    output::{Lines, json::Json, stdout::Stdout, text::Text},
     settings::Settings,
 };
 
@@ -46,6 +46,9 @@ pub fn run(settings: &Settings) -> Result<(), TraceError> {
     }
 }
 
+/// How long the reader has at the end to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 async fn trace(settings: &Settings) -> Result<(), TraceError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(TraceError::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(TraceError::Runtime)?;
@@ -60,23 +63,33 @@ async fn trace(settings: &Settings) -> Result<(), TraceError> {
                 None => std::future::pending().await,
             }
         };
+        // While the reader takes nothing, nothing more is made for it: the kernel side counts on,
+        // and what does not fit into its ring is read from its totals later.
+        let next = async {
+            output.out.flush().await.map_err(TraceError::Output)?;
+            node.next(&mut updates).await.map_err(TraceError::Node)
+        };
         tokio::select! {
             biased;
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = over => break,
-            result = node.next(&mut updates) => result?,
+            result = next => result?,
         }
         output.show(settings, &mut updates)?;
     }
     node.finish(&mut updates);
-    output.show(settings, &mut updates)
+    output.show(settings, &mut updates)?;
+    match timeout(LAST_LINES, output.out.flush()).await {
+        Ok(written) => written.map_err(TraceError::Output),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The lines on standard output.
 struct Output {
     lines: Box<dyn Lines>,
-    out: io::BufWriter<io::Stdout>,
+    out: Stdout,
 }
 
 impl Output {
@@ -85,35 +98,33 @@ impl Output {
             OutputFormat::Json => Box::new(Json::new()),
             OutputFormat::Text => Box::new(Text::for_stdout()),
         };
-        let mut out = io::BufWriter::new(io::stdout());
+        let mut out = Stdout::new().map_err(TraceError::Output)?;
         lines
-            .started(&mut out, node)
-            .and_then(|()| out.flush())
+            .started(out.buffer(), node)
             .map_err(TraceError::Output)?;
         Ok(Self { lines, out })
     }
 
     fn show(&mut self, settings: &Settings, updates: &mut Vec<Update>) -> Result<(), TraceError> {
-        let mut write = || -> io::Result<()> {
-            for mut update in updates.drain(..) {
-                let shown = match &mut update {
-                    Update::Failed { owner, .. }
-                    | Update::Added(owner, _)
-                    | Update::Removed(owner, _) => settings.filter.matches(owner),
-                    Update::Window(snapshot) => {
-                        snapshot
-                            .rows
-                            .retain(|row| settings.filter.matches(&row.owner));
-                        true
-                    }
-                    Update::Lost { .. } => true,
-                };
-                if shown {
-                    self.lines.update(&mut self.out, &update)?;
+        for mut update in updates.drain(..) {
+            let shown = match &mut update {
+                Update::Failed { owner, .. }
+                | Update::Added(owner, _)
+                | Update::Removed(owner, _) => settings.filter.matches(owner),
+                Update::Window(snapshot) => {
+                    snapshot
+                        .rows
+                        .retain(|row| settings.filter.matches(&row.owner));
+                    true
                 }
+                Update::Lost { .. } => true,
+            };
+            if shown {
+                self.lines
+                    .update(self.out.buffer(), &update)
+                    .map_err(TraceError::Output)?;
             }
-            self.out.flush()
-        };
-        write().map_err(TraceError::Output)
+        }
+        Ok(())
     }
 }

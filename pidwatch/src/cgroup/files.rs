@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -30,13 +30,18 @@ impl Files {
     /// Tasks of a cgroup and its descendants (`pids.current`), zombies included; for the root,
     /// which the controller does not count, the node's tasks.
     pub fn subtree_charge(&self, path: &[u8]) -> Option<u64> {
-        if path == b"/" {
-            return self.node_tasks();
-        }
+        self.read_charge(path).ok().flatten()
+    }
+
+    /// `None` where the controller does not count.
+    fn read_charge(&self, path: &[u8]) -> io::Result<Option<u64>> {
         if !self.has_pids {
-            return None;
+            return Ok(None);
         }
-        self.number(path, "pids.current")
+        if path == b"/" {
+            return Ok(self.node_tasks());
+        }
+        self.number(path, "pids.current").map(Some)
     }
 
     /// Tasks of a cgroup without its descendants', zombies included. The files are read one after
@@ -46,8 +51,16 @@ impl Files {
         let mut below = 0;
         for &child in &node.children {
             if let Some(child) = tree.get(child) {
-                // A child without the controller counts here; one that is gone counts nothing.
-                below += self.subtree_charge(&child.path).unwrap_or(0);
+                below += match self.read_charge(&child.path) {
+                    Ok(charge) => charge.unwrap_or(0),
+                    // One that is gone, or without the controller, counts nothing of its own.
+                    Err(error)
+                        if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) =>
+                    {
+                        0
+                    }
+                    Err(_) => return None,
+                };
             }
         }
         Some(subtree.saturating_sub(below))
@@ -80,10 +93,13 @@ impl Files {
             .ok()
     }
 
-    fn number(&self, path: &[u8], file: &str) -> Option<u64> {
+    fn number(&self, path: &[u8], file: &str) -> io::Result<u64> {
         let mut text = [0; 24];
-        let mut file = fs::File::open(directory(&self.mount, path).join(file)).ok()?;
-        let len = file.read(&mut text).ok()?;
-        std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+        let mut file = fs::File::open(directory(&self.mount, path).join(file))?;
+        let len = file.read(&mut text)?;
+        std::str::from_utf8(&text[..len])
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 }

@@ -70,6 +70,13 @@ pub enum LayoutError {
         /// The cause.
         error: io::Error,
     },
+    /// A cgroup namespace hides what is above.
+    #[error(
+        "{} is not the root of its cgroup hierarchy, so the node's other cgroups cannot be named: \
+         run in the host's cgroup namespace (`--cgroupns=host`), or give the host's mount with \
+         --cgroup-root", .0.display()
+    )]
+    NotTheRoot(PathBuf),
     /// No pids controller anywhere.
     #[error(
         "neither a pids controller nor a v2 hierarchy is mounted under {}: the kernel needs \
@@ -90,6 +97,10 @@ impl Layout {
             move |error: io::Error| LayoutError::Unreadable { path, error }
         };
         if magic(cgroup_root).map_err(unreadable(cgroup_root))? == CGROUP2_SUPER_MAGIC {
+            // Every cgroup but the root has one (Documentation/admin-guide/cgroup-v2.rst).
+            if cgroup_root.join("cgroup.type").exists() {
+                return Err(LayoutError::NotTheRoot(cgroup_root.to_owned()));
+            }
             let controllers = cgroup_root.join("cgroup.controllers");
             let controllers = fs::read_to_string(&controllers).map_err(unreadable(&controllers))?;
             return Ok(Self {
@@ -125,6 +136,10 @@ impl Layout {
         }
         match (pids, unified) {
             (Some(mount), unified) => {
+                // On v1 only the root has one (Documentation/admin-guide/cgroup-v1/cgroups.rst).
+                if !mount.join("release_agent").exists() {
+                    return Err(LayoutError::NotTheRoot(mount));
+                }
                 let path = proc_root.join("cgroups");
                 let table = fs::read_to_string(&path).map_err(unreadable(&path))?;
                 let hierarchy_id = hierarchy_of(&table, "pids")

@@ -6,7 +6,10 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirEntryExt, MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -45,19 +48,16 @@ impl Tree {
                 continue;
             };
             for entry in entries.flatten() {
-                let is_cgroup = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let Ok(metadata) = entry.metadata() else {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
-                };
-                if is_cgroup {
-                    let path = entry.path();
-                    if let Ok(below) = path.strip_prefix(mount) {
-                        let mut name = vec![b'/'];
-                        name.extend(below.as_os_str().as_bytes());
-                        tree.insert(CgroupId(metadata.ino()), &name);
-                    }
-                    folders.push(path);
                 }
+                let path = entry.path();
+                if let Ok(below) = path.strip_prefix(mount) {
+                    let mut name = vec![b'/'];
+                    name.extend(below.as_os_str().as_bytes());
+                    tree.insert(CgroupId(entry.ino()), &name);
+                }
+                folders.push(path);
             }
         }
         Ok(tree)

@@ -13,7 +13,7 @@ use pidwatch_common::totals::{Kinds, Totals};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    probe::{self, Event, Failure},
+    probe::{self, Cause, Event, Failure},
 };
 
 /// What ended this long ago and is not freed is a zombie; before that it may be reaped and only on
@@ -158,6 +158,8 @@ impl Activity {
 pub struct Model {
     states: HashMap<CgroupId, State>,
     changed: HashSet<CgroupId>,
+    /// Cgroups that tasks were moved into: their charge changed though nothing was counted.
+    entered: HashSet<CgroupId>,
     gone: HashMap<CgroupId, Gone>,
 }
 
@@ -165,7 +167,17 @@ impl Model {
     /// Takes an event in.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::Totals { cgroup, totals, .. } => self.take_totals(*cgroup, totals),
+            Event::Totals {
+                cgroup,
+                totals,
+                cause,
+                ..
+            } => {
+                self.take_totals(*cgroup, totals);
+                if *cause == Cause::Entered {
+                    self.entered.insert(*cgroup);
+                }
+            }
             Event::CloneFailed(failure) => self.take_totals(failure.cgroup, &failure.totals),
             Event::CgroupAdded(..) | Event::CgroupRemoved(..) | Event::CgroupRenamed(..) => {}
         }
@@ -207,6 +219,7 @@ impl Model {
             states,
             changed,
             gone,
+            ..
         } = self;
         let forgotten: Vec<_> = gone
             .extract_if(|cgroup, gone| {
@@ -225,17 +238,20 @@ impl Model {
         forgotten
     }
 
-    /// Closes a window: every cgroup in which something was counted in it, or whose zombies came
-    /// or went.
+    /// Closes a window: every cgroup in which something was counted in it, whose zombies came or
+    /// went, or that tasks were moved into.
     pub fn close_window(&mut self, now: BootTime) -> Vec<(CgroupId, Activity)> {
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
+        let entered = std::mem::take(&mut self.entered);
+        changed.extend(&entered);
         let mut rows = Vec::with_capacity(changed.len());
         for id in changed {
             let told = self.states.get(&id).map_or(0, |state| state.zombies_told);
             let Some(activity) = self.close(id, now) else {
                 continue;
             };
-            if !activity.window.is_zero() || activity.zombies != told {
+            let has_news = !activity.window.is_zero() || activity.zombies != told;
+            if has_news || entered.contains(&id) {
                 rows.push((id, activity));
             }
         }
@@ -246,7 +262,9 @@ impl Model {
     /// What is known of a cgroup in which nothing may have happened; closes its window.
     pub fn close(&mut self, cgroup: CgroupId, now: BootTime) -> Option<Activity> {
         let state = self.states.get_mut(&cgroup)?;
-        let total = Counts::of(&state.totals);
+        let mut total = Counts::of(&state.totals);
+        // Made of several counters, and those are not read in one moment.
+        total.freed = total.freed.max(state.told.freed);
         let (ended, reaped) = (ended(&state.totals), reaped(&state.totals));
         let newest = state.marks[MARKS - 1];
         if newest.time.is_none_or(|time| now.since(time) >= MARK_EVERY) {
@@ -297,7 +315,7 @@ fn larger(a: &Totals, b: &Totals) -> Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{Cause, Charge};
+    use crate::probe::Charge;
 
     const ID: CgroupId = CgroupId(7);
 

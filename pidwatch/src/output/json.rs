@@ -13,7 +13,7 @@ use crate::{
     model::Counts,
     node::{Node, Update},
     probe::{Hook, Mechanism, ProbeStatus},
-    snapshot,
+    snapshot::{self, Snapshot},
 };
 
 /// Writer of JSON lines.
@@ -124,9 +124,9 @@ impl Lines for Json {
                         tasks: row.tasks,
                         subtree_tasks: row.subtree_tasks,
                         processes: row.processes,
-                        zombies: row.zombies,
-                        counts: (&row.counts).into(),
-                        total: (&row.total).into(),
+                        zombies: snapshot.knows_frees.then_some(row.zombies),
+                        counts: Counted::of(&row.counts, snapshot),
+                        total: Counted::of(&row.total, snapshot),
                     };
                     self.line(out, snapshot.time, event)?;
                 }
@@ -162,7 +162,8 @@ enum Event<'a> {
         subtree_tasks: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         processes: Option<u64>,
-        zombies: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        zombies: Option<u64>,
         #[serde(flatten)]
         counts: Counted,
         total: Counted,
@@ -250,21 +251,25 @@ struct Counted {
     created: Kinds,
     #[serde(serialize_with = "kinds")]
     exited: Kinds,
-    freed: u64,
-    failed: Reasons,
-    rejected: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<Reasons>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<u64>,
 }
 
-impl From<&Counts> for Counted {
-    fn from(counts: &Counts) -> Self {
+impl Counted {
+    fn of(counts: &Counts, snapshot: &Snapshot) -> Self {
+        let reasons = Reasons {
+            unknown: counts.failed,
+        };
         Self {
             created: counts.created,
             exited: counts.exited,
-            freed: counts.freed,
-            failed: Reasons {
-                unknown: counts.failed,
-            },
-            rejected: counts.rejected,
+            freed: snapshot.knows_frees.then_some(counts.freed),
+            failed: snapshot.knows_failures.then_some(reasons),
+            rejected: snapshot.knows_failures.then_some(counts.rejected),
         }
     }
 }
@@ -304,7 +309,7 @@ mod tests {
     use super::*;
     use crate::{
         cgroup::CgroupId,
-        snapshot::{Owner, Row, Snapshot},
+        snapshot::{Owner, Row},
     };
 
     fn lines(update: &Update) -> Vec<serde_json::Value> {
@@ -343,6 +348,8 @@ mod tests {
             time,
             window,
             rows: vec![row(None)],
+            knows_frees: true,
+            knows_failures: true,
         };
         let line = &lines(&Update::Window(snapshot))[0];
         assert_eq!(line["type"], "rate");
@@ -363,6 +370,8 @@ mod tests {
             time: BootTime::from_nanos(1),
             window: Duration::from_secs(1),
             rows: vec![row(Some(3)), row(None)],
+            knows_frees: false,
+            knows_failures: false,
         };
         assert_eq!(lines(&Update::Window(snapshot)).len(), 2);
         let owner = Owner {

@@ -1,6 +1,7 @@
 //! Forms of output. Each reads the same updates and snapshots.
 
 pub mod json;
+pub mod stdout;
 pub mod text;
 
 use std::io::{self, Write};

@@ -1,6 +1,9 @@
 //! The stream of events as lines for people: aligned, with units, in colour on a terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -20,6 +23,9 @@ const HEADING_EVERY: usize = 20;
 /// Narrower than this a path says nothing any more.
 const NARROWEST_PATH: usize = 12;
 const HEADING: &str = "TIME        TASKS   PROC  ZOMB  +PROC/s   +THR/s  -TASK/s   FAIL  CGROUP";
+
+/// Rates are given over at least this time.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Writer of text lines.
 pub struct Text {
@@ -143,7 +149,8 @@ impl Text {
     }
 
     fn row(&self, out: &mut dyn Write, snapshot: &Snapshot, row: &Row) -> io::Result<()> {
-        let seconds = snapshot.window.as_secs_f64();
+        // The last window may have lasted no time at all.
+        let seconds = snapshot.window.max(SHORTEST).as_secs_f64();
         let counts = &row.counts;
         let ended = counts.exited.processes + counts.exited.threads;
         let line = format!(
@@ -151,19 +158,11 @@ impl Text {
             self.time(snapshot.time),
             count(row.tasks),
             count(row.processes),
-            if row.zombies == 0 {
-                "-".to_owned()
-            } else {
-                row.zombies.to_string()
-            },
+            events(row.zombies, snapshot.knows_frees),
             rate(counts.created.processes, seconds),
             rate(counts.created.threads, seconds),
             rate(ended, seconds),
-            if counts.failed == 0 {
-                "-".to_owned()
-            } else {
-                counts.failed.to_string()
-            },
+            events(counts.failed, snapshot.knows_failures),
         );
         let style = if counts.failed > 0 {
             Style::new().fg_color(Some(AnsiColor::Red.into()))
@@ -246,7 +245,16 @@ fn count(n: Option<u64>) -> String {
     n.map_or_else(|| "?".to_owned(), |n| n.to_string())
 }
 
-/// Events per second: a dot when there was none, a digit behind the point when there were few.
+/// A number of events: a dash when there was none.
+fn events(n: u64, known: bool) -> String {
+    match n {
+        _ if !known => "?".to_owned(),
+        0 => "-".to_owned(),
+        n => n.to_string(),
+    }
+}
+
+/// Events per second: a dash when there was none, a digit behind the point when there were few.
 fn rate(n: u64, seconds: f64) -> String {
     let rate = n as f64 / seconds;
     match n {
@@ -276,8 +284,6 @@ fn cut_front(text: &str, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{cgroup::CgroupId, model::Counts};
 
@@ -301,6 +307,8 @@ mod tests {
             time: BootTime::from_nanos(0),
             window: Duration::from_secs(1),
             rows: vec![row],
+            knows_frees: true,
+            knows_failures: true,
         };
         let mut text = Text::new(width, colour, TimeZone::UTC);
         let mut out = Vec::new();

@@ -76,12 +76,16 @@ pub fn attach_all(
         let mut os_error = None;
         let mut mechanism = None;
         for &candidate in mechanisms {
+            let so_far = (attached.events.len(), attached.programs.len());
             match attacher.attach(hook, candidate, &mut attached) {
                 Ok(()) => {
                     mechanism = Some(candidate);
                     break;
                 }
                 Err(Refusal { text, cause }) => {
+                    // Not half of it: what is attached twice counts twice.
+                    attached.events.truncate(so_far.0);
+                    attached.programs.truncate(so_far.1);
                     errors.push(format!("{}: {text}", candidate.name()));
                     os_error = os_error.or(cause);
                 }
@@ -94,7 +98,7 @@ pub fn attach_all(
                 cause: error.unwrap_or_default(),
                 fix: os_error
                     .as_ref()
-                    .map_or_else(|| "without it nothing can be counted".to_owned(), fix),
+                    .map_or_else(|| "nothing can be counted without it; please report it with the kernel's version".to_owned(), fix),
             });
         }
         attached.status.push(ProbeStatus {
@@ -126,12 +130,10 @@ impl From<ProgramError> for Refusal {
                 verifier_log,
             } => {
                 let log = verifier_log.to_string();
-                let verdict = verdict(&log)
-                    .map(|line| format!(": {line}"))
-                    .unwrap_or_default();
-                Self {
-                    text: format!("{io_error}{verdict}"),
-                    cause: Some(io_error),
+                match verdict(&log) {
+                    // The verifier's own word: no matter of rights.
+                    Some(line) => format!("{io_error}: {line}").into(),
+                    None => io_error.into(),
                 }
             }
             error => {
@@ -186,8 +188,10 @@ impl Attacher<'_> {
                     "sys_exit_vfork",
                 ] {
                     match self.tracepoint(hook, name, "syscalls", name, attached) {
-                        // arm64 has no fork and vfork.
-                        Err(_) if matches!(name, "sys_exit_fork" | "sys_exit_vfork") => {}
+                        // Only x86-64 has fork and vfork.
+                        Err(_)
+                            if !cfg!(target_arch = "x86_64")
+                                && matches!(name, "sys_exit_fork" | "sys_exit_vfork") => {}
                         other => other?,
                     }
                 }

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, io};
 
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    process::{Resource, getrlimit},
+    system::uname,
+};
 
 use super::{btf::BtfError, mechanism::KernelVersion};
 
@@ -73,11 +76,13 @@ pub fn fix(error: &io::Error) -> String {
                      lockdown",
                 );
                 let limit = getrlimit(Resource::Memlock);
-                if let Some(bytes) = limit.current {
+                let kernel = KernelVersion::parse(&uname().release().to_string_lossy());
+                if let Some(bytes) = limit.current
+                    && kernel.is_some_and(|kernel| kernel < KernelVersion::MEMCG_ACCOUNTING)
+                {
                     let _ = write!(
                         text,
-                        ", or before 5.11 RLIMIT_MEMLOCK (now {bytes} bytes; `ulimit -l \
-                         unlimited`)"
+                        ", or RLIMIT_MEMLOCK (now {bytes} bytes; run `ulimit -l unlimited`)"
                     );
                 }
                 text.push_str(" forbids it");

@@ -171,6 +171,10 @@ pub struct KernelVersion(pub u32, pub u32);
 impl KernelVersion {
     /// The oldest kernel that has all that pidwatch stands on.
     pub const FLOOR: Self = Self(5, 10);
+    /// First kernel whose BPF memory is charged to a cgroup and not to RLIMIT_MEMLOCK.
+    pub const MEMCG_ACCOUNTING: Self = Self(5, 11);
+    /// First kernel with `bpf_task_pt_regs`.
+    pub const TASK_PT_REGS: Self = Self(5, 15);
 
     /// From `uname -r`.
     pub fn parse(release: &str) -> Option<Self> {

@@ -41,8 +41,9 @@ use crate::cgroup::CgroupId;
 /// Least time between two rate records of one cgroup.
 pub const WINDOW: Duration = Duration::from_millis(100);
 
-/// A cgroup that sent a record this long ago may have counted more since without sending another.
-/// One window and two ticks of the slowest kernel (100 Hz).
+/// A cgroup that sent a record this long ago may have counted more since without sending another:
+/// a window and two ticks of the slowest kernel (100 Hz). Asked for its totals, the kernel side
+/// sends a record at the next event in any case, so that this need not be exact.
 const TAIL: Duration = Duration::from_millis(120);
 
 /// The longest that RCU keeps a reaped task before it is freed: on an idle machine ten seconds
@@ -84,6 +85,13 @@ impl Probe {
     /// A line for each hook: what it is attached by and why not by something better.
     pub fn status(&self) -> &[ProbeStatus] {
         &self.status
+    }
+
+    /// Whether a hook is attached, so that what it counts is known.
+    pub fn is_attached(&self, hook: Hook) -> bool {
+        self.status.iter().any(|status| {
+            status.hook == hook && status.mechanism.is_some_and(|m| m != Mechanism::Off)
+        })
     }
 
     /// The kernel's release.
@@ -133,8 +141,7 @@ impl Probe {
     /// lost. Call it once a [`WINDOW`].
     pub fn sweep(&mut self, now: Instant, events: &mut Vec<Event>) {
         if self.starting && now.duration_since(self.started) >= LONGEST_FREE {
-            self.ask(Request::Run, CgroupId(0));
-            self.starting = false;
+            self.end_start();
         }
         self.ask(Request::Losses, CgroupId(0));
         self.drain(now, events);
@@ -154,8 +161,23 @@ impl Probe {
         self.sweep_some(silent.into_iter(), now, events);
     }
 
-    /// Takes the totals of every cgroup: at the end, or when records were lost.
-    pub fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
+    /// Takes everything that was counted, at the end.
+    pub fn finish(&mut self, now: Instant, events: &mut Vec<Event>) {
+        /// While more is lost, at most so often.
+        const ROUNDS: usize = 10;
+        self.drain(now, events);
+        for _ in 0..ROUNDS {
+            self.sweep_all(now, events);
+            self.ask(Request::Losses, CgroupId(0));
+            self.drain(now, events);
+            if !self.losses.ring_rates_grew() {
+                break;
+            }
+        }
+    }
+
+    /// Takes the totals of every cgroup.
+    fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
         let ids: Vec<CgroupId> = self.cgroups.keys().flatten().map(CgroupId).collect();
         self.sweep_some(ids.into_iter(), now, events);
     }
@@ -176,6 +198,11 @@ impl Probe {
             }
             self.drain(now, events);
         }
+    }
+
+    fn end_start(&mut self) {
+        self.ask(Request::Run, CgroupId(0));
+        self.starting = false;
     }
 
     /// What was lost since the last call, by where.

@@ -26,12 +26,12 @@ use rustix::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
-    Probe, ProbeError, ProbeSettings, WINDOW,
+    Probe, ProbeError, ProbeSettings, TAIL, WINDOW,
     attach::{Attached, Attacher, attach_all},
     btf,
     error::{fix, unfold},
     losses::Losses,
-    mechanism::KernelVersion,
+    mechanism::{Hook, KernelVersion},
     offsets,
     tracefs::Tracefs,
 };
@@ -41,11 +41,6 @@ use crate::cgroup::Layout;
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pidwatch-ebpf.o"));
 
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
-
-/// First kernel whose BPF memory is charged to a cgroup and not to RLIMIT_MEMLOCK.
-const MEMCG_ACCOUNTING: KernelVersion = KernelVersion(5, 11);
-/// First kernel with `bpf_task_pt_regs`.
-const TASK_PT_REGS: KernelVersion = KernelVersion(5, 15);
 
 /// Failure records of one cgroup in one window: enough for every caller to be seen, and 100 a
 /// second at most.
@@ -67,7 +62,7 @@ impl Probe {
         if kernel < KernelVersion::FLOOR {
             return Err(ProbeError::KernelTooOld(kernel));
         }
-        if kernel < MEMCG_ACCOUNTING {
+        if kernel < KernelVersion::MEMCG_ACCOUNTING {
             // Refused without CAP_SYS_RESOURCE; then the limit there is may still be enough, and
             // the error of the map that did not fit names it.
             let _ = setrlimit(
@@ -102,7 +97,7 @@ impl Probe {
             hierarchy_id: layout.hierarchy_id,
             unified: u32::from(layout.unified),
             has_pids: u32::from(layout.has_pids),
-            pt_regs_above_stack: if kernel < TASK_PT_REGS {
+            pt_regs_above_stack: if kernel < KernelVersion::TASK_PT_REGS {
                 offsets::pt_regs_above_stack(&types)?
             } else {
                 0
@@ -177,11 +172,12 @@ impl Probe {
             .iter()
             .filter_map(|&(hook, name)| Some((hook, program_fd(&ebpf, name)?)))
             .collect();
-        Ok(Self {
+        let mut probe = Self {
             ring,
             cgroups,
             starting: true,
-            sweep_all_until: started,
+            // The baseline is told by no record.
+            sweep_all_until: started + 2 * TAIL,
             losses: Losses::new(programs),
             logger,
             tails: Tails::new(),
@@ -190,7 +186,12 @@ impl Probe {
             kernel,
             _attached: attached,
             ebpf,
-        })
+        };
+        if !probe.is_attached(Hook::SchedProcessFree) {
+            // Nothing would ever take out again what is noted of ended tasks.
+            probe.end_start();
+        }
+        Ok(probe)
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
+    io::Errno,
     mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
 };
 
@@ -25,19 +26,28 @@ impl Tracefs {
     /// When it is neither mounted nor may be mounted; the text names both and the fix.
     pub fn open() -> Result<Self, String> {
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut refused = None;
         for place in PLACES {
-            if let Ok(root) = openat(CWD, place, directory, Mode::empty())
-                && openat(&root, "events", directory, Mode::empty()).is_ok()
-            {
-                return Ok(Self(root));
+            let open = || {
+                let root = openat(CWD, place, directory, Mode::empty())?;
+                openat(&root, "events", directory, Mode::empty()).map(|_| root)
+            };
+            match open() {
+                Ok(root) => return Ok(Self(root)),
+                Err(Errno::ACCESS) => refused = Some(place),
+                Err(_) => {}
             }
         }
-        Self::mount().map(Self).map_err(|error| {
-            format!(
+        Self::mount().map(Self).map_err(|error| match refused {
+            Some(place) => format!(
+                "tracefs at {place} may not be read by this user; run as root, or with \
+                 CAP_DAC_READ_SEARCH"
+            ),
+            None => format!(
                 "tracefs is not mounted at {} and cannot be mounted here: {error}; run `mount -t \
                  tracefs none {}`, or run as root with CAP_SYS_ADMIN",
                 PLACES[0], PLACES[0]
-            )
+            ),
         })
     }
 

@@ -13,6 +13,10 @@ pub struct Snapshot {
     pub window: Duration,
     /// The cgroups that have something to say, or all.
     pub rows: Vec<Row>,
+    /// Frees are seen; otherwise `freed` and `zombies` are unknown.
+    pub knows_frees: bool,
+    /// Failed creations are seen; otherwise `failed` and `rejected` are unknown.
+    pub knows_failures: bool,
 }
 
 /// A cgroup as it is named in outputs.

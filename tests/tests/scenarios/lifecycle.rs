@@ -24,7 +24,9 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(sigterm_ends_it_with_status_0),
         scenario!(the_duration_ends_it_with_status_0),
         scenario!(a_reader_that_goes_away_ends_it_quietly),
+        scenario!(a_reader_that_does_not_read_does_not_keep_it_from_ending),
         scenario!(zombies_are_told_while_they_last),
+        scenario!(zombies_from_before_the_start_are_told),
         scenario!(held_tasks_are_told_by_kind),
         scenario!(a_cgroup_is_told_as_added_and_removed),
         scenario!(a_cgroup_removed_at_once_keeps_its_counts),
@@ -128,6 +130,47 @@ fn zombies_are_told_while_they_last(env: &Env) -> Result<()> {
     assert_eq!(counts.created, truth.here.created);
     assert_eq!(counts.exited, truth.here.exited);
     assert_eq!(counts.freed, truth.here.exited.sum());
+    Ok(())
+}
+
+/// Nothing else happens in their cgroup: no hook ever sees it.
+fn zombies_from_before_the_start_are_told(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "zombies")?;
+    let mut load = Load::new(env, "zombies")
+        .with("count", 30)
+        .inside(&cgroup)
+        .start()?;
+    load.ready()?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let latest = |seen: &Recording| seen.rates(cgroup.id).next_back()?.number("/zombies");
+    pidwatch.wait_within(Duration::from_secs(60), |seen| latest(seen) == Some(30))?;
+    load.finish()?;
+    pidwatch.wait(|seen| latest(seen) == Some(0))?;
+    pidwatch.stop()?;
+    Ok(())
+}
+
+/// As in `pidwatch trace | less`, left alone.
+fn a_reader_that_does_not_read_does_not_keep_it_from_ending(env: &Env) -> Result<()> {
+    /// More lines in a window than a pipe takes.
+    const CGROUPS: usize = 300;
+    let parent = Cgroup::new(&env.hierarchy, "stall")?;
+    let children = (0..CGROUPS)
+        .map(|i| parent.child(format!("c{i}")))
+        .collect::<Result<Vec<_>>>()?;
+    let mut command = Command::new(&env.pidwatch);
+    command.args(["trace", "-o", "json", "--window", "100ms", "--all"]);
+    let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+    let mut stdout = BufReader::new(process.stdout().context("no standard output")?);
+    // The first window's lines fill the pipe; from here on nobody reads.
+    let mut line = String::new();
+    while !line.contains("\"rate\"") {
+        line.clear();
+        stdout.read_line(&mut line)?;
+    }
+    process.signal(libc::SIGTERM);
+    assert_eq!(process.wait()?.code(), Some(0));
+    drop(children);
     Ok(())
 }
 
