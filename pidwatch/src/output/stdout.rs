@@ -9,7 +9,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// What fits into a pipe that says it has room: a page (pipe(7), `PIPE_BUF`).
@@ -59,7 +62,7 @@ impl Stdout {
                 }
             }
             let chunk = &self.waiting[..self.waiting.len().min(AT_A_TIME)];
-            let written = rustix::io::write(&self.fd, chunk)?;
+            let written = retry_on_intr(|| rustix::io::write(&self.fd, chunk))?;
             self.waiting.drain(..written);
         }
         Ok(())
@@ -73,5 +76,6 @@ fn has_room(fd: &OwnedFd) -> io::Result<bool> {
         tv_nsec: 0,
     };
     // An error or a gone reader counts as room: the write then says which it is.
-    Ok(poll(&mut fds, Some(&at_once))? > 0)
+    // Interrupted by the very signal that is to end it, for instance.
+    Ok(retry_on_intr(|| poll(&mut fds, Some(&at_once)))? > 0)
 }

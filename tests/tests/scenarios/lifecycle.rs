@@ -169,7 +169,11 @@ fn a_reader_that_does_not_read_does_not_keep_it_from_ending(env: &Env) -> Result
         stdout.read_line(&mut line)?;
     }
     process.signal(libc::SIGTERM);
-    assert_eq!(process.wait()?.code(), Some(0));
+    let status = process.wait()?;
+    let mut said = String::new();
+    let mut stderr = process.stderr().context("no standard error")?;
+    std::io::Read::read_to_string(&mut stderr, &mut said)?;
+    assert_eq!(status.code(), Some(0), "{said}");
     drop(children);
     Ok(())
 }
