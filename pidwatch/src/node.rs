@@ -120,13 +120,15 @@ impl Node {
             choices: settings.probes.clone(),
             kernel_log: settings.kernel_log,
         };
-        let probe = Probe::start(&probe_settings, &layout)?;
+        let mut probe = Probe::start(&probe_settings, &layout)?;
         // After the hooks are there: a cgroup that comes now is announced as well as found.
         let tree = Tree::walk(&layout.mount).map_err(|error| NodeError::Tree {
             path: layout.mount.display().to_string(),
             error,
         })?;
         let now = Instant::now();
+        let mut events = Vec::new();
+        probe.sweep_all(now, &mut events);
         Ok(Self {
             probe,
             files: Files::new(&layout, &settings.proc_root),
@@ -141,7 +143,7 @@ impl Node {
             walked: None,
             unfindable: HashSet::new(),
             processes: HashMap::new(),
-            events: Vec::new(),
+            events,
         })
     }
 

@@ -16,17 +16,20 @@ pub enum Mechanism {
     Fexit,
     /// Exit of a kernel function, by kretprobe: few instances, so it can miss.
     Kretprobe,
+    /// BPF iterator, run once at start.
+    Iter,
     /// Not attached because asked for.
     Off,
 }
 
 impl Mechanism {
-    const NAMES: [(Self, &'static str); 6] = [
+    const NAMES: [(Self, &'static str); 7] = [
         (Self::TpBtf, "tp_btf"),
         (Self::Tracepoint, "tracepoint"),
         (Self::SchedProcessFork, "sched_process_fork"),
         (Self::Fexit, "fexit"),
         (Self::Kretprobe, "kretprobe"),
+        (Self::Iter, "iter"),
         (Self::Off, "off"),
     ];
 
@@ -73,6 +76,9 @@ pub enum Hook {
     CgroupRename,
     /// A task was moved.
     CgroupAttachTask,
+    /// Every task, once at start: which had ended before. Not one of [`Hook::ALL`], as it is not
+    /// attached.
+    TaskIter,
 }
 
 impl Hook {
@@ -100,6 +106,7 @@ impl Hook {
             Self::CgroupRmdir => "cgroup_rmdir",
             Self::CgroupRename => "cgroup_rename",
             Self::CgroupAttachTask => "cgroup_attach_task",
+            Self::TaskIter => "bpf_iter_task",
         }
     }
 

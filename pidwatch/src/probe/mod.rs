@@ -176,8 +176,9 @@ impl Probe {
         }
     }
 
-    /// Takes the totals of every cgroup.
-    fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
+    /// Takes the totals of every cgroup: at first, since no record tells the baseline, and when
+    /// records were lost.
+    pub fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
         let ids: Vec<CgroupId> = self.cgroups.keys().flatten().map(CgroupId).collect();
         self.sweep_some(ids.into_iter(), now, events);
     }

@@ -26,12 +26,12 @@ use rustix::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
-    Probe, ProbeError, ProbeSettings, TAIL, WINDOW,
-    attach::{Attached, Attacher, attach_all},
+    Probe, ProbeError, ProbeSettings, WINDOW,
+    attach::{Attached, Attacher, ProbeStatus, attach_all},
     btf,
     error::{fix, unfold},
     losses::Losses,
-    mechanism::{Hook, KernelVersion},
+    mechanism::{Hook, KernelVersion, Mechanism},
     offsets,
     tracefs::Tracefs,
 };
@@ -119,31 +119,32 @@ impl Probe {
             .load(OBJECT)
             .map_err(|error| load_error("object", &error))?;
 
-        let started = Instant::now();
         let attacher = Attacher {
             ebpf: &mut ebpf,
             btf: &kernel_btf,
             tracefs: &tracefs,
             classic,
         };
-        let attached = attach_all(attacher, kernel, &settings.choices)?;
+        let mut attached = attach_all(attacher, kernel, &settings.choices)?;
         load_control(&mut ebpf).map_err(|error| load_error("program control", &error.into()))?;
-        if let Err(error) = baseline(&mut ebpf, &kernel_btf) {
-            log::warn!("zombies from before the start are not counted: {error}");
-        }
+        let baseline = baseline(&mut ebpf, &kernel_btf);
+        attached.status.push(ProbeStatus {
+            hook: Hook::TaskIter,
+            mechanism: baseline.is_ok().then_some(Mechanism::Iter),
+            error: baseline.err(),
+        });
         drop(kernel_btf);
         // The kernel's types took some 20 MiB for a moment; give them back.
         // SAFETY: no arguments that matter.
         unsafe { libc::malloc_trim(0) };
 
-        Self::assemble(ebpf, attached, settings, started, release)
+        Self::assemble(ebpf, attached, settings, release)
     }
 
     fn assemble(
         mut ebpf: Ebpf,
         attached: Attached,
         settings: &ProbeSettings,
-        started: Instant,
         kernel: String,
     ) -> Result<Self, ProbeError> {
         let logger = if settings.kernel_log {
@@ -172,12 +173,12 @@ impl Probe {
             .iter()
             .filter_map(|&(hook, name)| Some((hook, program_fd(&ebpf, name)?)))
             .collect();
+        let started = Instant::now();
         let mut probe = Self {
             ring,
             cgroups,
             starting: true,
-            // The baseline is told by no record.
-            sweep_all_until: started + 2 * TAIL,
+            sweep_all_until: started,
             losses: Losses::new(programs),
             logger,
             tails: Tails::new(),
