@@ -5,7 +5,7 @@
 
 use crate::{
     cgroup::{Owner, count},
-    held::{As, expect_free, hold, is_held},
+    held::{As, hold, is_held},
     task::{EXIT_ZOMBIE, Task},
 };
 
@@ -22,7 +22,6 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
     if task.exit_state() != EXIT_ZOMBIE || is_held(task) {
         return 0;
     }
-    expect_free();
     if let Some(entry) = Owner::of(task).entry() {
         let may_be = if task.group_lives() || !task.is_leader() {
             As::Either

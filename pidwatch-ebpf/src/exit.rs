@@ -14,7 +14,7 @@ use aya_ebpf::{
 use crate::{
     cgroup::{Owner, count, own_shard},
     emit,
-    held::{As, expect_free, hold, starting},
+    held::{As, hold, starting},
     task::Task,
 };
 
@@ -34,10 +34,6 @@ pub fn sched_process_exit_classic(_ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn exited(task: Task) {
     let leader = task.is_leader();
-    if leader {
-        // Whether or not it finds room below: too many are expected rather than too few.
-        expect_free();
-    }
     let owner = Owner::of(task);
     let Some(entry) = owner.entry() else { return };
     // SAFETY: an entry of the map.
@@ -53,7 +49,6 @@ fn exited(task: Task) {
             // Before its end: a reader in between must not take it for freed.
             if task.is_traced() && hold(task, As::Either) {
                 count(&raw mut (*entry).held_threads);
-                expect_free();
             }
             count(&raw mut (*own_shard(entry)).exited.threads);
         }

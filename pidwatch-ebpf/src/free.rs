@@ -12,16 +12,13 @@ use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use crate::{
     cgroup::{Owner, count},
     emit,
-    held::{any, expects_free, freed, release, starting},
+    held::{any, release, starting},
     maps::CGROUPS,
     task::Task,
 };
 
 #[btf_tracepoint(function = "sched_process_free")]
 pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
-    if !expects_free() {
-        return 0;
-    }
     let task = Task(ctx.arg(0));
     let leader = task.is_leader();
     let held = any(leader) && release(task);
@@ -29,11 +26,8 @@ pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     if !leader && !held {
         return 0;
     }
-    // Ended before the exit hook was there; nobody expected it.
+    // Ended before the exit hook was there.
     let is_from_before = leader && !held && starting();
-    if !is_from_before {
-        freed();
-    }
     let owner = Owner::of(task);
     // Only looked up: the end made the entry, and a cgroup that was forgotten stays so.
     let Some(entry) = CGROUPS.get_ptr_mut(owner.id) else {

@@ -13,7 +13,7 @@ use pidwatch_common::totals::{Loss, Phase};
 use crate::{
     cgroup::{add, count},
     emit::lose,
-    maps::{HELD, HELD_COUNT, HELD_THREADS, PENDING, PHASE},
+    maps::{HELD, HELD_COUNT, HELD_THREADS, PHASE},
     task::Task,
 };
 
@@ -34,24 +34,6 @@ pub fn starting() -> bool {
     PHASE
         .get(0)
         .is_some_and(|phase| *phase == Phase::Starting as u32)
-}
-
-/// Takes note that a task ended whose free is to be counted.
-#[inline(always)]
-pub fn expect_free() {
-    count(PENDING.as_ptr());
-}
-
-/// Such a task was freed.
-#[inline(always)]
-pub fn freed() {
-    add(PENDING.as_ptr(), MINUS_ONE);
-}
-
-/// Whether any task ended whose free is to be counted, as far as is known.
-#[inline(always)]
-pub fn expects_free() -> bool {
-    is_positive(&PENDING) || starting()
 }
 
 /// Whether any task is noted that could be freed as what it is now.

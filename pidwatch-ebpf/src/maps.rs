@@ -48,9 +48,6 @@ pub struct PathRecord {
     pub path: [u8; PATH_MAX],
 }
 
-/// Tasks that ended and whose free is to be counted: leaders, and threads among [`HELD`]. While
-/// there are none, a free needs no look at the task, which is long out of the CPU's caches.
-pub static PENDING: AtomicU64 = AtomicU64::new(0);
 /// Entries of [`HELD`], so that the usual free need not look.
 pub static HELD_COUNT: AtomicU64 = AtomicU64::new(0);
 /// Those of them that may be freed as threads.
