@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -14,10 +13,6 @@ use super::Programs;
 const BPFTRACE: &str = "tracepoint:sched:sched_process_fork { @created[cgroup] = count(); } \
      tracepoint:sched:sched_process_exit { @exited[cgroup] = count(); } \
      BEGIN { printf(\"ready\\n\"); }";
-
-/// pidwatch looks closely at every free while tasks from before its start may still be freed, for 12
-/// seconds; what it costs after that is what counts.
-const SETTLE: Duration = Duration::from_millis(12_500);
 
 /// A tracer by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +87,6 @@ impl Tracer {
             let mut sink = File::create("/dev/null").ok()?;
             std::io::copy(&mut lines, &mut sink).ok()
         });
-        if self == Self::Pidwatch {
-            thread::sleep(SETTLE);
-        }
         Ok(Running(child))
     }
 }
