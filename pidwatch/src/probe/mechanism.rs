@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn versions_are_read_from_any_release() {
         for (release, expected) in [
-            ("6.18.44-fc-v669", Some(KernelVersion(6, 18))),
+            ("6.18.44-1-generic", Some(KernelVersion(6, 18))),
             ("5.10.0-46-cloud-amd64", Some(KernelVersion(5, 10))),
             ("7.2.13+deb14-cloud-amd64", Some(KernelVersion(7, 2))),
             ("2.6.78", Some(KernelVersion(2, 6))),
