@@ -92,7 +92,7 @@ impl Task {
     }
 }
 
-/// The kernel's tick counter: made a plain load by the JIT, where a clock would cost 20 ns.
+/// The kernel's tick counter: made a plain load by the JIT, where a clock is a helper call.
 #[inline(always)]
 pub fn jiffies() -> u64 {
     // SAFETY: no arguments.
