@@ -263,6 +263,7 @@ impl Node {
         for (place, count) in losses {
             updates.push(Update::Lost { place, count, time });
         }
+        self.settle_frees(time, updates);
         let mut active = self.model.close_window(time);
         if self.show_all {
             let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
@@ -291,6 +292,20 @@ impl Node {
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
             self.unfindable.remove(&id);
+        }
+    }
+
+    fn settle_frees(&mut self, time: BootTime, updates: &mut Vec<Update>) {
+        if !self.probe.is_attached(Hook::SchedProcessFree) {
+            return;
+        }
+        let (tree, files) = (&self.tree, &self.files);
+        let count = self
+            .model
+            .settle_frees(time, |id| files.subtree_charge(&tree.get(id)?.path));
+        if count > 0 {
+            let place = Hook::SchedProcessFree.name();
+            updates.push(Update::Lost { place, count, time });
         }
     }
 

@@ -44,7 +44,7 @@ fn watch(env: &Env, load: Load, cgroup: &Cgroup) -> Result<(Truth, Recording)> {
     pidwatch.wait(|seen| {
         let total = seen.total(cgroup.id);
         total.failures() + total.rejected >= truth.failures.len() as u64
-            && total.freed >= truth.here.exited.sum()
+            && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()
     })?;
     Ok((truth, pidwatch.stop()?))
 }
@@ -265,7 +265,7 @@ fn a_node_without_a_free_pid_is_reported_all_the_while(env: &Env) -> Result<()> 
     );
     drop(lowered);
     let truth = load.finish()?;
-    pidwatch.wait(|seen| seen.total(cgroup.id).freed >= truth.here.exited.sum())?;
+    pidwatch.wait(|seen| seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum())?;
     assert_eq!(count_tasks()?, before, "tasks of pidwatch");
     assert_failed(&pidwatch.stop()?, &cgroup, &truth, "pid_max", "EAGAIN")
 }
@@ -290,7 +290,8 @@ fn clones_beyond_threads_max_add_up(env: &Env) -> Result<()> {
     let truth = load.finish()?;
     pidwatch.wait(|seen| {
         let total = seen.total(cgroup.id);
-        total.failures() >= truth.failures.len() as u64 && total.freed >= truth.here.exited.sum()
+        total.failures() >= truth.failures.len() as u64
+            && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()
     })?;
     assert_failed(&pidwatch.stop()?, &cgroup, &truth, "threads_max", "EAGAIN")
 }

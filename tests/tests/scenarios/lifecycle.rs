@@ -126,10 +126,11 @@ fn zombies_are_told_while_they_last(env: &Env) -> Result<()> {
     pidwatch.wait(|seen| latest(seen, "/tasks") == Some(31))?;
     let truth = load.finish()?;
     pidwatch.wait(|seen| latest(seen, "/zombies") == Some(0))?;
-    let counts = pidwatch.stop()?.counts_of(cgroup.id)?;
+    let recording = pidwatch.stop()?;
+    let counts = recording.counts_of(cgroup.id)?;
     assert_eq!(counts.created, truth.here.created);
     assert_eq!(counts.exited, truth.here.exited);
-    assert_eq!(counts.freed, truth.here.exited.sum());
+    recording.assert_freed(cgroup.id, truth.here.exited.sum());
     Ok(())
 }
 
@@ -271,7 +272,7 @@ fn assert_churn_is_exact(env: &Env, count: u64, forks: u64, into: bool) -> Resul
         sum.exited,
         recording.lost()
     );
-    recording.assert_nothing_missed();
+    recording.assert_nothing_missed(env);
     assert_eq!(sum.created, there.created, "created");
     assert_eq!(sum.exited, there.exited, "exited");
     Ok(())
