@@ -71,6 +71,56 @@ pub struct Offsets {
     pub newtask_pid: u32,
     /// Where `clone_flags` stands in the same record.
     pub newtask_clone_flags: u32,
+    /// `task_struct.real_cred`
+    pub task_cred: u32,
+    /// `task_struct.nsproxy`
+    pub task_nsproxy: u32,
+    /// `task_struct.policy`
+    pub task_policy: u32,
+    /// `signal_struct.rlim[RLIMIT_NPROC].rlim_cur`
+    pub signal_nproc: u32,
+    /// `cred.uid`
+    pub cred_uid: u32,
+    /// `cred.cap_effective`
+    pub cred_cap_effective: u32,
+    /// `cred.user_ns`
+    pub cred_user_ns: u32,
+    /// `cred.user`
+    pub cred_user: u32,
+    /// `cred.ucounts` (5.14; 0 before)
+    pub cred_ucounts: u32,
+    /// `user_struct.processes` (before 5.14; otherwise 0)
+    pub user_processes: u32,
+    /// `ucounts.rlimit[UCOUNT_RLIMIT_NPROC]` (`ucounts.ucount[...]` before 5.19)
+    pub ucounts_nproc: u32,
+    /// `ucounts.ns`
+    pub ucounts_ns: u32,
+    /// `ucounts.uid`
+    pub ucounts_uid: u32,
+    /// `user_namespace.ucounts`
+    pub user_ns_ucounts: u32,
+    /// `user_namespace.level`
+    pub user_ns_level: u32,
+    /// `user_namespace.rlimit_max[UCOUNT_RLIMIT_NPROC]` (`ucount_max[...]` before 5.19)
+    pub user_ns_nproc_max: u32,
+    /// `nsproxy.pid_ns_for_children`
+    pub nsproxy_pid_ns: u32,
+    /// `pid_namespace.pid_allocated`
+    pub pid_ns_allocated: u32,
+    /// `pid_namespace.parent`
+    pub pid_ns_parent: u32,
+    /// `pid_namespace.idr.idr_next`
+    pub pid_ns_cursor: u32,
+    /// `pid_namespace.ns.inum`
+    pub pid_ns_inum: u32,
+    /// `pid_namespace.pid_max` (6.14; 0 before)
+    pub pid_ns_pid_max: u32,
+    /// `xa_node.tags`
+    pub xa_node_tags: u32,
+    /// `pids_cgroup.limit`
+    pub pids_limit: u32,
+    /// `pids_cgroup.events_local[PIDCG_MAX]` (6.11), else `pids_cgroup.events_limit`
+    pub pids_events: u32,
 }
 
 impl Offsets {
@@ -105,6 +155,31 @@ impl Offsets {
         pt_regs_syscall: 0,
         newtask_pid: 0,
         newtask_clone_flags: 0,
+        task_cred: 0,
+        task_nsproxy: 0,
+        task_policy: 0,
+        signal_nproc: 0,
+        cred_uid: 0,
+        cred_cap_effective: 0,
+        cred_user_ns: 0,
+        cred_user: 0,
+        cred_ucounts: 0,
+        user_processes: 0,
+        ucounts_nproc: 0,
+        ucounts_ns: 0,
+        ucounts_uid: 0,
+        user_ns_ucounts: 0,
+        user_ns_level: 0,
+        user_ns_nproc_max: 0,
+        nsproxy_pid_ns: 0,
+        pid_ns_allocated: 0,
+        pid_ns_parent: 0,
+        pid_ns_cursor: 0,
+        pid_ns_inum: 0,
+        pid_ns_pid_max: 0,
+        xa_node_tags: 0,
+        pids_limit: 0,
+        pids_events: 0,
     };
 }
 
@@ -125,6 +200,16 @@ pub struct Settings {
     /// Where a task's `pt_regs` lie above `task_struct.stack`, for kernels without
     /// `bpf_task_pt_regs` (before 5.15); 0: call that.
     pub pt_regs_above_stack: u32,
+    /// 1: a failing creation sends the limits around it.
+    pub evidence: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+    /// Address of `nr_threads`, 0 when hidden.
+    pub nr_threads: u64,
+    /// Address of `max_threads`, 0 when hidden.
+    pub max_threads: u64,
+    /// Address of `pid_max` (before 6.14), 0 when hidden or gone.
+    pub pid_max: u64,
 }
 
 impl Settings {
@@ -136,11 +221,16 @@ impl Settings {
         unified: 0,
         has_pids: 0,
         pt_regs_above_stack: 0,
+        evidence: 0,
+        reserved: 0,
+        nr_threads: 0,
+        max_threads: 0,
+        pid_max: 0,
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 29 * 4);
-const _: () = assert!(size_of::<Settings>() == 32);
+const _: () = assert!(size_of::<Offsets>() == 54 * 4);
+const _: () = assert!(size_of::<Settings>() == 64);
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding.

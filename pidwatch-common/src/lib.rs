@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod control;
+pub mod evidence;
 pub mod globals;
 pub mod record;
 pub mod totals;

@@ -1,6 +1,9 @@
 //! Records of the ring buffer. Each begins with a [`Header`] whose `kind` says which one it is.
 
-use crate::totals::{Loss, Totals};
+use crate::{
+    evidence::Evidence,
+    totals::{Loss, Totals},
+};
 
 /// Which record follows.
 #[repr(u32)]
@@ -116,6 +119,8 @@ pub struct CloneFailed {
     pub reserved: u32,
     /// The caller's name, as `TASK_COMM_LEN` bytes ended by NUL.
     pub comm: [u8; 16],
+    /// The limits around it.
+    pub evidence: Evidence,
 }
 
 /// What was lost since the start.
@@ -147,6 +152,6 @@ pub const PATH_MAX: usize = 1024;
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Rate>() == 24 + 88 + 16);
-const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 16);
+const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 16 + size_of::<Evidence>());
 const _: () = assert!(size_of::<Losses>() == 24 + 48);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

@@ -1,4 +1,4 @@
-//! Failed creations: their error, who asked, and in which cgroup.
+//! Failed creations: their error, who asked, in which cgroup, and what limits there were.
 //!
 //! `pid_t kernel_clone(struct kernel_clone_args *args)` by fexit: only creations pay, and every
 //! caller is seen. Where the kernel refuses fexit, or (7.0) may skip it: the tracepoints
@@ -66,22 +66,60 @@ pub fn sys_exit_vfork(ctx: TracePointContext) -> u32 {
     sys_exit(&ctx, Syscall::Vfork)
 }
 
+/// execve of a user over RLIMIT_NPROC, after setuid(2), fails like a creation and with the same words
+/// (`do_execveat_common`, fs/exec.c: `PF_NPROC_EXCEEDED`). Its other errors are nobody's limit.
+/// `long __x64_sys_execve(const struct pt_regs *regs)`, `__arm64_` alike.
+#[fexit(function = "__x64_sys_execve")]
+pub fn execve(ctx: FExitContext) -> i32 {
+    exec_returned(ctx.arg::<i64>(1));
+    0
+}
+
+#[fexit(function = "__x64_sys_execveat")]
+pub fn execveat(ctx: FExitContext) -> i32 {
+    exec_returned(ctx.arg::<i64>(1));
+    0
+}
+
+#[tracepoint]
+pub fn sys_exit_execve(ctx: TracePointContext) -> u32 {
+    exec_returned(result_of(&ctx));
+    0
+}
+
+#[tracepoint]
+pub fn sys_exit_execveat(ctx: TracePointContext) -> u32 {
+    exec_returned(result_of(&ctx));
+    0
+}
+
+#[inline(always)]
+fn exec_returned(result: i64) {
+    if result == -EAGAIN {
+        failed(EAGAIN, Some(Syscall::Execve));
+    }
+}
+
 /// `struct syscall_trace_exit { struct trace_entry ent; int nr; long ret; }`: an interface that
 /// BPF reads at fixed places (kernel/trace/trace_syscalls.c builds it for BPF: 8 bytes, nr, ret).
 const SYS_EXIT_RET: usize = 16;
 
 #[inline(always)]
 fn sys_exit(ctx: &TracePointContext, syscall: Syscall) -> u32 {
+    returned(result_of(ctx), Some(syscall));
+    0
+}
+
+#[inline(always)]
+fn result_of(ctx: &TracePointContext) -> i64 {
     // SAFETY: a member of the context at a fixed place, which the verifier checks.
-    let result = unsafe {
+    unsafe {
         ctx.as_ptr()
             .cast::<u8>()
             .add(SYS_EXIT_RET)
             .cast::<i64>()
             .read_volatile()
-    };
-    returned(result, Some(syscall));
-    0
+    }
 }
 
 #[inline(always)]

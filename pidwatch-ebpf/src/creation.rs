@@ -16,6 +16,7 @@ use pidwatch_common::totals::Loss;
 use crate::{
     cgroup::{Owner, count, own_shard},
     emit::{self, lose},
+    idr,
     maps::offset,
     task::{CLONE_INTO_CGROUP, CLONE_THREAD, Task, load, probe},
 };
@@ -79,37 +80,17 @@ fn created(owner: Owner, thread: bool) {
     emit::rate_if_due(owner, entry);
 }
 
-/// The task that a PID of the initial namespace belongs to: a walk down `init_pid_ns.idr`, as
-/// `find_pid_ns` does (kernel/pid.c, lib/xarray.c; the same from 5.10 to 7.2). The caller runs
-/// under RCU, as every tracepoint does.
+/// The task that a PID of the initial namespace belongs to. The caller runs under RCU, as every
+/// tracepoint does.
 #[inline(never)]
 fn task_by_pid(pid: u32) -> Option<*const u8> {
-    /// log2 of a node's slots (`XA_CHUNK_SHIFT`), and the levels that 22 bits of PID need.
-    const CHUNK_SHIFT: u32 = 6;
-    const LEVELS: usize = 4;
-    /// The low bits of an entry that points to a node (`xa_is_node`).
-    const TAG_MASK: u64 = 3;
-    const NODE_TAG: u64 = 2;
-
     // SAFETY: typed pointers; level 0 of any task's struct pid is the initial namespace.
     let namespace: *const u8 = unsafe {
         let own: *const u8 = load(Task::current().0, offset!(task_thread_pid));
         probe(own, offset!(pid_init_ns))?
     };
-    let mut entry: u64 = probe(namespace, offset!(pid_ns_xa_head))?;
-    for _ in 0..LEVELS {
-        if entry & TAG_MASK != NODE_TAG {
-            break;
-        }
-        let node = (entry - NODE_TAG) as *const u8;
-        let shift = u32::from(probe::<u8>(node, offset!(xa_node_shift))?);
-        let slot = (pid >> (shift & 31)) & ((1 << CHUNK_SHIFT) - 1);
-        entry = probe(node, offset!(xa_node_slots) + slot * 8)?;
-    }
-    if entry == 0 || entry & TAG_MASK != 0 {
-        return None;
-    }
-    let first: *const u8 = probe(entry as *const u8, offset!(pid_tasks))?;
+    let pid_struct = idr::find(namespace, pid)?;
+    let first: *const u8 = probe(pid_struct, offset!(pid_tasks))?;
     if first.is_null() {
         return None;
     }

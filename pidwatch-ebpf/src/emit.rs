@@ -5,7 +5,7 @@ use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        bpf_ktime_get_boot_ns,
+        bpf_ktime_get_boot_ns, generated::bpf_get_current_task,
     },
 };
 use aya_log_ebpf::debug;
@@ -16,6 +16,7 @@ use pidwatch_common::{
 
 use crate::{
     cgroup::{Owner, count},
+    evidence,
     maps::{LOSSES, RING, setting},
     task::jiffies,
 };
@@ -69,11 +70,52 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, cause: Cause) {
     }
 }
 
-/// Sends a failure record, or counts it as suppressed. A failure wakes user space at once.
+/// Sends a failure record with the limits around it, or counts it as suppressed. A failure wakes user
+/// space at once.
 ///
-/// A frame of its own: the record fills half of the 512 bytes that all frames of a program share.
+/// Put together in the ring: it does not fit into the 512 bytes that all frames of a program share.
 #[inline(never)]
 pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
+    if !may_tell_failure(entry) {
+        // SAFETY: an entry of the map.
+        count(unsafe { &raw mut (*entry).suppressed });
+        return;
+    }
+    let Some(mut record) = RING.reserve::<CloneFailed>(0) else {
+        // SAFETY: an entry of the map.
+        count(unsafe { &raw mut (*entry).suppressed });
+        lose(Loss::RingFailure);
+        return;
+    };
+    let out = record.as_mut_ptr();
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    // SAFETY: room for a record; every member is written, of the evidence what its levels say.
+    unsafe {
+        evidence::gather(task, owner.css_set, &raw mut (*out).evidence);
+        (&raw mut (*out).header).write(header(Kind::CloneFailed, owner.id));
+        (&raw mut (*out).errno).write(errno);
+        (&raw mut (*out).syscall).write(syscall as u32);
+        let pid_tgid = bpf_get_current_pid_tgid();
+        (&raw mut (*out).pid).write((pid_tgid >> 32) as u32);
+        (&raw mut (*out).tid).write(pid_tgid as u32);
+        (&raw mut (*out).uid).write(bpf_get_current_uid_gid() as u32);
+        (&raw mut (*out).reserved).write(0);
+        (&raw mut (*out).comm).write(bpf_get_current_comm().unwrap_or_default());
+        write_totals(entry, &raw mut (*out).totals);
+    }
+    record.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+}
+
+#[inline(never)]
+fn write_totals(entry: *const Cgroup, out: *mut Totals) {
+    // SAFETY: a record of the ring with room for it.
+    unsafe { out.write(totals(entry)) };
+}
+
+/// Whether the cgroup has a record left in this window; takes it.
+#[inline(always)]
+fn may_tell_failure(entry: *mut Cgroup) -> bool {
     let now = jiffies() as u32;
     // SAFETY: an entry of the map. Plain stores: CPUs that race here let a record more or less
     // through, and each is either sent or counted as suppressed.
@@ -85,31 +127,11 @@ pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
             told.write_volatile(0);
         }
         let n = told.read_volatile();
-        if u64::from(n) >= setting!(failures_per_window) {
-            count(&raw mut (*entry).suppressed);
-            return;
+        let may = u64::from(n) < setting!(failures_per_window);
+        if may {
+            told.write_volatile(n + 1);
         }
-        told.write_volatile(n + 1);
-    }
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let record = CloneFailed {
-        header: header(Kind::CloneFailed, owner.id),
-        totals: totals(entry),
-        errno,
-        syscall: syscall as u32,
-        pid: (pid_tgid >> 32) as u32,
-        tid: pid_tgid as u32,
-        uid: bpf_get_current_uid_gid() as u32,
-        reserved: 0,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-    };
-    if RING
-        .output::<CloneFailed>(&record, u64::from(BPF_RB_FORCE_WAKEUP))
-        .is_err()
-    {
-        // SAFETY: an entry of the map.
-        count(unsafe { &raw mut (*entry).suppressed });
-        lose(Loss::RingFailure);
+        may
     }
 }
 

@@ -1,6 +1,6 @@
 //! pidwatch: which container leaks tasks, which limit stops the node and when, and who suffers.
 //!
-//! Data flows one way: kernel hooks -> map and ring -> [`probe`] -> [`model`] (with [`cgroup`]) ->
+//! Data flows one way: kernel hooks -> map and ring -> [`probe`] -> [`model`] (with [`cgroup`] and [`limits`]) ->
 //! [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
 
 pub mod cgroup;
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod diagnostics;
 pub mod escape;
+pub mod limits;
 pub mod model;
 pub mod node;
 pub mod output;

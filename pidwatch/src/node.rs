@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
+    limits::{LimitOwner, Readings, Reasons, Verdict},
     model::{Activity, Model},
     probe::{self, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
@@ -69,6 +70,10 @@ pub enum Update {
         owner: Owner,
         /// The failure.
         failure: Failure,
+        /// Why.
+        verdict: Verdict,
+        /// Whose limit it was, if a cgroup's.
+        limit_owner: Option<Owner>,
         /// Failures of the cgroup that were not shown since the last one.
         suppressed: u64,
     },
@@ -96,6 +101,7 @@ pub struct Node {
     files: Files,
     tree: Tree,
     model: Model,
+    reasons: Reasons,
     window: Duration,
     show_all: bool,
     tick: Instant,
@@ -119,6 +125,7 @@ impl Node {
             ring_size: settings.ring_size,
             choices: settings.probes.clone(),
             kernel_log: settings.kernel_log,
+            proc_root: settings.proc_root.clone(),
         };
         let mut probe = Probe::start(&probe_settings, &layout)?;
         // After the hooks are there: a cgroup that comes now is announced as well as found.
@@ -135,6 +142,7 @@ impl Node {
             layout,
             tree,
             model: Model::default(),
+            reasons: Reasons::default(),
             window: settings.window,
             show_all: settings.all,
             tick: now + probe::WINDOW,
@@ -207,11 +215,25 @@ impl Node {
             match event {
                 Event::Totals { .. } => {}
                 Event::CloneFailed(failure) => {
+                    let verdict = self.reasons.of(
+                        &failure,
+                        &Readings {
+                            files: &self.files,
+                            tree: &self.tree,
+                        },
+                    );
+                    self.model.failed(failure.cgroup, verdict.reason);
+                    let limit_owner = match verdict.limit.map(|limit| limit.owner) {
+                        Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
+                        _ => None,
+                    };
                     let suppressed = self.model.take_suppressed(&failure);
                     let owner = self.owner(failure.cgroup, now);
                     updates.push(Update::Failed {
                         owner,
                         failure,
+                        verdict,
+                        limit_owner,
                         suppressed,
                     });
                 }
@@ -291,6 +313,7 @@ impl Node {
         }));
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
+            self.reasons.forget(id);
             self.unfindable.remove(&id);
         }
     }

@@ -93,6 +93,32 @@ impl Files {
             .ok()
     }
 
+    /// `pids.max` of a cgroup; `Ok(None)` for no limit.
+    ///
+    /// # Errors
+    /// Those of reading the file: the cgroup may be gone, or not have the controller.
+    pub fn pids_max(&self, path: &[u8]) -> io::Result<Option<u64>> {
+        match self.number(path, "pids.max") {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// A number of /proc/sys/kernel.
+    pub fn sysctl(&self, name: &str) -> Option<u64> {
+        let path = self.proc_root.join("sys/kernel").join(name);
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+
+    /// The soft RLIMIT_NPROC of a process; `None` also for no limit.
+    pub fn rlimit_nproc(&self, pid: u32) -> Option<u64> {
+        let limits = fs::read_to_string(self.proc_root.join(format!("{pid}/limits"))).ok()?;
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max processes"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
     fn number(&self, path: &[u8], file: &str) -> io::Result<u64> {
         let mut text = [0; 24];
         let mut file = fs::File::open(directory(&self.mount, path).join(file))?;

@@ -13,6 +13,7 @@ use pidwatch_common::totals::{Kinds, Totals};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
+    limits::Reason,
     probe::{self, Cause, Event, Failure},
 };
 
@@ -41,8 +42,8 @@ pub struct Counts {
     pub exited: Kinds,
     /// Tasks that gave their PID back.
     pub freed: u64,
-    /// Creations refused for want of something.
-    pub failed: u64,
+    /// Creations refused for want of something, by [`Reason`].
+    pub failed: [u64; Reason::ALL.len()],
     /// Creations refused for another reason.
     pub rejected: u64,
 }
@@ -59,11 +60,21 @@ impl Counts {
             threads: 0,
         },
         freed: 0,
-        failed: 0,
+        failed: [0; Reason::ALL.len()],
         rejected: 0,
     };
 
-    fn of(totals: &Totals) -> Self {
+    /// Creations refused for want of something.
+    pub fn failures(&self) -> u64 {
+        self.failed.iter().sum()
+    }
+
+    fn of(state: &State) -> Self {
+        let totals = &state.totals;
+        // Not `totals.failed`: a failure may be counted before its record is here, and its reason
+        // with it. Each has a record or is suppressed.
+        let mut failed = state.reasons;
+        failed[Reason::Unknown as usize] += totals.suppressed;
         Self {
             created: totals.created,
             exited: totals.exited,
@@ -71,7 +82,7 @@ impl Counts {
             freed: totals.freed.processes
                 + totals.freed.threads
                 + totals.exited.threads.saturating_sub(totals.held_threads),
-            failed: totals.failed,
+            failed,
             rejected: totals.rejected,
         }
     }
@@ -85,7 +96,7 @@ impl Counts {
             created: kinds(self.created, earlier.created),
             exited: kinds(self.exited, earlier.exited),
             freed: self.freed.saturating_sub(earlier.freed),
-            failed: self.failed.saturating_sub(earlier.failed),
+            failed: std::array::from_fn(|i| self.failed[i].saturating_sub(earlier.failed[i])),
             rejected: self.rejected.saturating_sub(earlier.rejected),
         }
     }
@@ -102,6 +113,8 @@ struct State {
     totals: Totals,
     /// What the windows so far have told.
     told: Counts,
+    /// Failures that a record told of, by [`Reason`].
+    reasons: [u64; Reason::ALL.len()],
     suppressed_told: u64,
     /// Zombies that the last window told.
     zombies_told: u64,
@@ -213,6 +226,13 @@ impl Model {
         }
     }
 
+    /// Counts a failure that a record told of.
+    pub fn failed(&mut self, cgroup: CgroupId, reason: Reason) {
+        let state = self.states.entry(cgroup).or_default();
+        state.reasons[reason as usize] += 1;
+        self.changed.insert(cgroup);
+    }
+
     /// Failures of a cgroup that sent no record since the last call.
     pub fn take_suppressed(&mut self, failure: &Failure) -> u64 {
         let state = self.states.entry(failure.cgroup).or_default();
@@ -322,7 +342,7 @@ impl Model {
     /// What is known of a cgroup in which nothing may have happened; closes its window.
     pub fn close(&mut self, cgroup: CgroupId, now: BootTime) -> Option<Activity> {
         let state = self.states.get_mut(&cgroup)?;
-        let mut total = Counts::of(&state.totals);
+        let mut total = Counts::of(state);
         // Made of several counters, and those are not read in one moment.
         total.freed = total.freed.max(state.told.freed);
         let (ended, freed) = (state.ended(), state.freed());
@@ -531,9 +551,17 @@ mod tests {
             tid: 1,
             uid: 0,
             comm: Vec::new(),
+            evidence: Box::default(),
         };
         assert_eq!(model.take_suppressed(&failure), 5);
         assert_eq!(model.take_suppressed(&failure), 0);
+        for _ in 0..3 {
+            model.failed(ID, Reason::PidMax);
+        }
+        let counts = model.close_window(at(1))[0].1.window;
+        assert_eq!(counts.failed[Reason::PidMax as usize], 3);
+        assert_eq!(counts.failed[Reason::Unknown as usize], 5);
+        assert_eq!(counts.failures(), 8);
     }
 
     #[test]

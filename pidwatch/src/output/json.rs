@@ -10,6 +10,7 @@ use super::{Lines, errno_name};
 use crate::{
     clock::{BootTime, WallClock},
     escape,
+    limits::{Basis, Limit, LimitOwner, Reason},
     model::Counts,
     node::{Node, Update},
     probe::{Hook, Mechanism, ProbeStatus},
@@ -76,13 +77,19 @@ impl Lines for Json {
             Update::Failed {
                 owner,
                 failure,
+                verdict,
+                limit_owner,
                 suppressed,
             } => {
                 let event = Event::CloneFailed {
                     cgroup: owner.into(),
                     syscall: failure.syscall.map(|name| name.to_string()),
                     errno: errno_name(failure.errno),
-                    reason: "unknown",
+                    reason: verdict.reason.name(),
+                    evidence: verdict.basis.map(Basis::name),
+                    limit: verdict
+                        .limit
+                        .map(|limit| FailedLimit::of(&limit, limit_owner.as_ref())),
                     proc: Process {
                         comm: escape::for_json(&failure.comm),
                         pid: failure.pid,
@@ -174,6 +181,10 @@ enum Event<'a> {
         syscall: Option<String>,
         errno: String,
         reason: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        evidence: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limit: Option<FailedLimit>,
         proc: Process,
         suppressed: u64,
     },
@@ -237,6 +248,40 @@ impl From<&snapshot::Owner> for Cgroup {
     }
 }
 
+/// The limit that refused a creation.
+#[derive(Serialize)]
+struct FailedLimit {
+    name: &'static str,
+    value: u64,
+    usage: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid_namespace: Option<u32>,
+}
+
+impl FailedLimit {
+    fn of(limit: &Limit, owner: Option<&snapshot::Owner>) -> Self {
+        let path = owner.and_then(|owner| owner.path.as_deref());
+        let mut told = Self {
+            name: limit.name,
+            value: limit.value,
+            usage: limit.usage,
+            cgroup: path.map(escape::for_json),
+            uid: None,
+            pid_namespace: None,
+        };
+        match limit.owner {
+            LimitOwner::User(uid) => told.uid = Some(uid),
+            LimitOwner::PidNamespace(inum) => told.pid_namespace = Some(inum),
+            LimitOwner::Node | LimitOwner::Cgroup(_) => {}
+        }
+        told
+    }
+}
+
 #[derive(Serialize)]
 struct Process {
     comm: String,
@@ -254,21 +299,18 @@ struct Counted {
     #[serde(skip_serializing_if = "Option::is_none")]
     freed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<Reasons>,
+    failed: Option<ByReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rejected: Option<u64>,
 }
 
 impl Counted {
     fn of(counts: &Counts, snapshot: &Snapshot) -> Self {
-        let reasons = Reasons {
-            unknown: counts.failed,
-        };
         Self {
             created: counts.created,
             exited: counts.exited,
             freed: snapshot.knows_frees.then_some(counts.freed),
-            failed: snapshot.knows_failures.then_some(reasons),
+            failed: snapshot.knows_failures.then_some(ByReason(counts.failed)),
             rejected: snapshot.knows_failures.then_some(counts.rejected),
         }
     }
@@ -288,18 +330,16 @@ fn kinds<S: Serializer>(kinds: &Kinds, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 /// Failures by reason; a reason that did not occur is left out.
-#[derive(Serialize)]
-struct Reasons {
-    #[serde(skip_serializing_if = "is_zero")]
-    unknown: u64,
-}
+struct ByReason([u64; Reason::ALL.len()]);
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
+impl Serialize for ByReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let occurred = Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.name(), self.0[reason as usize]))
+            .filter(|(_, n)| *n > 0);
+        serializer.collect_map(occurred)
+    }
 }
 
 #[cfg(test)]
@@ -325,7 +365,7 @@ mod tests {
     fn row(tasks: Option<u64>) -> Row {
         let mut counts = Counts::NONE;
         counts.created.threads = 41;
-        counts.failed = 2;
+        counts.failed[Reason::Unknown as usize] = 2;
         Row {
             owner: Owner {
                 id: CgroupId(u64::MAX),

@@ -13,6 +13,7 @@ use super::{Lines, errno_name};
 use crate::{
     clock::{BootTime, WallClock},
     escape,
+    limits::{Basis, LimitOwner, Reason, Verdict},
     node::{Node, Update},
     probe::{Failure, ProbeStatus},
     snapshot::{Owner, Row, Snapshot},
@@ -100,7 +101,7 @@ impl Text {
         rows.sort_by_key(|row| {
             let counts = &row.counts;
             std::cmp::Reverse((
-                counts.failed,
+                counts.failures(),
                 counts.created.processes + counts.created.threads,
                 row.tasks,
             ))
@@ -116,8 +117,9 @@ impl Text {
         Ok(())
     }
 
-    /// `22:09:13  clone3 FAILED: EAGAIN  java[4711/4713] uid 1000  +17 more  /kubepods/...`
-    fn failure(&self, owner: &Owner, failure: &Failure, suppressed: u64) -> String {
+    /// `22:09:13  clone3 FAILED: pids.max 20 of 20 at /kubepods  java[4711/4713] uid 1000  +17 more
+    /// /kubepods/...`
+    fn failure(&self, owner: &Owner, failure: &Failure, reason: &str, suppressed: u64) -> String {
         let syscall = failure
             .syscall
             .map_or("clone".to_owned(), |name| name.to_string());
@@ -132,9 +134,8 @@ impl Text {
             format!("+{suppressed} more  ")
         };
         let what = format!(
-            "{}  {syscall} FAILED: {}  {}[{task}] uid {}  {more}",
+            "{}  {syscall} FAILED: {reason}  {}[{task}] uid {}  {more}",
             self.time(failure.time),
-            errno_name(failure.errno),
             escape::for_terminal(&failure.comm),
             failure.uid,
         );
@@ -162,9 +163,9 @@ impl Text {
             rate(counts.created.processes, seconds),
             rate(counts.created.threads, seconds),
             rate(ended, seconds),
-            events(counts.failed, snapshot.knows_failures),
+            events(counts.failures(), snapshot.knows_failures),
         );
-        let style = if counts.failed > 0 {
+        let style = if counts.failures() > 0 {
             Style::new().fg_color(Some(AnsiColor::Red.into()))
         } else {
             Style::new()
@@ -212,13 +213,16 @@ impl Lines for Text {
             Update::Failed {
                 owner,
                 failure,
+                verdict,
+                limit_owner,
                 suppressed,
             } => {
+                let reason = why(owner, failure, verdict, limit_owner.as_ref());
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
                 writeln!(
                     out,
                     "{}",
-                    self.styled(style, &self.failure(owner, failure, *suppressed))
+                    self.styled(style, &self.failure(owner, failure, &reason, *suppressed))
                 )
             }
             Update::Added(owner, time) | Update::Removed(owner, time) => {
@@ -238,6 +242,39 @@ impl Lines for Text {
             }
         }
     }
+}
+
+/// The limit that refused with its use, or the reason, or at least the error.
+fn why(owner: &Owner, failure: &Failure, verdict: &Verdict, limit_owner: Option<&Owner>) -> String {
+    let errno = errno_name(failure.errno);
+    let sure = match verdict.basis {
+        Some(Basis::Inferred) => " (inferred)",
+        _ => "",
+    };
+    let Some(limit) = verdict.limit else {
+        return match verdict.reason {
+            Reason::Unknown => errno,
+            Reason::PidNamespaceDying => format!("{errno}, the PID namespace's init is gone{sure}"),
+            Reason::Memory => format!("{errno}, no memory{sure}"),
+            Reason::RlimitNproc => format!("{errno}, RLIMIT_NPROC{sure}"),
+            reason => format!("{errno}, {}{sure}", reason.name()),
+        };
+    };
+    let whose = match (limit.owner, limit_owner) {
+        (LimitOwner::Cgroup(id), _) if id == owner.id => String::new(),
+        (LimitOwner::Cgroup(_), Some(above)) => match &above.path {
+            Some(path) => format!(" at {}", escape::for_terminal(path)),
+            None => format!(" at cgroup {}", above.id.0),
+        },
+        (LimitOwner::Cgroup(id), None) => format!(" at cgroup {}", id.0),
+        (LimitOwner::User(uid), _) => format!(" of user {uid}"),
+        (LimitOwner::PidNamespace(_), _) => " of its PID namespace".to_owned(),
+        (LimitOwner::Node, _) => String::new(),
+    };
+    format!(
+        "{}{whose}, {} of {}{sure}",
+        limit.name, limit.usage, limit.value
+    )
 }
 
 /// A number that may be unknown.
@@ -362,8 +399,16 @@ mod tests {
             tid: 4713,
             uid: 1000,
             comm: b"java\x1b".to_vec(),
+            evidence: Box::default(),
         };
-        let line = text.failure(&owner, &failure, 17);
+        let verdict = Verdict {
+            reason: Reason::PidMax,
+            basis: Some(Basis::Inferred),
+            limit: None,
+        };
+        let reason = why(&owner, &failure, &verdict, None);
+        assert_eq!(reason, "EAGAIN, pid_max (inferred)");
+        let line = text.failure(&owner, &failure, "EAGAIN", 17);
         assert_eq!(line.width(), 90, "{line}");
         assert!(line.contains("clone FAILED: EAGAIN  java\\u{1b}[4711/4713] uid 1000  +17 more"));
         assert!(line.ends_with("container"), "{line}");

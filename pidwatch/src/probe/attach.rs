@@ -19,6 +19,13 @@ use super::{
     tracefs::Tracefs,
 };
 
+/// What the kernel puts before the name of a system call's function (`__SYSCALL_DEFINEx`).
+const SYSCALL_PREFIX: &str = if cfg!(target_arch = "aarch64") {
+    "__arm64_sys_"
+} else {
+    "__x64_sys_"
+};
+
 /// How a hook came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeStatus {
@@ -49,6 +56,8 @@ pub struct Attacher<'a> {
     pub tracefs: &'a Result<Tracefs, String>,
     /// Whether the classic tracepoints' offsets are known, or why not.
     pub classic: Result<(), String>,
+    /// Whether the limits around a failure can be read, or why not.
+    pub evidence: Result<(), String>,
 }
 
 /// Attaches every hook.
@@ -167,12 +176,19 @@ impl Attacher<'_> {
             (Mechanism::SchedProcessFork, Hook::TaskNewtask) => {
                 self.tp_btf(hook, mechanism.name(), attached)?;
             }
+            (Mechanism::Measured, Hook::FailureEvidence) => self.evidence.clone()?,
             (Mechanism::Fexit, Hook::KernelClone) => {
-                let btf = self.btf;
-                let program: &mut FExit = self.program("kernel_clone")?.try_into()?;
-                program.load("kernel_clone", btf)?;
-                program.attach()?;
-                attached.programs.push((hook, "kernel_clone"));
+                self.fexit(hook, "kernel_clone", "kernel_clone", attached)?;
+            }
+            (Mechanism::Fexit, Hook::Execve) => {
+                for name in ["execve", "execveat"] {
+                    self.fexit(hook, name, &format!("{SYSCALL_PREFIX}{name}"), attached)?;
+                }
+            }
+            (Mechanism::Tracepoint, Hook::Execve) => {
+                for name in ["sys_exit_execve", "sys_exit_execveat"] {
+                    self.tracepoint(hook, name, "syscalls", name, attached)?;
+                }
             }
             (Mechanism::Kretprobe, Hook::KernelClone) => {
                 let program: &mut KProbe = self.program("kernel_clone_return")?.try_into()?;
@@ -231,6 +247,21 @@ impl Attacher<'_> {
         program.load(name, btf)?;
         program.attach()?;
         attached.programs.push((hook, name));
+        Ok(())
+    }
+
+    fn fexit(
+        &mut self,
+        hook: Hook,
+        program_name: &'static str,
+        function: &str,
+        attached: &mut Attached,
+    ) -> Result<(), Refusal> {
+        let btf = self.btf;
+        let program: &mut FExit = self.program(program_name)?.try_into()?;
+        program.load(function, btf)?;
+        program.attach()?;
+        attached.programs.push((hook, program_name));
         Ok(())
     }
 

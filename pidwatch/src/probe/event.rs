@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Buf;
 use pidwatch_common::{
+    evidence::Evidence,
     record::{self, ChargeScope, Header, Kind, Syscall},
     totals::{Kinds, Loss, Totals},
 };
@@ -79,6 +80,8 @@ pub struct Failure {
     pub uid: u32,
     /// The caller's name, as the kernel keeps it: any bytes.
     pub comm: Vec<u8>,
+    /// The limits around it.
+    pub evidence: Box<Evidence>,
 }
 
 /// How a creation was asked for.
@@ -92,6 +95,9 @@ impl fmt::Display for SyscallName {
 }
 
 impl SyscallName {
+    /// `execve(2)` or `execveat(2)`.
+    pub const EXECVE: Self = Self("execve");
+
     fn from_record(number: u32) -> Option<Self> {
         const NAMES: [(Syscall, &str); 6] = [
             (Syscall::Clone, "clone"),
@@ -160,6 +166,7 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         let uid = record.try_get_u32_ne().ok()?;
         let _reserved = record.try_get_u32_ne().ok()?;
         let comm = until_nul(record.get(..16)?);
+        let evidence = Box::new(read_evidence(record.get(16..)?)?);
         return Some(Event::CloneFailed(Failure {
             cgroup,
             time,
@@ -170,6 +177,7 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             tid,
             uid,
             comm,
+            evidence,
         }));
     }
     let change = [
@@ -183,6 +191,12 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
     let len = record.try_get_u32_ne().ok()? as usize;
     let _reserved = record.try_get_u32_ne().ok()?;
     Some(change(cgroup, time, until_nul(record.get(..len)?)))
+}
+
+fn read_evidence(bytes: &[u8]) -> Option<Evidence> {
+    let bytes = bytes.get(..size_of::<Evidence>())?;
+    // SAFETY: so many bytes are there, and any are a value (`aya::Pod`).
+    Some(unsafe { bytes.as_ptr().cast::<Evidence>().read_unaligned() })
 }
 
 fn decode_totals(record: &mut &[u8]) -> Option<Totals> {
@@ -265,11 +279,16 @@ mod tests {
             uid: 1000,
             reserved: 0,
             comm: *b"java\0garbage....",
+            evidence: Evidence {
+                nr_threads: 77,
+                ..Evidence::default()
+            },
         };
         let Some(Event::CloneFailed(failure)) = decode(bytes_of(&record)) else {
             panic!()
         };
         assert_eq!(failure.comm, b"java");
+        assert_eq!(failure.evidence.nr_threads, 77);
         assert_eq!(
             failure.syscall.map(|name| name.to_string()).as_deref(),
             Some("clone3")

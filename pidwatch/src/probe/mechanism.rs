@@ -18,18 +18,21 @@ pub enum Mechanism {
     Kretprobe,
     /// BPF iterator, run once at start.
     Iter,
+    /// Read in the kernel by another hook's program.
+    Measured,
     /// Not attached because asked for.
     Off,
 }
 
 impl Mechanism {
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 8] = [
         (Self::TpBtf, "tp_btf"),
         (Self::Tracepoint, "tracepoint"),
         (Self::SchedProcessFork, "sched_process_fork"),
         (Self::Fexit, "fexit"),
         (Self::Kretprobe, "kretprobe"),
         (Self::Iter, "iter"),
+        (Self::Measured, "measured"),
         (Self::Off, "off"),
     ];
 
@@ -68,6 +71,10 @@ pub enum Hook {
     SchedProcessFree,
     /// A creation returned.
     KernelClone,
+    /// An execve returned.
+    Execve,
+    /// The limits around a failure; no place of its own, but a part of the two above.
+    FailureEvidence,
     /// A cgroup came.
     CgroupMkdir,
     /// A cgroup went.
@@ -84,7 +91,7 @@ pub enum Hook {
 impl Hook {
     /// Every hook, in the order in which they are attached: cgroups first, so that none comes
     /// unseen; frees before ends, so that no counted end is freed unseen.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CgroupMkdir,
         Self::CgroupRmdir,
         Self::CgroupRename,
@@ -93,6 +100,8 @@ impl Hook {
         Self::SchedProcessExit,
         Self::TaskNewtask,
         Self::KernelClone,
+        Self::Execve,
+        Self::FailureEvidence,
     ];
 
     /// The kernel's name of the place; also the probe's name in events.
@@ -102,6 +111,8 @@ impl Hook {
             Self::SchedProcessExit => "sched_process_exit",
             Self::SchedProcessFree => "sched_process_free",
             Self::KernelClone => "kernel_clone",
+            Self::Execve => "execve",
+            Self::FailureEvidence => "failure_evidence",
             Self::CgroupMkdir => "cgroup_mkdir",
             Self::CgroupRmdir => "cgroup_rmdir",
             Self::CgroupRename => "cgroup_rename",
@@ -128,7 +139,7 @@ impl Hook {
     /// preemption off. `sched_process_free` runs in RCU callbacks, which nothing of its kind can
     /// interrupt, and the cgroup tracepoints under a spinlock.
     pub fn mechanisms(self, kernel: KernelVersion) -> &'static [Mechanism] {
-        use Mechanism::{Fexit, Kretprobe, SchedProcessFork, TpBtf, Tracepoint};
+        use Mechanism::{Fexit, Kretprobe, Measured, SchedProcessFork, TpBtf, Tracepoint};
         let preemptible = kernel >= KernelVersion(7, 0);
         match (self, preemptible) {
             (Self::TaskNewtask, false) => &[TpBtf, Tracepoint, SchedProcessFork],
@@ -137,6 +148,9 @@ impl Hook {
             (Self::SchedProcessExit, true) => &[Tracepoint, TpBtf],
             (Self::KernelClone, false) => &[Fexit, Tracepoint, Kretprobe],
             (Self::KernelClone, true) => &[Tracepoint, Fexit, Kretprobe],
+            (Self::Execve, false) => &[Fexit, Tracepoint],
+            (Self::Execve, true) => &[Tracepoint, Fexit],
+            (Self::FailureEvidence, _) => &[Measured],
             _ => &[TpBtf],
         }
     }

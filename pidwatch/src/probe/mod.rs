@@ -12,10 +12,11 @@ mod losses;
 mod mechanism;
 mod offsets;
 mod start;
+mod symbols;
 mod sys;
 mod tracefs;
 
-use std::{io, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use aya::{
     Ebpf,
@@ -59,6 +60,8 @@ pub struct ProbeSettings {
     pub choices: Vec<Choice>,
     /// Let the kernel side log.
     pub kernel_log: bool,
+    /// The host's /proc.
+    pub proc_root: PathBuf,
 }
 
 /// The attached kernel side.

@@ -65,7 +65,64 @@ pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
             .unwrap_or(0),
         newtask_pid: 0,
         newtask_clone_flags: 0,
+        ..Offsets::ZERO
     })
+}
+
+/// `RLIMIT_NPROC` of include/uapi/asm-generic/resource.h, and the size of a `struct rlimit`.
+const RLIMIT_NPROC: u32 = 6;
+const RLIMIT_SIZE: u32 = 16;
+
+/// Adds what a failing creation reads of the limits around it.
+///
+/// # Errors
+/// When a member is not there; the offsets are as they were then.
+pub fn add_evidence(offsets: &mut Offsets, btf: &Btf, has_pids: bool) -> Result<(), BtfError> {
+    let at = |path: &str| btf.offset_of(path);
+    let either = |path: &str, before: &str| at(path).or_else(|_| at(before));
+    let pids = |path: &str, before: &str| {
+        if has_pids {
+            either(path, before)
+        } else {
+            Ok(0)
+        }
+    };
+    let mut added = Offsets {
+        task_cred: at("task_struct.real_cred")?,
+        task_nsproxy: at("task_struct.nsproxy")?,
+        task_policy: at("task_struct.policy")?,
+        signal_nproc: at("signal_struct.rlim")? + RLIMIT_NPROC * RLIMIT_SIZE,
+        cred_uid: at("cred.uid")?,
+        cred_cap_effective: at("cred.cap_effective")?,
+        cred_user_ns: at("cred.user_ns")?,
+        cred_user: at("cred.user")?,
+        user_ns_level: at("user_namespace.level")?,
+        nsproxy_pid_ns: at("nsproxy.pid_ns_for_children")?,
+        pid_ns_allocated: at("pid_namespace.pid_allocated")?,
+        pid_ns_parent: at("pid_namespace.parent")?,
+        pid_ns_cursor: at("pid_namespace.idr.idr_next")?,
+        pid_ns_inum: at("pid_namespace.ns.inum")?,
+        pid_ns_pid_max: at("pid_namespace.pid_max").unwrap_or(0),
+        xa_node_tags: at("xa_node.tags")?,
+        pids_limit: pids("pids_cgroup.limit", "pids_cgroup.limit")?,
+        pids_events: pids("pids_cgroup.events_local", "pids_cgroup.events_limit")?,
+        ..*offsets
+    };
+    // Counted per user namespace from 5.14 on.
+    if let Ok(ucounts) = at("cred.ucounts") {
+        let index = btf.enumerator("UCOUNT_RLIMIT_NPROC")? * size_of::<usize>() as u32;
+        added.cred_ucounts = ucounts;
+        added.ucounts_nproc = either("ucounts.rlimit", "ucounts.ucount")? + index;
+        added.ucounts_ns = at("ucounts.ns")?;
+        added.ucounts_uid = at("ucounts.uid")?;
+        added.user_ns_ucounts = at("user_namespace.ucounts")?;
+        added.user_ns_nproc_max =
+            either("user_namespace.rlimit_max", "user_namespace.ucount_max")? + index;
+    } else {
+        added.user_processes = at("user_struct.processes")?;
+    }
+    *offsets = added;
+    Ok(())
 }
 
 /// Where a task's registers lie above its stack's begin: at the very end (`task_pt_regs`, without

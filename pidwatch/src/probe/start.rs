@@ -31,8 +31,8 @@ use super::{
     btf,
     error::{fix, unfold},
     losses::Losses,
-    mechanism::{Hook, KernelVersion, Mechanism},
-    offsets,
+    mechanism::{Choice, Hook, KernelVersion, Mechanism},
+    offsets, symbols,
     tracefs::Tracefs,
 };
 use crate::cgroup::Layout;
@@ -90,6 +90,24 @@ impl Probe {
             Ok(tracefs) => offsets::add_classic(&mut offsets, tracefs),
             Err(error) => Err(error.clone()),
         };
+        let evidence = match settings
+            .choices
+            .iter()
+            .any(|choice| *choice == Choice(Hook::FailureEvidence, Mechanism::Off))
+        {
+            true => Err("switched off".to_owned()),
+            false => offsets::add_evidence(&mut offsets, &types, layout.has_pids)
+                .map_err(|error| error.to_string()),
+        };
+        // Hidden from those without CAP_SYSLOG, or not listed: then user space looks instead.
+        let [nr_threads, max_threads, pid_max] = match &evidence {
+            Ok(()) => symbols::addresses(
+                &settings.proc_root,
+                ["nr_threads", "max_threads", "pid_max"],
+            )
+            .unwrap_or_default(),
+            Err(_) => [0; 3],
+        };
         let resolution = clock_getres(ClockId::MonotonicCoarse);
         let constants = Settings {
             window_jiffies: (WINDOW.as_nanos() as u64).div_ceil(resolution.tv_nsec as u64),
@@ -99,6 +117,15 @@ impl Probe {
             has_pids: u32::from(layout.has_pids),
             pt_regs_above_stack: if kernel < KernelVersion::TASK_PT_REGS {
                 offsets::pt_regs_above_stack(&types)?
+            } else {
+                0
+            },
+            evidence: u32::from(evidence.is_ok()),
+            reserved: 0,
+            nr_threads,
+            max_threads,
+            pid_max: if offsets.pid_ns_pid_max == 0 {
+                pid_max
             } else {
                 0
             },
@@ -124,6 +151,7 @@ impl Probe {
             btf: &kernel_btf,
             tracefs: &tracefs,
             classic,
+            evidence,
         };
         let mut attached = attach_all(attacher, kernel, &settings.choices)?;
         load_control(&mut ebpf).map_err(|error| load_error("program control", &error.into()))?;

@@ -1,5 +1,5 @@
-//! Failed creations: all are counted, and what is told of them is true. The reason may be `unknown`,
-//! never a wrong one.
+//! Failed creations: all are counted, and what is told of them is true: the reason, the limit, whose
+//! it is, who failed.
 
 use std::fs;
 use std::path::Path;
@@ -19,8 +19,13 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(clones_beyond_pids_max_add_up),
         scenario!(clones_beyond_an_ancestors_pids_max_add_up),
         scenario!(clones_beyond_rlimit_nproc_add_up),
+        scenario!(an_execve_beyond_rlimit_nproc_is_told),
         scenario!(clones_into_a_dying_pid_namespace_add_up),
+        scenario!(two_that_fail_at_once_are_told_apart),
+        scenario!(reasons_are_inferred_where_they_cannot_be_measured),
         scenario!(a_clone_with_invalid_flags_is_rejected_not_failed),
+        scenario!(a_clone3_that_seccomp_refuses_is_no_failure),
+        scenario!(a_clone_that_a_signal_restarts_is_no_failure),
         scenario!(a_failed_clone_is_printed_at_once),
     ];
     // PID namespaces have a pid_max of their own from 6.14 on.
@@ -32,6 +37,8 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         all.push(scenario!(
             a_node_without_a_free_pid_is_reported_all_the_while
         ));
+        all.push(scenario!(ids_pinned_by_dead_leaders_use_pid_max_up));
+        all.push(scenario!(of_two_exhausted_limits_the_kernels_first_is_told));
         all.push(scenario!(clones_beyond_threads_max_add_up));
     }
     all
@@ -41,16 +48,18 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
 fn watch(env: &Env, load: Load, cgroup: &Cgroup) -> Result<(Truth, Recording)> {
     let mut pidwatch = Invocation::trace(env).start()?;
     let truth = load.inside(cgroup).run()?;
-    pidwatch.wait(|seen| {
-        let total = seen.total(cgroup.id);
-        total.failures() + total.rejected >= truth.failures.len() as u64
-            && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()
-    })?;
+    pidwatch.wait(|seen| all_is_seen(seen, cgroup, &truth))?;
     Ok((truth, pidwatch.stop()?))
 }
 
-/// All failures are counted; none shown or counted has another reason than `reason`, or, where no
-/// record says it, `unknown`.
+fn all_is_seen(seen: &Recording, cgroup: &Cgroup, truth: &Truth) -> bool {
+    let total = seen.total(cgroup.id);
+    total.failures() + total.rejected >= truth.failures.len() as u64
+        && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()
+}
+
+/// All failures are counted, and each that is shown has this reason, measured in the kernel. Those
+/// that were not shown are `unknown`.
 fn assert_failed(
     recording: &Recording,
     cgroup: &Cgroup,
@@ -69,19 +78,12 @@ fn assert_failed(
     assert_eq!(counts.rejected, 0, "rejected");
     assert_eq!(counts.created, truth.here.created, "created");
     assert_eq!(counts.exited, truth.here.exited, "exited");
-    for counted in counts.failed.keys() {
-        assert!(
-            [reason, "unknown"].contains(&counted.as_str()),
-            "{:?}",
-            counts.failed
-        );
-    }
     let mut shown = 0;
     let mut suppressed = 0;
     for failure in recording.failures(cgroup.id) {
         let json = &failure.json;
-        let told = json["reason"].as_str().unwrap_or_default();
-        assert!([reason, "unknown"].contains(&told), "{json}");
+        assert_eq!(json["reason"], reason, "{json}");
+        assert_eq!(json["evidence"], "measured", "{json}");
         assert_eq!(json["errno"], errno, "{json}");
         assert!(
             truth.failures_of(&json["syscall"].to_string().replace('"', "")) > 0,
@@ -94,25 +96,38 @@ fn assert_failed(
     }
     println!("    shown {shown}, told as suppressed {suppressed}");
     assert!(shown > 0, "no clone_failed event");
+    let by_reason = |reason: &str| counts.failed.get(reason).copied().unwrap_or(0);
+    assert_eq!(by_reason(reason), shown, "{:?}", counts.failed);
+    assert_eq!(
+        by_reason("unknown"),
+        counts.failures() - shown,
+        "{:?}",
+        counts.failed
+    );
     assert!(
-        shown + suppressed <= truth.failures.len() as u64,
-        "more than there were"
+        suppressed <= by_reason("unknown"),
+        "more than there were: {suppressed}"
     );
     Ok(())
 }
 
-/// Where a limit is told, it is the right one's, and it was reached.
-fn assert_limit(recording: &Recording, cgroup: &Cgroup, owner: &Cgroup, value: u64) {
-    for failure in recording
-        .failures(cgroup.id)
-        .filter(|event| event.json["limit"].is_object())
-    {
+/// Every failure names this limit.
+fn assert_limit(recording: &Recording, cgroup: &Cgroup, name: &str, value: u64) {
+    for failure in recording.failures(cgroup.id) {
+        assert_eq!(failure.text("/limit/name"), Some(name), "{failure:?}");
+        assert_eq!(failure.number("/limit/value"), Some(value), "{failure:?}");
+    }
+}
+
+/// Every failure names this cgroup as the limit's, full.
+fn assert_full(recording: &Recording, cgroup: &Cgroup, owner: &Cgroup, value: u64) {
+    assert_limit(recording, cgroup, "pids.max", value);
+    for failure in recording.failures(cgroup.id) {
         assert_eq!(
             failure.text("/limit/cgroup"),
             Some(owner.path.as_str()),
             "{failure:?}"
         );
-        assert_eq!(failure.number("/limit/value"), Some(value), "{failure:?}");
         assert_eq!(failure.number("/limit/usage"), Some(value), "{failure:?}");
     }
 }
@@ -123,18 +138,19 @@ fn clones_beyond_pids_max_add_up(env: &Env) -> Result<()> {
     let load = Load::new(env, "fail").with("count", 400);
     let (truth, recording) = watch(env, load, &cgroup)?;
     assert_failed(&recording, &cgroup, &truth, "pids_max", "EAGAIN")?;
-    assert_limit(&recording, &cgroup, &cgroup, 20);
+    assert_full(&recording, &cgroup, &cgroup, 20);
     Ok(())
 }
 
 fn clones_beyond_an_ancestors_pids_max_add_up(env: &Env) -> Result<()> {
     let outer = Cgroup::new(&env.hierarchy, "outer")?;
-    let cgroup = outer.child("inner")?;
+    let middle = outer.child("middle")?;
+    let cgroup = middle.child("inner")?;
     outer.set("pids.max", "15")?;
     cgroup.set("pids.max", "1000")?;
     let (truth, recording) = watch(env, Load::new(env, "fail").with("count", 40), &cgroup)?;
     assert_failed(&recording, &cgroup, &truth, "pids_max", "EAGAIN")?;
-    assert_limit(&recording, &cgroup, &outer, 15);
+    assert_full(&recording, &cgroup, &outer, 15);
     Ok(())
 }
 
@@ -144,9 +160,29 @@ fn clones_beyond_rlimit_nproc_add_up(env: &Env) -> Result<()> {
     let load = load.with("uid", 54_321).with("rlimit-nproc", 12);
     let (truth, recording) = watch(env, load, &cgroup)?;
     assert_failed(&recording, &cgroup, &truth, "rlimit_nproc", "EAGAIN")?;
+    assert_nproc(&recording, &cgroup, 54_321, 12);
+    Ok(())
+}
+
+/// Every failure names this user's limit.
+fn assert_nproc(recording: &Recording, cgroup: &Cgroup, uid: u64, value: u64) {
+    assert_limit(recording, cgroup, "RLIMIT_NPROC", value);
     for failure in recording.failures(cgroup.id) {
-        assert_eq!(failure.number("/proc/uid"), Some(54_321), "{failure:?}");
+        assert_eq!(failure.number("/proc/uid"), Some(uid), "{failure:?}");
+        assert_eq!(failure.number("/limit/uid"), Some(uid), "{failure:?}");
+        assert_eq!(failure.number("/limit/usage"), Some(value), "{failure:?}");
     }
+}
+
+/// After setuid(2) over the limit; the message to the person is the same as a failed fork's.
+fn an_execve_beyond_rlimit_nproc_is_told(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "exec")?;
+    let load = Load::new(env, "fail-exec")
+        .with("count", 9)
+        .with("uid", 54_322);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "rlimit_nproc", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "RLIMIT_NPROC", 0);
     Ok(())
 }
 
@@ -163,7 +199,108 @@ fn clones_beyond_a_namespaces_pid_max_add_up(env: &Env) -> Result<()> {
         .with("count", 20)
         .with("pid-max", 301);
     let (truth, recording) = watch(env, load, &cgroup)?;
-    assert_failed(&recording, &cgroup, &truth, "pid_namespace_max", "EAGAIN")
+    assert_failed(&recording, &cgroup, &truth, "pid_namespace_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.pid_max", 301);
+    Ok(())
+}
+
+/// One cgroup is full while, on another CPU, a user hits RLIMIT_NPROC in another.
+fn two_that_fail_at_once_are_told_apart(env: &Env) -> Result<()> {
+    let parent = Cgroup::new(&env.hierarchy, "both")?;
+    let full = parent.child("full")?;
+    let free = parent.child("free")?;
+    full.set("pids.max", "20")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let fail = || {
+        Load::new(env, "fail")
+            .with("count", 1000)
+            .with("interval-us", 300)
+    };
+    let first = fail().inside(&full).start()?;
+    let second = fail()
+        .with("uid", 54_323)
+        .with("rlimit-nproc", 12)
+        .inside(&free)
+        .start()?;
+    let (first, second) = (first.finish()?, second.finish()?);
+    pidwatch.wait(|seen| all_is_seen(seen, &full, &first) && all_is_seen(seen, &free, &second))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &full, &first, "pids_max", "EAGAIN")?;
+    assert_full(&recording, &full, &full, 20);
+    assert_failed(&recording, &free, &second, "rlimit_nproc", "EAGAIN")?;
+    assert_nproc(&recording, &free, 54_323, 12);
+    Ok(())
+}
+
+/// With the kernel's reading switched off, what user space concludes is labelled so. How often it is
+/// right is printed; it is never wrong about a full cgroup.
+fn reasons_are_inferred_where_they_cannot_be_measured(env: &Env) -> Result<()> {
+    let mut pidwatch = Invocation::trace(env)
+        .args(["--probes", "failure_evidence=off"])
+        .start()?;
+    let full = Cgroup::new(&env.hierarchy, "blind-full")?;
+    full.set("pids.max", "20")?;
+    let user = Cgroup::new(&env.hierarchy, "blind-user")?;
+    let dying = Cgroup::new(&env.hierarchy, "blind-dying")?;
+    let slowly = || {
+        Load::new(env, "fail")
+            .with("count", 20)
+            .with("interval-us", 5_000)
+    };
+    let mut cases = vec![
+        (&full, "pids_max", slowly().inside(&full).run()?),
+        (
+            &user,
+            "rlimit_nproc",
+            slowly()
+                .with("uid", 54_324)
+                .with("rlimit-nproc", 12)
+                .inside(&user)
+                .run()?,
+        ),
+        (
+            &dying,
+            "pid_namespace_dying",
+            Load::new(env, "fail-in-dying-pid-namespace")
+                .with("count", 5)
+                .inside(&dying)
+                .run()?,
+        ),
+    ];
+    let pid_max = Cgroup::new(&env.hierarchy, "blind-pid-max")?;
+    let threads_max = Cgroup::new(&env.hierarchy, "blind-threads-max")?;
+    if env.guest {
+        let lowered = Lowered::to("/proc/sys/kernel/pid_max", 301)?;
+        cases.push((&pid_max, "pid_max", slowly().inside(&pid_max).run()?));
+        drop(lowered);
+        let lowered = Lowered::to("/proc/sys/kernel/threads-max", tasks_of_node()? + 60)?;
+        let truth = slowly().inside(&threads_max).run()?;
+        cases.push((&threads_max, "threads_max", truth));
+        drop(lowered);
+    }
+    pidwatch.wait(|seen| {
+        cases
+            .iter()
+            .all(|(cgroup, _, truth)| all_is_seen(seen, cgroup, truth))
+    })?;
+    let recording = pidwatch.stop()?;
+    for (cgroup, reason, truth) in &cases {
+        let mut right = 0;
+        let mut shown = 0;
+        for failure in recording.failures(cgroup.id) {
+            let json = &failure.json;
+            shown += 1;
+            right += usize::from(json["reason"] == *reason);
+            assert_ne!(json["evidence"], "measured", "{json}");
+        }
+        println!("    {reason}: {right} of {shown} inferred rightly");
+        let counts = recording.counts_of(cgroup.id)?;
+        assert_eq!(counts.failures(), truth.failures.len() as u64, "{reason}");
+        if *reason == "pids_max" {
+            assert_eq!(right, shown, "{reason}");
+        }
+    }
+    Ok(())
 }
 
 fn a_clone_with_invalid_flags_is_rejected_not_failed(env: &Env) -> Result<()> {
@@ -172,6 +309,38 @@ fn a_clone_with_invalid_flags_is_rejected_not_failed(env: &Env) -> Result<()> {
     let (truth, recording) = watch(env, load, &cgroup)?;
     let counts = recording.counts_of(cgroup.id)?;
     assert_eq!(counts.rejected, truth.failures.len() as u64, "rejected");
+    assert_not_failed(&recording, &cgroup)
+}
+
+/// Container runtimes answer clone3 with ENOSYS. It is a rejection where the system call's return is
+/// looked at, and nothing where it never comes to `kernel_clone`.
+fn a_clone3_that_seccomp_refuses_is_no_failure(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "seccomp")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "reject").with("count", 50).flag("seccomp");
+    let truth = load.inside(&cgroup).run()?;
+    pidwatch.wait(|seen| seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum())?;
+    let recording = pidwatch.stop()?;
+    let rejected = recording.counts_of(cgroup.id)?.rejected;
+    println!("    {rejected} rejections");
+    assert!([0, 50].contains(&rejected), "{rejected} rejections");
+    assert_not_failed(&recording, &cgroup)
+}
+
+fn a_clone_that_a_signal_restarts_is_no_failure(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "restarted")?;
+    let load = Load::new(env, "forks")
+        .with("count", 1000)
+        .with("alarm-us", 300);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    let counts = recording.counts_of(cgroup.id)?;
+    assert_eq!(counts.created, truth.here.created, "created");
+    assert_eq!(counts.rejected, 0, "rejected");
+    assert_not_failed(&recording, &cgroup)
+}
+
+fn assert_not_failed(recording: &Recording, cgroup: &Cgroup) -> Result<()> {
+    let counts = recording.counts_of(cgroup.id)?;
     assert_eq!(counts.failures(), 0, "{:?}", counts.failed);
     assert_eq!(recording.failures(cgroup.id).count(), 0, "shown as failed");
     Ok(())
@@ -270,28 +439,72 @@ fn a_node_without_a_free_pid_is_reported_all_the_while(env: &Env) -> Result<()> 
     assert_failed(&pidwatch.stop()?, &cgroup, &truth, "pid_max", "EAGAIN")
 }
 
+/// The node's tasks, as threads-max counts them.
+fn tasks_of_node() -> Result<u64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let tasks = text.split(['/', ' ']).nth(4).context("no task count")?;
+    Ok(tasks.parse()?)
+}
+
+/// Every other child ends as the leader of a group that lives on: half as many tasks as PIDs.
+fn ids_pinned_by_dead_leaders_use_pid_max_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "pinned")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "fail").with("count", 20).flag("pin");
+    let lowered = Lowered::to("/proc/sys/kernel/pid_max", 1000)?;
+    let mut load = load.flag("hold").inside(&cgroup).start()?;
+    load.ready()?;
+    println!("    {} tasks on the node", tasks_of_node()?);
+    assert!(tasks_of_node()? < 700, "tasks are as many as PIDs");
+    pidwatch.wait(|seen| seen.total(cgroup.id).failures() >= 21)?;
+    drop(lowered);
+    let truth = load.finish()?;
+    pidwatch.wait(|seen| all_is_seen(seen, &cgroup, &truth))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &cgroup, &truth, "pid_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.pid_max", 1000);
+    Ok(())
+}
+
+/// pid_max and the cgroup's pids.max are both exhausted from some moment on.
+fn of_two_exhausted_limits_the_kernels_first_is_told(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "both")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "fail")
+        .with("count", 200)
+        .with("interval-us", 10_000);
+    let lowered = Lowered::to("/proc/sys/kernel/pid_max", 301)?;
+    let load = load.inside(&cgroup).start()?;
+    pidwatch.wait(|seen| seen.failures(cgroup.id).count() >= 5)?;
+    let full = fs::read_to_string(cgroup.directory.join("pids.current"))?;
+    cgroup.set("pids.max", full.trim())?;
+    let since = pidwatch.seen().failures(cgroup.id).count();
+    pidwatch.wait(|seen| seen.failures(cgroup.id).count() >= since + 50)?;
+    let truth = load.finish()?;
+    drop(lowered);
+    pidwatch.wait(|seen| all_is_seen(seen, &cgroup, &truth))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &cgroup, &truth, "pid_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.pid_max", 301);
+    Ok(())
+}
+
 fn clones_beyond_threads_max_add_up(env: &Env) -> Result<()> {
     let cgroup = Cgroup::new(&env.hierarchy, "threads-max")?;
     let mut pidwatch = Invocation::trace(env).start()?;
-    let tasks = fs::read_to_string("/proc/loadavg")?;
-    let tasks = tasks
-        .split(['/', ' '])
-        .nth(4)
-        .context("no task count")?
-        .parse::<u64>()?;
+    let limit = tasks_of_node()? + 60;
     let load = Load::new(env, "fail")
         .with("count", 100)
         .flag("hold")
         .inside(&cgroup);
-    let lowered = Lowered::to("/proc/sys/kernel/threads-max", tasks + 60)?;
+    let lowered = Lowered::to("/proc/sys/kernel/threads-max", limit)?;
     let mut load = load.start()?;
     load.ready()?;
     drop(lowered);
     let truth = load.finish()?;
-    pidwatch.wait(|seen| {
-        let total = seen.total(cgroup.id);
-        total.failures() >= truth.failures.len() as u64
-            && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()
-    })?;
-    assert_failed(&pidwatch.stop()?, &cgroup, &truth, "threads_max", "EAGAIN")
+    pidwatch.wait(|seen| all_is_seen(seen, &cgroup, &truth))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &cgroup, &truth, "threads_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.threads-max", limit);
+    Ok(())
 }

@@ -29,6 +29,10 @@ pub struct Options {
     /// Stay at the limit until standard input ends
     #[arg(long)]
     hold: bool,
+    /// Let every other child end as leader of a group that lives on: its PID stays in use, though no
+    /// task has it
+    #[arg(long)]
+    pin: bool,
 }
 
 type Create = fn() -> std::io::Result<pid_t>;
@@ -57,14 +61,20 @@ pub fn run(options: &Options, truth: &mut Truth) -> Result<()> {
         sys::become_user(uid, rlimit)?;
     }
     let interval = Duration::from_micros(options.interval_us);
-    fill_and_fail(options.count, interval, options.hold, truth)
+    fill_and_fail(options.count, interval, options.hold, options.pin, truth)
 }
 
 /// Fills whatever limit there is, makes `count` vain attempts over all system calls in turn.
-pub fn fill_and_fail(count: u64, interval: Duration, hold: bool, truth: &mut Truth) -> Result<()> {
+pub fn fill_and_fail(
+    count: u64,
+    interval: Duration,
+    hold: bool,
+    pin: bool,
+    truth: &mut Truth,
+) -> Result<()> {
     let mut children = Vec::new();
-    let outcome =
-        fill(&mut children, truth).and_then(|()| attempt(count, interval, &mut children, truth));
+    let outcome = fill(&mut children, pin, truth)
+        .and_then(|()| attempt(count, interval, &mut children, truth));
     if hold && outcome.is_ok() {
         super::keep();
     }
@@ -74,11 +84,28 @@ pub fn fill_and_fail(count: u64, interval: Duration, hold: bool, truth: &mut Tru
     outcome
 }
 
-fn fill(children: &mut Vec<pid_t>, truth: &mut Truth) -> Result<()> {
+fn fill(children: &mut Vec<pid_t>, pin: bool, truth: &mut Truth) -> Result<()> {
+    let mut leader = None;
     while children.len() < MOST_CHILDREN {
         match sys::clone() {
             Ok(0) => sleep_as_child(),
-            Ok(child) => children.push(child),
+            Ok(child) => {
+                children.push(child);
+                match leader.take() {
+                    Some(dying) if pin => {
+                        sys::join_group(child, dying)?;
+                        children.retain(|&other| other != dying);
+                        sys::kill_all(&[dying])?;
+                        truth.here.created.processes += 1;
+                        truth.here.exited.processes += 1;
+                    }
+                    _ if pin => {
+                        sys::join_group(child, child)?;
+                        leader = Some(child);
+                    }
+                    _ => {}
+                }
+            }
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 truth.failures.push(Failure {
@@ -128,15 +155,23 @@ fn sleep_as_child() -> ! {
     sys::pause_for_ever()
 }
 
-/// Clones that no limit refuses but the flags themselves do.
-pub fn reject(count: u64, truth: &mut Truth) -> Result<()> {
+/// Clones that no limit refuses but the flags themselves, or seccomp, do.
+pub fn reject(count: u64, seccomp: bool, truth: &mut Truth) -> Result<()> {
+    if seccomp {
+        sys::forbid_clone3()?;
+    }
+    let (syscall, create): (_, Create) = if seccomp {
+        ("clone3", || sys::clone3(None))
+    } else {
+        ("clone", sys::clone_of_nonsense)
+    };
     for _ in 0..count {
-        match sys::clone_of_nonsense() {
-            Ok(_) => anyhow::bail!("clone with invalid flags succeeded"),
+        match create() {
+            Ok(_) => anyhow::bail!("a clone that is not allowed succeeded"),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
                 truth.failures.push(Failure {
-                    syscall: "clone".to_owned(),
+                    syscall: syscall.to_owned(),
                     ..now(errno)
                 });
             }

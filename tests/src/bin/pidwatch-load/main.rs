@@ -19,6 +19,7 @@ mod sys;
 mod threads;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -48,6 +49,9 @@ enum Load {
     Forks {
         #[arg(long)]
         count: u64,
+        /// Meanwhile be signalled so often, so that the kernel restarts some of them
+        #[arg(long)]
+        alarm_us: Option<u32>,
     },
     /// vfork; the child ends at once
     Vfork {
@@ -89,6 +93,9 @@ enum Load {
     Reject {
         #[arg(long)]
         count: u64,
+        /// clone3 instead, which a seccomp filter answers with ENOSYS
+        #[arg(long)]
+        seccomp: bool,
     },
     /// Clones refused by the pid_max of a PID namespace (6.14 and later)
     FailInPidNamespace {
@@ -141,14 +148,19 @@ fn main() -> Result<()> {
     let truth = &mut truth;
     match arguments.load {
         Load::Threads { processes, count } => threads::run(processes, count, truth)?,
-        Load::Forks { count } => forks::forks(count, truth)?,
+        Load::Forks { count, alarm_us } => {
+            if let Some(interval) = alarm_us {
+                sys::alarm_every(Duration::from_micros(interval.into()))?;
+            }
+            forks::forks(count, truth)?;
+        }
         Load::Vfork { count } => forks::vforks(count, truth)?,
         Load::CloneInto { count, target } => clone_into::run(count, &target, truth)?,
         Load::ExecFromThread { count } => exec::from_thread(count, truth)?,
         Load::IoUring { workers, pollers } => io_uring::run(workers, pollers, truth)?,
         Load::Fail(options) => fail::run(&options, truth)?,
         Load::FailExec { count, uid } => exec::over_nproc(count, uid, truth)?,
-        Load::Reject { count } => fail::reject(count, truth)?,
+        Load::Reject { count, seccomp } => fail::reject(count, seccomp, truth)?,
         Load::FailInPidNamespace { count, pid_max } => {
             return pid_namespace::full(count, pid_max, truth);
         }

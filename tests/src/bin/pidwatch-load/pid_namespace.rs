@@ -25,7 +25,7 @@ pub fn full(count: u64, pid_max: u32, truth: &mut Truth) -> Result<()> {
         // The file is that of the namespace of whoever opens it.
         std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())
             .context("cannot set the namespace's pid_max")?;
-        fail::fill_and_fail(count, Duration::ZERO, false, truth)?;
+        fail::fill_and_fail(count, Duration::ZERO, false, false, truth)?;
         super::tell(truth)
     })?;
     ensure!(sys::reap(init)?, "the namespace's init failed");

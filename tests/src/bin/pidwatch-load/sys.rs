@@ -69,6 +69,84 @@ pub fn kill_all(children: &[pid_t]) -> Result<()> {
     Ok(())
 }
 
+/// Puts a child into the process group of `leader`, a child or the child itself.
+pub fn join_group(child: pid_t, leader: pid_t) -> Result<()> {
+    // SAFETY: setpgid has no preconditions.
+    match unsafe { libc::setpgid(child, leader) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
+/// From now on `clone3` fails with ENOSYS, as container runtimes' profiles have it.
+pub fn forbid_clone3() -> Result<()> {
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let filter = [
+        // The number of the system call (`seccomp_data.nr`).
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0),
+        libc::sock_filter {
+            jf: 1,
+            ..statement(
+                libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+                libc::SYS_clone3 as u32,
+            )
+        },
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program and its filter outlive the calls.
+    let result = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
+extern "C" fn on_alarm(_signal: c_int) {}
+
+/// Has this process signalled so often; system calls are restarted.
+pub fn alarm_every(interval: std::time::Duration) -> Result<()> {
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: i64::from(interval.subsec_micros()),
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: all zeros is a valid sigaction; the handler does nothing; `timer` outlives the call.
+    let result = unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = on_alarm as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut());
+        libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut())
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
 /// Makes this process end with its parent, so that a killed load leaves nothing behind.
 pub fn end_with_parent() {
     // SAFETY: PR_SET_PDEATHSIG only takes a signal number.

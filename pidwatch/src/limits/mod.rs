@@ -1,0 +1,7 @@
+//! Limits on tasks: which one refused a creation ([`reason`]).
+
+mod readings;
+pub mod reason;
+
+pub use self::readings::Readings;
+pub use self::reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict};
