@@ -148,7 +148,7 @@ fn read_pids(task: *const u8, out: *mut Evidence) -> Option<u32> {
             cursor,
             inum: probe(space, offset!(pid_ns_inum))?,
             first_free: if is_near {
-                idr::first_free(space, from)
+                idr::first_free(space as u64, from)
             } else {
                 0
             },

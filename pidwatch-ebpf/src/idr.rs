@@ -35,9 +35,12 @@ pub fn find(space: *const u8, id: u32) -> Option<*const u8> {
 
 /// The first ID from `from` on that is free: what `idr_get_free` (lib/radix-tree.c) finds. Each node
 /// has a bitmap of the slots below which there is a free one (`xa_node.tags[IDR_FREE]`).
+///
+/// The verifier looks at an exported function once, and not at every call.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn first_free(space: *const u8, from: u32) -> u32 {
-    find_free(space, from).unwrap_or(0)
+pub extern "C" fn first_free(space: u64, from: u32) -> u32 {
+    find_free(space as *const u8, from).unwrap_or(0)
 }
 
 #[inline(always)]

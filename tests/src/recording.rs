@@ -190,9 +190,7 @@ impl Recording {
         );
     }
 
-    /// Asserts that no creation, end or free was missed. `kernel_clone` counts none of them: it looks
-    /// at the results of clones for failures, is skipped now and then from 7.0 on whatever its
-    /// mechanism, and tells.
+    /// Asserts that nothing was missed.
     ///
     /// The kernels of some hosts keep BPF programs out of the context of their init, and with it out
     /// of the RCU callbacks that run while it is interrupted; frees of that kind must be told.
@@ -202,9 +200,6 @@ impl Recording {
             && let Some(unseen) = lost.remove(FREE)
         {
             println!("    frees that the kernel raised no program for: {unseen}");
-        }
-        if let Some(unseen) = lost.remove("kernel_clone") {
-            println!("    results of clones not looked at: {unseen}");
         }
         assert_eq!(lost, BTreeMap::new(), "lost");
     }

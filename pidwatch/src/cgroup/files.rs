@@ -27,6 +27,15 @@ impl Files {
         }
     }
 
+    /// Reads no cgroups, only /proc.
+    pub fn without_cgroups(proc_root: &Path) -> Self {
+        Self {
+            mount: PathBuf::new(),
+            proc_root: proc_root.to_owned(),
+            has_pids: false,
+        }
+    }
+
     /// Tasks of a cgroup and its descendants (`pids.current`), zombies included; for the root,
     /// which the controller does not count, the node's tasks.
     pub fn subtree_charge(&self, path: &[u8]) -> Option<u64> {
@@ -102,6 +111,21 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// Most tasks that a cgroup ever had (`pids.peak`, 6.6).
+    pub fn pids_peak(&self, path: &[u8]) -> Option<u64> {
+        self.number(path, "pids.peak").ok()
+    }
+
+    /// How often `pids.max` of a cgroup has refused: `pids.events.local` (6.11) or `pids.events`.
+    pub fn pids_refused(&self, path: &[u8]) -> Option<u64> {
+        let directory = directory(&self.mount, path);
+        let text = fs::read_to_string(directory.join("pids.events.local"))
+            .or_else(|_| fs::read_to_string(directory.join("pids.events")))
+            .ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("max "))?;
+        line.trim().parse().ok()
     }
 
     /// A number of /proc/sys/kernel.

@@ -3,5 +3,7 @@
 mod readings;
 pub mod reason;
 
-pub use self::readings::Readings;
-pub use self::reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict};
+pub use self::{
+    readings::Readings,
+    reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict},
+};

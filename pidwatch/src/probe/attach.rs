@@ -16,7 +16,7 @@ use super::{
     error::{ProbeError, fix, unfold, verdict},
     mechanism::{Choice, Hook, KernelVersion, Mechanism},
     sys,
-    tracefs::Tracefs,
+    tracefs::{ReturnProbe, Tracefs},
 };
 
 /// What the kernel puts before the name of a system call's function (`__SYSCALL_DEFINEx`).
@@ -25,6 +25,10 @@ const SYSCALL_PREFIX: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "__x64_sys_"
 };
+
+/// Room of the return probe: clones under way at a time, of which a vfork lasts until its child execs.
+/// The most that the kernel takes (`KRETPROBE_MAXACTIVE_MAX`, kernel/trace/trace_kprobe.c).
+const CLONES_AT_A_TIME: u32 = 4096;
 
 /// How a hook came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,18 @@ pub struct Attached {
     /// Every attached program's name and hook, for its counters.
     pub programs: Vec<(Hook, &'static str)>,
     events: Vec<OwnedFd>,
+    /// Goes after the event on it.
+    return_probe: Option<ReturnProbe>,
+}
+
+impl Attached {
+    /// Returns of `kernel_clone` that its return probe had no room for.
+    pub fn missed_returns(&self) -> u64 {
+        self.return_probe
+            .as_ref()
+            .and_then(ReturnProbe::missed)
+            .unwrap_or(0)
+    }
 }
 
 /// What attaching needs.
@@ -77,6 +93,7 @@ pub fn attach_all(
         status: Vec::new(),
         programs: Vec::new(),
         events: Vec::new(),
+        return_probe: None,
     };
     for hook in Hook::ALL {
         let only = chosen.get(hook.name());
@@ -191,10 +208,18 @@ impl Attacher<'_> {
                 }
             }
             (Mechanism::Kretprobe, Hook::KernelClone) => {
-                let program: &mut KProbe = self.program("kernel_clone_return")?.try_into()?;
+                let name = "kernel_clone_return";
+                let tracefs = self.tracefs.as_ref().map_err(Clone::clone)?;
+                tracefs.remove_stale_return_probes();
+                let probe = tracefs.return_probe("kernel_clone", CLONES_AT_A_TIME)?;
+                let program: &mut KProbe = self.program(name)?.try_into()?;
                 program.load()?;
-                program.attach("kernel_clone", 0)?;
-                attached.programs.push((hook, "kernel_clone_return"));
+                let fd: BorrowedFd<'_> = program.fd()?.as_fd();
+                attached
+                    .events
+                    .push(sys::attach_tracepoint(fd, probe.id()?)?);
+                attached.programs.push((hook, name));
+                attached.return_probe = Some(probe);
             }
             (Mechanism::Tracepoint, Hook::KernelClone) => {
                 for name in [

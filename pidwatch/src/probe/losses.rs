@@ -24,6 +24,7 @@ pub struct Losses {
     counted: [u64; Loss::ALL.len()],
     told: [u64; Loss::ALL.len()],
     swept: u64,
+    missed: u64,
     programs: Vec<Misses>,
 }
 
@@ -49,6 +50,7 @@ impl Losses {
             counted: none,
             told: none,
             swept: 0,
+            missed: 0,
             programs,
         }
     }
@@ -64,9 +66,13 @@ impl Losses {
         std::mem::replace(&mut self.swept, now) != now
     }
 
-    /// What was lost since the last call.
-    pub(super) fn take(&mut self) -> Vec<(&'static str, u64)> {
+    /// What was lost since the last call. `missed` so far by a hook's probe itself, before any program.
+    pub(super) fn take(&mut self, hook: Hook, missed: u64) -> Vec<(&'static str, u64)> {
         let mut lost = Vec::new();
+        if missed > self.missed {
+            lost.push((hook.name(), missed - self.missed));
+            self.missed = missed;
+        }
         for loss in Loss::ALL {
             let (now, told) = (self.counted[loss as usize], &mut self.told[loss as usize]);
             if now > *told {

@@ -14,7 +14,7 @@ pub enum Mechanism {
     SchedProcessFork,
     /// Exit of a kernel function, by trampoline.
     Fexit,
-    /// Exit of a kernel function, by kretprobe: few instances, so it can miss.
+    /// Exit of a kernel function, by kretprobe with room for many calls; runs with preemption off.
     Kretprobe,
     /// BPF iterator, run once at start.
     Iter,
@@ -137,7 +137,8 @@ impl Hook {
     /// recursion guard skips the same program for every other task of that CPU
     /// (`bpf_prog_active`, `__bpf_trace_run`): events would be lost. Classic tracepoints run with
     /// preemption off. `sched_process_free` runs in RCU callbacks, which nothing of its kind can
-    /// interrupt, and the cgroup tracepoints under a spinlock.
+    /// interrupt, and the cgroup tracepoints under a spinlock. The tracepoints of system calls are
+    /// preemptible as well; a kretprobe is not, so it comes first there though it costs more.
     pub fn mechanisms(self, kernel: KernelVersion) -> &'static [Mechanism] {
         use Mechanism::{Fexit, Kretprobe, Measured, SchedProcessFork, TpBtf, Tracepoint};
         let preemptible = kernel >= KernelVersion(7, 0);
@@ -147,7 +148,7 @@ impl Hook {
             (Self::SchedProcessExit, false) => &[TpBtf, Tracepoint],
             (Self::SchedProcessExit, true) => &[Tracepoint, TpBtf],
             (Self::KernelClone, false) => &[Fexit, Tracepoint, Kretprobe],
-            (Self::KernelClone, true) => &[Tracepoint, Fexit, Kretprobe],
+            (Self::KernelClone, true) => &[Kretprobe, Tracepoint, Fexit],
             (Self::Execve, false) => &[Fexit, Tracepoint],
             (Self::Execve, true) => &[Tracepoint, Fexit],
             (Self::FailureEvidence, _) => &[Measured],
@@ -235,15 +236,13 @@ mod tests {
 
     #[test]
     fn from_7_0_on_nothing_that_can_be_preempted_comes_first() {
-        for hook in [Hook::TaskNewtask, Hook::SchedProcessExit, Hook::KernelClone] {
-            assert_eq!(
-                hook.mechanisms(KernelVersion(7, 0))[0],
-                Mechanism::Tracepoint
-            );
-            assert_ne!(
-                hook.mechanisms(KernelVersion(6, 18))[0],
-                Mechanism::Tracepoint
-            );
+        for (hook, first) in [
+            (Hook::TaskNewtask, Mechanism::Tracepoint),
+            (Hook::SchedProcessExit, Mechanism::Tracepoint),
+            (Hook::KernelClone, Mechanism::Kretprobe),
+        ] {
+            assert_eq!(hook.mechanisms(KernelVersion(7, 0))[0], first);
+            assert_ne!(hook.mechanisms(KernelVersion(6, 18))[0], first);
         }
     }
 

@@ -80,7 +80,7 @@ pub struct Probe {
     status: Vec<ProbeStatus>,
     kernel: String,
     /// Keeps programs loaded and attached.
-    _attached: attach::Attached,
+    attached: attach::Attached,
     ebpf: Ebpf,
 }
 
@@ -211,7 +211,8 @@ impl Probe {
 
     /// What was lost since the last call, by where.
     pub fn take_losses(&mut self) -> Vec<(&'static str, u64)> {
-        self.losses.take()
+        self.losses
+            .take(Hook::KernelClone, self.attached.missed_returns())
     }
 
     /// Forgets a cgroup that is gone, so that its place in the map is free again.

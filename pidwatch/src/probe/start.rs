@@ -213,7 +213,7 @@ impl Probe {
             started,
             status: attached.status.clone(),
             kernel,
-            _attached: attached,
+            attached,
             ebpf,
         };
         if !probe.is_attached(Hook::SchedProcessFree) {

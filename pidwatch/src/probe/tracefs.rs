@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::fd::OwnedFd,
 };
 
@@ -15,6 +15,9 @@ use rustix::{
 
 /// Where tracefs is mounted, by custom.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// Group of the return probes that are made here.
+const RETURN_PROBES: &str = "pidwatch";
 
 /// An open root of tracefs.
 pub struct Tracefs(OwnedFd);
@@ -83,6 +86,50 @@ impl Tracefs {
         self.read(&format!("events/{category}/{name}/format"))
     }
 
+    /// Makes a return probe on a kernel function, with room for so many calls at a time. It goes when
+    /// the value does.
+    ///
+    /// # Errors
+    /// When there is no such function, or tracefs may not be written.
+    pub fn return_probe(&self, function: &str, room: u32) -> Result<ReturnProbe, String> {
+        let root = self
+            .0
+            .try_clone()
+            .map_err(|error| format!("cannot use tracefs: {error}"))?;
+        let probe = ReturnProbe {
+            root: Self(root),
+            name: format!("{function}_{}", std::process::id()),
+        };
+        // One that was left behind by a process of this number that was killed.
+        let _ = probe.remove();
+        self.define(&format!(
+            "r{room}:{RETURN_PROBES}/{} {function}",
+            probe.name
+        ))
+        .map_err(|error| format!("cannot make a return probe on {function}: {error}"))?;
+        Ok(probe)
+    }
+
+    /// Removes return probes that processes left behind that were killed. Those in use stay: the
+    /// kernel refuses.
+    pub fn remove_stale_return_probes(&self) {
+        let Ok(all) = self.read("kprobe_events") else {
+            return;
+        };
+        for name in all.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(&format!(":{RETURN_PROBES}/"))?;
+            rest.split_whitespace().next()
+        }) {
+            let _ = self.define(&format!("-:{RETURN_PROBES}/{name}"));
+        }
+    }
+
+    fn define(&self, line: &str) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+        let file = openat(&self.0, "kprobe_events", flags, Mode::empty())?;
+        File::from(file).write_all(line.as_bytes())
+    }
+
     fn read(&self, path: &str) -> Result<String, String> {
         let read = || -> io::Result<String> {
             let file = openat(
@@ -96,5 +143,44 @@ impl Tracefs {
             Ok(text)
         };
         read().map_err(|error| format!("cannot read tracefs {path}: {error}"))
+    }
+}
+
+/// A return probe on a kernel function, as a tracepoint of its own.
+pub struct ReturnProbe {
+    root: Tracefs,
+    name: String,
+}
+
+impl ReturnProbe {
+    /// The number by which `perf_event_open(2)` knows it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn id(&self) -> Result<u64, String> {
+        self.root.id(RETURN_PROBES, &self.name)
+    }
+
+    /// Returns of the function that it was not there for, all its room being taken.
+    pub fn missed(&self) -> Option<u64> {
+        // `  name   hits   misses`
+        let profile = self.root.read("kprobe_profile").ok()?;
+        profile.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next()? == self.name).then(|| words.nth(1)?.parse().ok())?
+        })
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        self.root
+            .define(&format!("-:{RETURN_PROBES}/{}", self.name))
+    }
+}
+
+impl Drop for ReturnProbe {
+    fn drop(&mut self) {
+        if let Err(error) = self.remove() {
+            log::warn!("the return probe {} stays behind: {error}", self.name);
+        }
     }
 }
