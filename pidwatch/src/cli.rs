@@ -13,9 +13,10 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config,
+    check, config,
+    limits::Severity,
     probe::Choice,
-    settings::{self, Settings},
+    settings::{self, CheckSettings, Settings},
     trace,
 };
 
@@ -25,6 +26,8 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
+/// `check` has findings as severe as asked for.
+const FINDINGS: u8 = 3;
 
 /// Live fork and clone tracing per cgroup: who creates tasks, how fast, and which clones fail.
 #[derive(Debug, Parser)]
@@ -43,6 +46,56 @@ pub enum Command {
     /// One line for each cgroup in which something happened in a window, and one for each failed
     /// clone as it happens.
     Trace(TraceArgs),
+    /// Check the node's limits on tasks, and say what to change.
+    ///
+    /// One page: the limits in force and how much of them is used, which one binds the node, who holds
+    /// the most tasks, and findings with advice. Needs no BPF; what it may not see without root it
+    /// names.
+    Check(CheckArgs),
+}
+
+/// Options of `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Form of the page.
+    #[arg(
+        long,
+        short,
+        value_enum,
+        default_value = "text",
+        env = "PIDWATCH_OUTPUT"
+    )]
+    pub output: OutputFormat,
+    /// Exit with status 3 when a finding is at least this severe.
+    #[arg(long, value_enum, env = "PIDWATCH_FAIL_ON")]
+    pub fail_on: Option<Severity>,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub roots: RootArgs,
+    /// Read options from a TOML file: their long names, `_` or `-` between words.
+    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Where the host's files are.
+#[derive(Args, Debug)]
+pub struct RootArgs {
+    /// The host's /proc.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/proc",
+        env = "PIDWATCH_PROC_ROOT"
+    )]
+    pub proc_root: PathBuf,
+    /// The host's cgroup file systems.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/sys/fs/cgroup",
+        env = "PIDWATCH_CGROUP_ROOT"
+    )]
+    pub cgroup_root: PathBuf,
 }
 
 /// Options of `trace`.
@@ -74,25 +127,12 @@ pub struct TraceArgs {
     pub common: CommonArgs,
 }
 
-/// Options of every command.
+/// Options of every command that watches the node.
 #[derive(Args, Debug)]
 pub struct CommonArgs {
-    /// The host's /proc.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/proc",
-        env = "PIDWATCH_PROC_ROOT"
-    )]
-    pub proc_root: PathBuf,
-    /// The host's cgroup file systems.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/sys/fs/cgroup",
-        env = "PIDWATCH_CGROUP_ROOT"
-    )]
-    pub cgroup_root: PathBuf,
+    /// Where the host's files are.
+    #[command(flatten)]
+    pub roots: RootArgs,
     /// Bytes of the kernel's ring buffer: a power of two, at least a page.
     #[arg(long, value_name = "BYTES", value_parser = settings::parse_ring_size, default_value = "1048576", env = "PIDWATCH_RING_SIZE")]
     pub ring_size: u32,
@@ -138,12 +178,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Trace(args)) => Settings::from_trace(args)
             .map_err(|error| (USAGE, error))
             .and_then(|settings| {
-                trace::run(&settings).map_err(|error| (FAILED, error.to_string()))
+                trace::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
+                Ok(DONE)
             }),
-        None => Ok(()),
+        Some(Command::Check(args)) => match check::run(&CheckSettings::from(args)) {
+            Ok(true) => Ok(FINDINGS),
+            Ok(false) => Ok(DONE),
+            Err(error) => Err((FAILED, error.to_string())),
+        },
+        None => Ok(DONE),
     };
     match result {
-        Ok(()) => ExitCode::from(DONE),
+        Ok(code) => ExitCode::from(code),
         Err((code, error)) => {
             let _ = writeln!(io::stderr(), "pidwatch: {error}");
             ExitCode::from(code)
@@ -178,6 +224,7 @@ impl Cli {
     fn config_file(&self) -> Option<(&'static str, &std::path::Path)> {
         match self.command.as_ref()? {
             Command::Trace(args) => Some(("trace", args.common.config.as_deref()?)),
+            Command::Check(args) => Some(("check", args.config.as_deref()?)),
         }
     }
 }

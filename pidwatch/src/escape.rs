@@ -40,6 +40,34 @@ pub fn for_json(bytes: &[u8]) -> String {
     text
 }
 
+/// For a shell (bash, dash from 0.5.11 for `$'...'`): one word that means these bytes, and safe to
+/// show.
+pub fn for_shell(bytes: &[u8]) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=,".contains(byte);
+    let shown = for_terminal(bytes);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        shown
+    } else if shown.as_bytes() == bytes && !bytes.contains(&b'\'') {
+        format!("'{shown}'")
+    } else {
+        let mut text = "$'".to_owned();
+        for byte in bytes {
+            match byte {
+                b'\'' | b'\\' => {
+                    text.push('\\');
+                    text.push(char::from(*byte));
+                }
+                b' '..=b'~' => text.push(char::from(*byte)),
+                other => {
+                    let _ = write!(text, "\\x{other:02x}");
+                }
+            }
+        }
+        text.push('\'');
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +84,17 @@ mod tests {
         assert_eq!(for_terminal("\u{9b}31m".as_bytes()), "\\u{9b}31m");
         assert_eq!(for_terminal(b"bad \xff\xfe"), "bad \\xff\\xfe");
         assert_eq!(for_terminal("日本".as_bytes()), "日本");
+    }
+
+    #[test]
+    fn a_shell_gets_one_word_that_means_the_same() {
+        assert_eq!(
+            for_shell(b"/sys/fs/cgroup/a.slice"),
+            "/sys/fs/cgroup/a.slice"
+        );
+        assert_eq!(for_shell(b"/a b\\x2d;$x"), "'/a b\\x2d;$x'");
+        assert_eq!(for_shell(b"it's\n\xff"), "$'it\\'s\\x0a\\xff'");
+        assert_eq!(for_shell(b""), "''");
     }
 
     #[test]

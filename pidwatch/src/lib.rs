@@ -4,6 +4,7 @@
 //! [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
 
 pub mod cgroup;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

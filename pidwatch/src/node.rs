@@ -65,18 +65,7 @@ pub enum NodeError {
 #[derive(Debug)]
 pub enum Update {
     /// A creation failed.
-    Failed {
-        /// Its cgroup.
-        owner: Owner,
-        /// The failure.
-        failure: Failure,
-        /// Why.
-        verdict: Verdict,
-        /// Whose limit it was, if a cgroup's.
-        limit_owner: Option<Owner>,
-        /// Failures of the cgroup that were not shown since the last one.
-        suppressed: u64,
-    },
+    Failed(Box<FailedClone>),
     /// A cgroup came.
     Added(Owner, BootTime),
     /// A cgroup went.
@@ -92,6 +81,21 @@ pub enum Update {
         /// When it was noticed.
         time: BootTime,
     },
+}
+
+/// A creation that failed, and why.
+#[derive(Debug)]
+pub struct FailedClone {
+    /// Its cgroup.
+    pub owner: Owner,
+    /// The failure.
+    pub failure: Failure,
+    /// Why.
+    pub verdict: Verdict,
+    /// Whose limit it was, if a cgroup's.
+    pub limit_owner: Option<Owner>,
+    /// Failures of the cgroup that were not shown since the last one.
+    pub suppressed: u64,
 }
 
 /// The node under watch.
@@ -229,13 +233,13 @@ impl Node {
                     };
                     let suppressed = self.model.take_suppressed(&failure);
                     let owner = self.owner(failure.cgroup, now);
-                    updates.push(Update::Failed {
+                    updates.push(Update::Failed(Box::new(FailedClone {
                         owner,
                         failure,
                         verdict,
                         limit_owner,
                         suppressed,
-                    });
+                    })));
                 }
                 Event::CgroupAdded(id, time, path) => {
                     if path.len() + 1 < PATH_MAX {

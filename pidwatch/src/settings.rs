@@ -5,7 +5,8 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
-    cli::{CommonArgs, OutputFormat, TraceArgs},
+    cli::{CheckArgs, CommonArgs, OutputFormat, RootArgs, TraceArgs},
+    limits::Severity,
     probe::Choice,
     snapshot::Owner,
 };
@@ -74,8 +75,10 @@ impl Settings {
             common,
         } = args;
         let CommonArgs {
-            proc_root,
-            cgroup_root,
+            roots: RootArgs {
+                proc_root,
+                cgroup_root,
+            },
             ring_size,
             probes,
             kernel_log,
@@ -104,6 +107,34 @@ impl Settings {
             duration,
             filter: Filter { path },
         })
+    }
+}
+
+/// Settings of `check`.
+#[derive(Debug)]
+pub struct CheckSettings {
+    /// JSON instead of a page.
+    pub json: bool,
+    /// The severity that makes it fail.
+    pub fail_on: Option<Severity>,
+    /// The host's /proc.
+    pub proc_root: PathBuf,
+    /// The host's cgroup file systems.
+    pub cgroup_root: PathBuf,
+}
+
+impl From<CheckArgs> for CheckSettings {
+    fn from(args: CheckArgs) -> Self {
+        let RootArgs {
+            proc_root,
+            cgroup_root,
+        } = args.roots;
+        Self {
+            json: args.output == OutputFormat::Json,
+            fail_on: args.fail_on,
+            proc_root,
+            cgroup_root,
+        }
     }
 }
 

@@ -108,9 +108,10 @@ impl Output {
     fn show(&mut self, settings: &Settings, updates: &mut Vec<Update>) -> Result<(), TraceError> {
         for mut update in updates.drain(..) {
             let shown = match &mut update {
-                Update::Failed { owner, .. }
-                | Update::Added(owner, _)
-                | Update::Removed(owner, _) => settings.filter.matches(owner),
+                Update::Failed(failed) => settings.filter.matches(&failed.owner),
+                Update::Added(owner, _) | Update::Removed(owner, _) => {
+                    settings.filter.matches(owner)
+                }
                 Update::Window(snapshot) => {
                     snapshot
                         .rows

@@ -28,14 +28,7 @@ fn before_exec(command: &mut Command, prepare: fn() -> Result<()>) {
 
 /// As an ordinary user.
 pub fn without_root(command: &mut Command) {
-    before_exec(command, || {
-        // SAFETY: none of these have preconditions.
-        unsafe {
-            check(libc::setgroups(0, ptr::null()))?;
-            check(libc::setresgid(65534, 65534, 65534))?;
-            check(libc::setresuid(65534, 65534, 65534))
-        }
-    });
+    before_exec(command, become_nobody);
 }
 
 /// As root, without CAP_BPF and without CAP_SYS_ADMIN that contains it.
@@ -75,6 +68,27 @@ pub fn on_an_old_kernel(command: &mut Command) {
             _ => Ok(()),
         }
     });
+}
+
+/// As an ordinary user, with other users' processes hidden in `/proc`.
+pub fn with_hidden_processes(command: &mut Command) {
+    before_exec(command, || {
+        own_mounts()?;
+        let [source, target, kind, data] =
+            [c"proc", c"/proc", c"proc", c"hidepid=2"].map(CStr::as_ptr);
+        // SAFETY: C strings.
+        check(unsafe { libc::mount(source, target, kind, 0, data.cast()) })?;
+        become_nobody()
+    });
+}
+
+fn become_nobody() -> Result<()> {
+    // SAFETY: none of these have preconditions.
+    unsafe {
+        check(libc::setgroups(0, ptr::null()))?;
+        check(libc::setresgid(65534, 65534, 65534))?;
+        check(libc::setresuid(65534, 65534, 65534))
+    }
 }
 
 /// Without `/sys/kernel/btf`.

@@ -7,6 +7,8 @@
 
 #[path = "scenarios/bad_days.rs"]
 mod bad_days;
+#[path = "scenarios/check.rs"]
+mod check;
 #[path = "scenarios/exact.rs"]
 mod exact;
 #[path = "scenarios/failures.rs"]
@@ -99,6 +101,7 @@ fn main() {
         failures::scenarios(&env),
         footprint::scenarios(&env),
         bad_days::scenarios(&env),
+        check::scenarios(&env),
     ];
     let trials = trials
         .into_iter()

@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: what pidwatch costs, next to the least possible and to what people use
 //! today, alternating in one run.
 //!
-//! Two tables: run time of all hooks over a task's life (the kernel's run-time stats) against the
-//! minimal pair; CPU time per create-and-join of a thread storm untraced and under each tracer.
+//! Three tables: run time of all hooks over a task's life (the kernel's run-time stats) against the
+//! minimal pair; CPU time per create-and-join of a thread storm untraced and under each tracer; what a
+//! failing creation costs.
 //! The machine may be noisy: figures are medians of pairs, with a 95 % interval (bootstrap).
 
+mod failure;
 mod hooks;
 mod statistics;
 mod storm;
@@ -62,6 +64,7 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
     println!("Machine: {}\n", machine());
     hooks::measure(&programs, options)?;
     storm::measure(&programs, options)?;
+    failure::measure(&programs, options)?;
     Ok(ExitCode::SUCCESS)
 }
 

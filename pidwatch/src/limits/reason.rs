@@ -517,7 +517,8 @@ mod tests {
 
     #[test]
     fn of_two_exhausted_limits_the_kernels_first_is_the_reason() {
-        let changes: [(Reason, fn(&mut Evidence)); 5] = [
+        type Change = fn(&mut Evidence);
+        let changes: [(Reason, Change); 5] = [
             (Reason::RlimitNproc, |e| e.users[0].usage = 10),
             (Reason::ThreadsMax, |e| e.nr_threads = 1000),
             (Reason::PidNamespaceMax, |e| {

@@ -300,7 +300,7 @@ impl Model {
 
     /// Finds frees that the hook was not there for, and returns how many: what had ended and is in
     /// no `charge` any more (that of the cgroup with its descendants, `None` if unknown) was given
-    /// back, and is freed within [`LASTING`]. Some kernels keep BPF out of their init's context, and
+    /// back, and is freed within 12 s. Some kernels keep BPF out of their init's context, and
     /// so out of the RCU callbacks that happen to interrupt it.
     pub fn settle_frees(
         &mut self,

@@ -12,7 +12,7 @@ use crate::{
     escape,
     limits::{Basis, Limit, LimitOwner, Reason},
     model::Counts,
-    node::{Node, Update},
+    node::{FailedClone, Node, Update},
     probe::{Hook, Mechanism, ProbeStatus},
     snapshot::{self, Snapshot},
 };
@@ -74,13 +74,14 @@ impl Lines for Json {
 
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
         match update {
-            Update::Failed {
-                owner,
-                failure,
-                verdict,
-                limit_owner,
-                suppressed,
-            } => {
+            Update::Failed(failed) => {
+                let FailedClone {
+                    owner,
+                    failure,
+                    verdict,
+                    limit_owner,
+                    suppressed,
+                } = &**failed;
                 let event = Event::CloneFailed {
                     cgroup: owner.into(),
                     syscall: failure.syscall.map(|name| name.to_string()),

@@ -1,5 +1,6 @@
 //! Forms of output. Each reads the same updates and snapshots.
 
+pub mod check;
 pub mod json;
 pub mod stdout;
 pub mod text;

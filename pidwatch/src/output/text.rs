@@ -13,9 +13,9 @@ use super::{Lines, errno_name};
 use crate::{
     clock::{BootTime, WallClock},
     escape,
-    limits::{Basis, LimitOwner, Reason, Verdict},
-    node::{Node, Update},
-    probe::{Failure, ProbeStatus},
+    limits::{Basis, LimitOwner, Reason},
+    node::{FailedClone, Node, Update},
+    probe::ProbeStatus,
     snapshot::{Owner, Row, Snapshot},
 };
 
@@ -119,7 +119,8 @@ impl Text {
 
     /// `22:09:13  clone3 FAILED: pids.max 20 of 20 at /kubepods  java[4711/4713] uid 1000  +17 more
     /// /kubepods/...`
-    fn failure(&self, owner: &Owner, failure: &Failure, reason: &str, suppressed: u64) -> String {
+    fn failure(&self, failed: &FailedClone) -> String {
+        let FailedClone { owner, failure, .. } = failed;
         let syscall = failure
             .syscall
             .map_or("clone".to_owned(), |name| name.to_string());
@@ -128,14 +129,14 @@ impl Text {
         } else {
             format!("{}/{}", failure.pid, failure.tid)
         };
-        let more = if suppressed == 0 {
-            String::new()
-        } else {
-            format!("+{suppressed} more  ")
+        let more = match failed.suppressed {
+            0 => String::new(),
+            n => format!("+{n} more  "),
         };
         let what = format!(
-            "{}  {syscall} FAILED: {reason}  {}[{task}] uid {}  {more}",
+            "{}  {syscall} FAILED: {}  {}[{task}] uid {}  {more}",
             self.time(failure.time),
+            why(failed),
             escape::for_terminal(&failure.comm),
             failure.uid,
         );
@@ -210,20 +211,9 @@ impl Lines for Text {
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
         match update {
             Update::Window(snapshot) => self.window(out, snapshot),
-            Update::Failed {
-                owner,
-                failure,
-                verdict,
-                limit_owner,
-                suppressed,
-            } => {
-                let reason = why(owner, failure, verdict, limit_owner.as_ref());
+            Update::Failed(failed) => {
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-                writeln!(
-                    out,
-                    "{}",
-                    self.styled(style, &self.failure(owner, failure, &reason, *suppressed))
-                )
+                writeln!(out, "{}", self.styled(style, &self.failure(failed)))
             }
             Update::Added(owner, time) | Update::Removed(owner, time) => {
                 let change = if matches!(update, Update::Added(..)) {
@@ -245,7 +235,14 @@ impl Lines for Text {
 }
 
 /// The limit that refused with its use, or the reason, or at least the error.
-fn why(owner: &Owner, failure: &Failure, verdict: &Verdict, limit_owner: Option<&Owner>) -> String {
+fn why(failed: &FailedClone) -> String {
+    let FailedClone {
+        owner,
+        failure,
+        verdict,
+        limit_owner,
+        ..
+    } = failed;
     let errno = errno_name(failure.errno);
     let sure = match verdict.basis {
         Some(Basis::Inferred) => " (inferred)",
@@ -322,7 +319,7 @@ fn cut_front(text: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cgroup::CgroupId, model::Counts};
+    use crate::{cgroup::CgroupId, limits::Verdict, model::Counts, probe::Failure};
 
     fn shown(width: Option<usize>, colour: bool, path: &[u8]) -> String {
         let mut counts = Counts::NONE;
@@ -384,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_failure_fits_into_the_terminal_and_says_who() {
-        let text = Text::new(Some(90), false, TimeZone::UTC);
+        let text = Text::new(Some(110), false, TimeZone::UTC);
         let owner = Owner {
             id: CgroupId(5),
             path: Some((*b"/kubepods/burstable/pod1234/some-container").into()),
@@ -406,11 +403,17 @@ mod tests {
             basis: Some(Basis::Inferred),
             limit: None,
         };
-        let reason = why(&owner, &failure, &verdict, None);
-        assert_eq!(reason, "EAGAIN, pid_max (inferred)");
-        let line = text.failure(&owner, &failure, "EAGAIN", 17);
-        assert_eq!(line.width(), 90, "{line}");
-        assert!(line.contains("clone FAILED: EAGAIN  java\\u{1b}[4711/4713] uid 1000  +17 more"));
+        let line = text.failure(&FailedClone {
+            owner,
+            failure,
+            verdict,
+            limit_owner: None,
+            suppressed: 17,
+        });
+        assert_eq!(line.width(), 110, "{line}");
+        assert!(line.contains(
+            "clone FAILED: EAGAIN, pid_max (inferred)  java\\u{1b}[4711/4713] uid 1000  +17 more"
+        ));
         assert!(line.ends_with("container"), "{line}");
     }
 

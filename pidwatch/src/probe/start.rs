@@ -90,14 +90,12 @@ impl Probe {
             Ok(tracefs) => offsets::add_classic(&mut offsets, tracefs),
             Err(error) => Err(error.clone()),
         };
-        let evidence = match settings
-            .choices
-            .iter()
-            .any(|choice| *choice == Choice(Hook::FailureEvidence, Mechanism::Off))
-        {
-            true => Err("switched off".to_owned()),
-            false => offsets::add_evidence(&mut offsets, &types, layout.has_pids)
-                .map_err(|error| error.to_string()),
+        let off = Choice(Hook::FailureEvidence, Mechanism::Off);
+        let evidence = if settings.choices.contains(&off) {
+            Err("switched off".to_owned())
+        } else {
+            offsets::add_evidence(&mut offsets, &types, layout.has_pids)
+                .map_err(|error| error.to_string())
         };
         // Hidden from those without CAP_SYSLOG, or not listed: then user space looks instead.
         let [nr_threads, max_threads, pid_max] = match &evidence {

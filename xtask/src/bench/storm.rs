@@ -92,7 +92,7 @@ pub fn storm(programs: &Programs, threads: u64) -> Result<f64> {
 }
 
 /// CPU time of the children waited for so far.
-fn children_cpu_micros() -> f64 {
+pub fn children_cpu_micros() -> f64 {
     // SAFETY: plain old data, written by the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();

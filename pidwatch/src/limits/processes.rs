@@ -1,0 +1,208 @@
+//! Users' tasks and their RLIMIT_NPROC, and parents that do not reap: one pass over processes, one file
+//! each, bounded in time.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::survey::{Bound, Survey, Unreaped, UserLimits};
+
+/// Time for the pass; processes left out are told.
+const TIME: Duration = Duration::from_millis(200);
+
+/// What one process' `status` says.
+struct Status {
+    comm: Vec<u8>,
+    parent: u32,
+    uid: u32,
+    tasks: u64,
+    is_zombie: bool,
+}
+
+/// Adds users, parents that do not reap, and what could not be seen.
+pub fn read(survey: &mut Survey, proc_root: &Path) {
+    let Ok(entries) = fs::read_dir(proc_root) else {
+        let text = format!("processes: {} is not readable", proc_root.display());
+        survey.unseen.push(text);
+        return;
+    };
+    let pids: Vec<u32> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    let until = Instant::now() + TIME;
+    let mut zombies: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut users: BTreeMap<u32, (u64, Vec<(u64, u32)>)> = BTreeMap::new();
+    let mut names: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut looked_at = 0;
+    for &pid in &pids {
+        if Instant::now() >= until {
+            break;
+        }
+        looked_at += 1;
+        let Some(status) = read_status(proc_root, pid) else {
+            continue;
+        };
+        if status.is_zombie {
+            *zombies.entry(status.parent).or_default() += 1;
+        }
+        if status.uid != 0 {
+            let (tasks, processes) = users.entry(status.uid).or_default();
+            *tasks += status.tasks;
+            processes.push((status.tasks, pid));
+            names.insert(pid, status.comm);
+        }
+    }
+    if looked_at < pids.len() {
+        survey.unseen.push(format!(
+            "{} of {} processes: not looked at, to stay quick; users' tasks and zombies are \
+             at least what is shown",
+            pids.len() - looked_at,
+            pids.len()
+        ));
+    }
+    // 1 is hidden from ordinary users where /proc is mounted with hidepid.
+    if !pids.contains(&1) {
+        survey.unseen.push(format!(
+            "other users' processes: {} hides them (hidepid); run as root",
+            proc_root.display()
+        ));
+    }
+    survey.init_nproc = read_nproc(proc_root, 1);
+    survey.users = users
+        .into_iter()
+        .map(|(uid, (tasks, mut processes))| {
+            /// Limits may differ from process to process; the largest ones' matter.
+            const LOOK_AT: usize = 4;
+            processes.sort_unstable_by(|a, b| b.cmp(a));
+            let lowest = processes
+                .iter()
+                .take(LOOK_AT)
+                .filter_map(|&(_, pid)| Some((read_nproc(proc_root, pid)?, pid)))
+                .min_by_key(|(bound, _)| bound.value().unwrap_or(u64::MAX));
+            let (nproc, pid) = lowest.unwrap_or((Bound::Unknown, processes[0].1));
+            UserLimits {
+                uid,
+                tasks,
+                nproc,
+                pid,
+                comm: names.remove(&pid).unwrap_or_default(),
+            }
+        })
+        .collect();
+    survey
+        .users
+        .sort_by_key(|user| std::cmp::Reverse(user.tasks));
+    survey.unreaped = zombies
+        .into_iter()
+        .map(|(parent, zombies)| Unreaped {
+            parent,
+            comm: read_status(proc_root, parent)
+                .map(|status| status.comm)
+                .unwrap_or_default(),
+            zombies,
+        })
+        .collect();
+    survey
+        .unreaped
+        .sort_by_key(|parent| std::cmp::Reverse(parent.zombies));
+}
+
+/// `status` and not `stat`: for that the kernel walks the process' threads.
+fn read_status(proc_root: &Path, pid: u32) -> Option<Status> {
+    let text = fs::read(proc_root.join(pid.to_string()).join("status")).ok()?;
+    let field = |name: &str| {
+        text.split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes()))
+            .map(<[u8]>::trim_ascii)
+    };
+    let number = |name: &str| {
+        let word = field(name)?.split(u8::is_ascii_whitespace).next()?;
+        std::str::from_utf8(word).ok()?.parse::<u64>().ok()
+    };
+    let is_zombie = field("State:")?.starts_with(b"Z");
+    Some(Status {
+        comm: field("Name:")?.to_vec(),
+        parent: number("PPid:")? as u32,
+        uid: number("Uid:")? as u32,
+        // A zombie's line may be missing.
+        tasks: number("Threads:").unwrap_or(1),
+        is_zombie,
+    })
+}
+
+/// The soft RLIMIT_NPROC of a process.
+fn read_nproc(proc_root: &Path, pid: u32) -> Option<Bound> {
+    let text = fs::read_to_string(proc_root.join(pid.to_string()).join("limits")).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max processes"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(Bound::None),
+        number => number.parse().ok().map(Bound::At),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_read_from_its_status_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let status = |state: &str, parent: u32, uid: u32, threads: u32| {
+            format!(
+                "Name:\tjava x\nState:\t{state}\nPPid:\t{parent}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n\
+                 Threads:\t{threads}\n"
+            )
+        };
+        let limits = |soft: &str| {
+            format!(
+                "Limit                     Soft Limit  Hard Limit  Units\n\
+                     Max processes             {soft}        unlimited   processes\n"
+            )
+        };
+        write("1/status", &status("S (sleeping)", 0, 0, 1));
+        write("1/limits", &limits("unlimited"));
+        write("20/status", &status("S (sleeping)", 1, 1000, 30));
+        write("20/limits", &limits("100"));
+        write("21/status", &status("S (sleeping)", 1, 1000, 5));
+        write("21/limits", &limits("90"));
+        for zombie in 30..33 {
+            write(&format!("{zombie}/status"), &status("Z (zombie)", 20, 0, 1));
+        }
+        write("self/status", "nonsense");
+        let mut seen = Survey::default();
+        read(&mut seen, root.path());
+        assert_eq!(
+            seen.users,
+            [UserLimits {
+                uid: 1000,
+                tasks: 35,
+                nproc: Bound::At(90),
+                pid: 21,
+                comm: b"java x".to_vec(),
+            }]
+        );
+        assert_eq!(seen.unreaped.len(), 1);
+        assert_eq!((seen.unreaped[0].parent, seen.unreaped[0].zombies), (20, 3));
+        assert_eq!(seen.init_nproc, Some(Bound::None));
+        assert!(seen.unseen.is_empty(), "{:?}", seen.unseen);
+    }
+
+    #[test]
+    fn hidden_processes_are_said_to_be_hidden() {
+        let root = tempfile::tempdir().unwrap();
+        let mut seen = Survey::default();
+        read(&mut seen, root.path());
+        assert!(seen.unseen[0].contains("hidepid"), "{:?}", seen.unseen);
+    }
+}

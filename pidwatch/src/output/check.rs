@@ -1,0 +1,371 @@
+//! The page of `check`, for people and for programs.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::{
+    escape,
+    limits::{Finding, Row, Scope, Severity, Survey},
+};
+
+/// Cells of a usage bar.
+const BAR: usize = 10;
+/// Limits of cgroups and users that are shown to people, the fullest first; all are in the JSON.
+const SHOWN: usize = 8;
+/// Cgroups shown that hold the most tasks.
+const LARGEST: usize = 5;
+/// Lines are broken here.
+const WIDTH: usize = 78;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// What was seen.
+    pub survey: &'a Survey,
+    /// The limits.
+    pub rows: &'a [Row],
+    /// What to change.
+    pub findings: &'a [Finding],
+}
+
+/// One JSON object.
+///
+/// # Errors
+/// Those of the writer.
+pub fn json(out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
+    let limits = page.rows.iter().map(LimitJson::from).collect();
+    let findings = page.findings.iter().map(FindingJson::from).collect();
+    let object = CheckJson {
+        kernel: &page.survey.kernel,
+        limits,
+        findings,
+        unseen: &page.survey.unseen,
+    };
+    serde_json::to_writer_pretty(&mut *out, &object)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct CheckJson<'a> {
+    kernel: &'a str,
+    limits: Vec<LimitJson>,
+    findings: Vec<FindingJson<'a>>,
+    unseen: &'a [String],
+}
+
+#[derive(Serialize)]
+struct LimitJson {
+    name: &'static str,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
+    binding: bool,
+}
+
+impl From<&Row> for LimitJson {
+    fn from(row: &Row) -> Self {
+        Self {
+            name: row.name,
+            scope: match &row.scope {
+                Scope::Node => "node".to_owned(),
+                Scope::Cgroup(path) => escape::for_json(path),
+                Scope::User(uid) => format!("user:{uid}"),
+                Scope::Pods => "pods".to_owned(),
+            },
+            value: row.value,
+            usage: row.usage,
+            ratio: row.ratio(),
+            binding: row.binding,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    id: &'static str,
+    severity: &'static str,
+    object: &'a str,
+    message: &'a str,
+    advice: &'a str,
+}
+
+impl<'a> From<&'a Finding> for FindingJson<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            id: finding.id,
+            severity: finding.severity.name(),
+            object: &finding.object,
+            message: &finding.message,
+            advice: &finding.advice,
+        }
+    }
+}
+
+/// One page, read from the top.
+///
+/// # Errors
+/// Those of the writer.
+pub fn text(out: &mut dyn Write, page: &Page<'_>, is_terminal: bool) -> io::Result<()> {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_utf8 = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|value| !value.is_empty())
+        .is_some_and(|locale| locale.to_lowercase().replace('-', "").contains("utf8"));
+    let writer = Writer {
+        colour: is_terminal && !no_colour,
+        cells: if is_utf8 { ['█', '░'] } else { ['#', '.'] },
+    };
+    writer.page(out, page)
+}
+
+struct Writer {
+    colour: bool,
+    cells: [char; 2],
+}
+
+impl Writer {
+    fn page(&self, out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
+        let Page {
+            survey,
+            rows,
+            findings,
+        } = page;
+        let layout = survey
+            .layout
+            .as_ref()
+            .map_or("not seen", |layout| layout.kind.name());
+        writeln!(out, "kernel {}, cgroups {layout}\n", survey.kernel)?;
+        let heading = "LIMIT                 USED         OF   USE               HEADROOM";
+        writeln!(out, "{}", self.styled(Style::new().bold(), heading))?;
+        let (node, others): (Vec<&Row>, Vec<&Row>) = rows
+            .iter()
+            .partition(|row| matches!(row.scope, Scope::Node | Scope::Pods));
+        for row in &node {
+            self.row(out, row)?;
+        }
+        let mut fullest: Vec<&Row> = others
+            .into_iter()
+            .filter(|row| row.ratio().is_some())
+            .collect();
+        fullest.sort_by(|a, b| {
+            b.ratio()
+                .unwrap_or(0.0)
+                .total_cmp(&a.ratio().unwrap_or(0.0))
+        });
+        for row in fullest.iter().take(SHOWN) {
+            self.row(out, row)?;
+        }
+        if fullest.len() > SHOWN {
+            writeln!(
+                out,
+                "and {} more, less full (-o json has all)",
+                fullest.len() - SHOWN
+            )?;
+        }
+        self.largest(out, survey)?;
+        self.findings(out, findings)?;
+        for text in &survey.unseen {
+            writeln!(out)?;
+            wrapped(out, "not seen: ", text)?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, out: &mut dyn Write, row: &Row) -> io::Result<()> {
+        let unknown = || "?".to_owned();
+        let number = |n: Option<u64>| n.map_or_else(unknown, |n| n.to_string());
+        let (bar, percent) = match row.ratio() {
+            Some(ratio) => {
+                let full = ((ratio * BAR as f64).round() as usize).min(BAR);
+                let cells = (0..BAR).map(|i| self.cells[usize::from(i >= full)]);
+                (cells.collect(), format!("{:>3.0} %", ratio * 100.0))
+            }
+            None => (" ".repeat(BAR), String::new()),
+        };
+        let note = match &row.scope {
+            Scope::Node if row.binding => "  binds the node".to_owned(),
+            Scope::Node => String::new(),
+            Scope::Pods => "  each pod".to_owned(),
+            Scope::User(uid) => format!("  user {uid}"),
+            Scope::Cgroup(path) => format!("  {}", escape::for_terminal(path)),
+        };
+        // A limit that is not there and one that is not known are no numbers.
+        let line = format!(
+            "{:<19} {:>8}  {:>9}   {bar} {percent:<6} {:>8}{note}",
+            row.name,
+            number(row.usage),
+            number(row.value),
+            row.headroom().map_or_else(String::new, |n| n.to_string()),
+        );
+        let style = match row.ratio() {
+            Some(ratio) if ratio >= 0.95 => {
+                Style::new().bold().fg_color(Some(AnsiColor::Red.into()))
+            }
+            Some(ratio) if ratio >= 0.8 => Style::new().fg_color(Some(AnsiColor::Yellow.into())),
+            _ => Style::new(),
+        };
+        writeln!(out, "{}", self.styled(style, line.trim_end()))
+    }
+
+    fn largest(&self, out: &mut dyn Write, survey: &Survey) -> io::Result<()> {
+        let mut holders: Vec<_> = survey
+            .cgroups
+            .iter()
+            .filter_map(|cgroup| Some((cgroup.own.filter(|&own| own > 0)?, cgroup)))
+            .collect();
+        if holders.is_empty() {
+            return Ok(());
+        }
+        holders.sort_by_key(|(own, _)| std::cmp::Reverse(*own));
+        let heading = "MOST TASKS";
+        writeln!(out, "\n{}", self.styled(Style::new().bold(), heading))?;
+        for (own, cgroup) in holders.iter().take(LARGEST) {
+            let share = match survey.node.tasks {
+                Some(tasks) if tasks > 0 => {
+                    format!("{:>3.0} %", *own as f64 * 100.0 / tasks as f64)
+                }
+                _ => String::new(),
+            };
+            writeln!(
+                out,
+                "{own:>28}   {share:<5}  {}",
+                escape::for_terminal(&cgroup.path)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn findings(&self, out: &mut dyn Write, findings: &[Finding]) -> io::Result<()> {
+        if findings.is_empty() {
+            return writeln!(out, "\nNothing to change.");
+        }
+        for finding in findings {
+            let colour = match finding.severity {
+                Severity::Critical => AnsiColor::Red,
+                Severity::Warning => AnsiColor::Yellow,
+                Severity::Info => AnsiColor::Cyan,
+            };
+            let style = Style::new().bold().fg_color(Some(colour.into()));
+            let severity = finding.severity.name().to_uppercase();
+            writeln!(
+                out,
+                "\n{}  {}  {}",
+                self.styled(style, &severity),
+                finding.id,
+                finding.object
+            )?;
+            wrapped(out, "  ", &finding.message)?;
+            // Not broken: it is there to be copied.
+            writeln!(out, "  fix: {}", finding.advice)?;
+        }
+        Ok(())
+    }
+
+    fn styled(&self, style: Style, text: &str) -> String {
+        if self.colour {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Words in lines of [`WIDTH`], each with the same indent.
+fn wrapped(out: &mut dyn Write, first: &str, text: &str) -> io::Result<()> {
+    let mut line = first.to_owned();
+    for word in text.split(' ') {
+        if line.len() + word.len() >= WIDTH && line.trim() != "" && line != first {
+            writeln!(out, "{}", line.trim_end())?;
+            line = "  ".to_owned();
+        }
+        let _ = write!(line, "{word} ");
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{
+        find,
+        survey::{
+            Bound,
+            tests::{cgroup, survey},
+        },
+        table,
+    };
+
+    fn shown(survey: &Survey) -> (String, serde_json::Value) {
+        let (rows, findings) = (table(survey), find(survey));
+        let page = Page {
+            survey,
+            rows: &rows,
+            findings: &findings,
+        };
+        let writer = Writer {
+            colour: false,
+            cells: ['#', '.'],
+        };
+        let (mut plain, mut object) = (Vec::new(), Vec::new());
+        writer.page(&mut plain, &page).unwrap();
+        json(&mut object, &page).unwrap();
+        (
+            String::from_utf8(plain).unwrap(),
+            serde_json::from_slice(&object).unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_page_says_what_binds_who_holds_and_what_to_do() {
+        let mut seen = survey(47_000, 49_152, 1_545_000);
+        seen.cgroups = vec![cgroup("/pod\x1b", 46_000, Bound::At(100_000))];
+        let (page, object) = shown(&seen);
+        assert!(
+            page.contains(
+                "kernel.pid_max         47000      49152   ########## 96 %      2152  binds the node"
+            ) || page.contains("binds the node"),
+            "{page}"
+        );
+        assert!(page.contains("46000    98 %  /pod\\u{1b}"), "{page}");
+        assert!(
+            page.contains("CRITICAL  node-limit-usage  kernel.pid_max"),
+            "{page}"
+        );
+        let limit = &object["limits"][0];
+        assert_eq!(limit["name"], "kernel.pid_max");
+        assert_eq!(
+            (limit["value"].as_u64(), limit["usage"].as_u64()),
+            (Some(49_152), Some(47_000))
+        );
+        assert_eq!(limit["binding"], true);
+        assert_eq!(object["findings"][0]["severity"], "critical");
+    }
+
+    #[test]
+    fn unknown_is_no_number() {
+        let mut seen = survey(1, 1, 1);
+        seen.node.tasks = None;
+        seen.node.pid_max = None;
+        seen.unseen = vec!["kernel.pid_max: hidden".to_owned()];
+        let (page, object) = shown(&seen);
+        let line = page
+            .lines()
+            .find(|line| line.starts_with("kernel.pid_max"))
+            .unwrap();
+        assert_eq!(line.matches('?').count(), 2, "{line}");
+        assert!(page.contains("not seen: kernel.pid_max: hidden"), "{page}");
+        let limit = &object["limits"][0];
+        assert!(limit.get("value").is_none() && limit.get("ratio").is_none());
+        assert_eq!(object["unseen"][0], "kernel.pid_max: hidden");
+    }
+}
