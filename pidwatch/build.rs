@@ -65,8 +65,10 @@ fn build() -> Result<(), String> {
         println!("cargo:rerun-if-changed={}", workspace.join(input).display());
     }
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-check-cfg=cfg(stub)");
 
     if env::var_os("PIDWATCH_BPF_STUB").is_some_and(|value| value == "1") {
+        println!("cargo:rustc-cfg=stub");
         return write_stub(&object);
     }
     match Toolchain::recorded()? {

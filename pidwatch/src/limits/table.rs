@@ -138,6 +138,17 @@ fn mark_binding(rows: &mut [Row]) {
     }
 }
 
+/// The limit that a cgroup will hit first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Its name as people set it.
+    pub name: &'static str,
+    /// Whose it is.
+    pub scope: Scope,
+    /// How many more tasks it leaves; shared with everybody else below it.
+    pub headroom: u64,
+}
+
 /// Limits from a cgroup up.
 pub struct Chains<'a>(HashMap<&'a [u8], &'a CgroupLimits>);
 
@@ -157,6 +168,35 @@ impl<'a> Chains<'a> {
             (!rest.is_empty()).then_some(rest)
         })
         .filter_map(|path| self.0.get(path).copied())
+    }
+
+    /// The limit that a cgroup will hit first, of its own, those above it and the node's; `None` when
+    /// one of them is not known.
+    pub fn binding(&self, node: &[Row], cgroup: &'a CgroupLimits) -> Option<Binding> {
+        let of_node = node
+            .iter()
+            .filter(|row| row.scope == Scope::Node && row.name.starts_with("kernel."))
+            .map(|row| {
+                Some(Binding {
+                    name: row.name,
+                    scope: Scope::Node,
+                    headroom: row.headroom()?,
+                })
+            });
+        let of_cgroups = [cgroup]
+            .into_iter()
+            .chain(self.above(&cgroup.path))
+            .filter(|limits| limits.max != Bound::None)
+            .map(|limits| {
+                Some(Binding {
+                    name: "pids.max",
+                    scope: Scope::Cgroup(limits.path.clone()),
+                    headroom: limits.max.value()?.saturating_sub(limits.usage?),
+                })
+            });
+        let all: Option<Vec<Binding>> = of_cgroups.chain(of_node).collect();
+        // Of equal ones the nearest.
+        all?.into_iter().min_by_key(|binding| binding.headroom)
     }
 
     fn headroom_above(&self, cgroup: &'a CgroupLimits) -> u64 {
@@ -203,7 +243,20 @@ mod tests {
                 ("pids.max", false, Some(4910)),
             ]
         );
-        assert_eq!(Chains::of(&seen).lowest(&seen.cgroups[1]), Some(200));
+        let chains = Chains::of(&seen);
+        assert_eq!(chains.lowest(&seen.cgroups[1]), Some(200));
+        let binding = |cgroup| {
+            let binding = chains.binding(&rows, cgroup).unwrap();
+            (binding.name, binding.scope, binding.headroom)
+        };
+        let above = Scope::Cgroup((*b"/a").into());
+        assert_eq!(binding(&seen.cgroups[1]), ("pids.max", above, 100));
+        assert_eq!(
+            binding(&seen.cgroups[2]),
+            ("kernel.pid_max", Scope::Node, 3152)
+        );
+        let unknown = cgroup("/u", 1, Bound::Unknown);
+        assert_eq!(chains.binding(&rows, &unknown), None);
     }
 
     #[test]

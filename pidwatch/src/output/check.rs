@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     escape,
-    limits::{Finding, Row, Scope, Severity, Survey},
+    limits::{Finding, Row, Scope, Severity, Survey, survey::CgroupLimits, table::Chains},
 };
 
 /// Cells of a usage bar.
@@ -40,9 +40,25 @@ pub struct Page<'a> {
 pub fn json(out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
     let limits = page.rows.iter().map(LimitJson::from).collect();
     let findings = page.findings.iter().map(FindingJson::from).collect();
+    let chains = Chains::of(page.survey);
+    let owners = holders(page.survey)
+        .into_iter()
+        .map(|(tasks, cgroup)| OwnerJson {
+            cgroup: escape::for_json(&cgroup.path),
+            tasks,
+            binding: chains
+                .binding(page.rows, cgroup)
+                .map(|binding| BindingJson {
+                    name: binding.name,
+                    scope: scope_name(&binding.scope),
+                    headroom: binding.headroom,
+                }),
+        })
+        .collect();
     let object = CheckJson {
         kernel: &page.survey.kernel,
         limits,
+        owners,
         findings,
         unseen: &page.survey.unseen,
     };
@@ -54,8 +70,45 @@ pub fn json(out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
 struct CheckJson<'a> {
     kernel: &'a str,
     limits: Vec<LimitJson>,
+    owners: Vec<OwnerJson>,
     findings: Vec<FindingJson<'a>>,
     unseen: &'a [String],
+}
+
+/// A cgroup with tasks of its own.
+#[derive(Serialize)]
+struct OwnerJson {
+    cgroup: String,
+    tasks: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    binding: Option<BindingJson>,
+}
+
+#[derive(Serialize)]
+struct BindingJson {
+    name: &'static str,
+    scope: String,
+    headroom: u64,
+}
+
+fn scope_name(scope: &Scope) -> String {
+    match scope {
+        Scope::Node => "node".to_owned(),
+        Scope::Cgroup(path) => escape::for_json(path),
+        Scope::User(uid) => format!("user:{uid}"),
+        Scope::Pods => "pods".to_owned(),
+    }
+}
+
+/// Cgroups with tasks of their own, the largest first.
+fn holders(survey: &Survey) -> Vec<(u64, &CgroupLimits)> {
+    let mut holders: Vec<_> = survey
+        .cgroups
+        .iter()
+        .filter_map(|cgroup| Some((cgroup.own.filter(|&own| own > 0)?, cgroup)))
+        .collect();
+    holders.sort_by_key(|(own, _)| std::cmp::Reverse(*own));
+    holders
 }
 
 #[derive(Serialize)]
@@ -75,12 +128,7 @@ impl From<&Row> for LimitJson {
     fn from(row: &Row) -> Self {
         Self {
             name: row.name,
-            scope: match &row.scope {
-                Scope::Node => "node".to_owned(),
-                Scope::Cgroup(path) => escape::for_json(path),
-                Scope::User(uid) => format!("user:{uid}"),
-                Scope::Pods => "pods".to_owned(),
-            },
+            scope: scope_name(&row.scope),
             value: row.value,
             usage: row.usage,
             ratio: row.ratio(),
@@ -172,7 +220,7 @@ impl Writer {
                 fullest.len() - SHOWN
             )?;
         }
-        self.largest(out, survey)?;
+        self.largest(out, survey, rows)?;
         self.findings(out, findings)?;
         for text in &survey.unseen {
             writeln!(out)?;
@@ -217,16 +265,12 @@ impl Writer {
         writeln!(out, "{}", self.styled(style, line.trim_end()))
     }
 
-    fn largest(&self, out: &mut dyn Write, survey: &Survey) -> io::Result<()> {
-        let mut holders: Vec<_> = survey
-            .cgroups
-            .iter()
-            .filter_map(|cgroup| Some((cgroup.own.filter(|&own| own > 0)?, cgroup)))
-            .collect();
+    fn largest(&self, out: &mut dyn Write, survey: &Survey, rows: &[Row]) -> io::Result<()> {
+        let holders = holders(survey);
         if holders.is_empty() {
             return Ok(());
         }
-        holders.sort_by_key(|(own, _)| std::cmp::Reverse(*own));
+        let chains = Chains::of(survey);
         let heading = "MOST TASKS";
         writeln!(out, "\n{}", self.styled(Style::new().bold(), heading))?;
         for (own, cgroup) in holders.iter().take(LARGEST) {
@@ -236,11 +280,20 @@ impl Writer {
                 }
                 _ => String::new(),
             };
-            writeln!(
-                out,
-                "{own:>28}   {share:<5}  {}",
-                escape::for_terminal(&cgroup.path)
-            )?;
+            let room = match chains.binding(rows, cgroup) {
+                Some(binding) => {
+                    let whose = match &binding.scope {
+                        Scope::Cgroup(path) if *path != cgroup.path => {
+                            format!(" of {}", escape::for_terminal(path))
+                        }
+                        _ => String::new(),
+                    };
+                    format!("{} more until {}{whose}", binding.headroom, binding.name)
+                }
+                None => String::new(),
+            };
+            let path = escape::for_terminal(&cgroup.path);
+            writeln!(out, "{own:>28}   {share:<5}  {path}  {room}")?;
         }
         Ok(())
     }
@@ -330,13 +383,11 @@ mod tests {
         let mut seen = survey(47_000, 49_152, 1_545_000);
         seen.cgroups = vec![cgroup("/pod\x1b", 46_000, Bound::At(100_000))];
         let (page, object) = shown(&seen);
+        assert!(page.contains("2152  binds the node"), "{page}");
         assert!(
-            page.contains(
-                "kernel.pid_max         47000      49152   ########## 96 %      2152  binds the node"
-            ) || page.contains("binds the node"),
+            page.contains("46000    98 %  /pod\\u{1b}  2152 more until kernel.pid_max"),
             "{page}"
         );
-        assert!(page.contains("46000    98 %  /pod\\u{1b}"), "{page}");
         assert!(
             page.contains("CRITICAL  node-limit-usage  kernel.pid_max"),
             "{page}"
