@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod diagnostics;
 pub mod escape;
+pub mod identity;
 pub mod limits;
 pub mod model;
 pub mod node;

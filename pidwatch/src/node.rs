@@ -248,25 +248,13 @@ impl Node {
                         // It may be cut.
                         self.walk(now);
                     }
-                    updates.push(Update::Added(
-                        Owner {
-                            id,
-                            path: Some(path.into()),
-                        },
-                        time,
-                    ));
+                    updates.push(Update::Added(Owner::new(id, Some(path.into())), time));
                 }
                 Event::CgroupRemoved(id, time, path) => {
                     self.tree.remove(id);
                     self.processes.remove(&id);
                     self.model.removed(id, path.as_slice().into(), time);
-                    updates.push(Update::Removed(
-                        Owner {
-                            id,
-                            path: Some(path.into()),
-                        },
-                        time,
-                    ));
+                    updates.push(Update::Removed(Owner::new(id, Some(path.into())), time));
                 }
                 Event::CgroupRenamed(..) => {
                     // The paths of everything below changed as well.
@@ -397,10 +385,7 @@ impl Node {
             .get(id)
             .map(|node| &*node.path)
             .or_else(|| self.model.gone_path(id));
-        Owner {
-            id,
-            path: path.map(Into::into),
-        }
+        Owner::new(id, path.map(Into::into))
     }
 
     /// Learns the tree anew: a cgroup came unannounced (its record was lost), or was renamed.

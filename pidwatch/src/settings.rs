@@ -239,19 +239,10 @@ mod tests {
         let filter = Filter {
             path: Some(globset::Glob::new("/kube*").unwrap().compile_matcher()),
         };
-        let owner = |path: &[u8]| Owner {
-            id: CgroupId(1),
-            path: Some(path.into()),
-        };
+        let owner = |path: &[u8]| Owner::new(CgroupId(1), Some(path.into()));
         assert!(filter.matches(&owner(b"/kubepods/pod1/abc")));
         assert!(!filter.matches(&owner(b"/system.slice")));
-        assert!(!filter.matches(&Owner {
-            id: CgroupId(1),
-            path: None
-        }));
-        assert!(Filter::default().matches(&Owner {
-            id: CgroupId(1),
-            path: None
-        }));
+        assert!(!filter.matches(&Owner::new(CgroupId(1), None)));
+        assert!(Filter::default().matches(&Owner::new(CgroupId(1), None)));
     }
 }

@@ -83,7 +83,7 @@ impl Lines for Json {
                     suppressed,
                 } = &**failed;
                 let event = Event::CloneFailed {
-                    cgroup: owner.into(),
+                    owner: owner.into(),
                     syscall: failure.syscall.map(|name| name.to_string()),
                     errno: errno_name(failure.errno),
                     reason: verdict.reason.name(),
@@ -103,14 +103,14 @@ impl Lines for Json {
             }
             Update::Added(owner, time) => {
                 let event = Event::Cgroup {
-                    cgroup: owner.into(),
+                    owner: owner.into(),
                     change: "added",
                 };
                 self.line(out, *time, event)
             }
             Update::Removed(owner, time) => {
                 let event = Event::Cgroup {
-                    cgroup: owner.into(),
+                    owner: owner.into(),
                     change: "removed",
                 };
                 self.line(out, *time, event)
@@ -127,7 +127,7 @@ impl Lines for Json {
                 self.clock.follow_steps();
                 for row in &snapshot.rows {
                     let event = Event::Rate {
-                        cgroup: (&row.owner).into(),
+                        owner: (&row.owner).into(),
                         window_s: snapshot.window.as_secs_f64(),
                         tasks: row.tasks,
                         subtree_tasks: row.subtree_tasks,
@@ -162,7 +162,8 @@ enum Event<'a> {
         probes: Vec<Probe<'a>>,
     },
     Rate {
-        cgroup: Cgroup,
+        #[serde(flatten)]
+        owner: Owner,
         window_s: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         tasks: Option<u64>,
@@ -177,7 +178,8 @@ enum Event<'a> {
         total: Counted,
     },
     CloneFailed {
-        cgroup: Cgroup,
+        #[serde(flatten)]
+        owner: Owner,
         #[serde(skip_serializing_if = "Option::is_none")]
         syscall: Option<String>,
         errno: String,
@@ -190,7 +192,8 @@ enum Event<'a> {
         suppressed: u64,
     },
     Cgroup {
-        cgroup: Cgroup,
+        #[serde(flatten)]
+        owner: Owner,
         change: &'static str,
     },
     Lost {
@@ -233,6 +236,18 @@ impl<'a> From<&'a ProbeStatus> for Probe<'a> {
     }
 }
 
+/// A cgroup, and whose it is as far as is known.
+#[derive(Serialize)]
+struct Owner {
+    cgroup: Cgroup,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k8s: Option<K8s>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<Runtime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Cgroup {
     id: u64,
@@ -240,11 +255,34 @@ struct Cgroup {
     path: Option<String>,
 }
 
-impl From<&snapshot::Owner> for Cgroup {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct K8s {
+    pod_uid: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Runtime {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'static str>,
+    container_id: String,
+}
+
+impl From<&snapshot::Owner> for Owner {
     fn from(owner: &snapshot::Owner) -> Self {
+        let identity = &owner.identity;
         Self {
-            id: owner.id.0,
-            path: owner.path.as_deref().map(escape::for_json),
+            cgroup: Cgroup {
+                id: owner.id.0,
+                path: owner.path.as_deref().map(escape::for_json),
+            },
+            k8s: identity.pod_uid.clone().map(|pod_uid| K8s { pod_uid }),
+            runtime: identity.container.as_ref().map(|container| Runtime {
+                name: container.runtime,
+                container_id: container.id.clone(),
+            }),
+            unit: identity.unit.clone(),
         }
     }
 }
@@ -368,10 +406,7 @@ mod tests {
         counts.created.threads = 41;
         counts.failed[Reason::Unknown as usize] = 2;
         Row {
-            owner: Owner {
-                id: CgroupId(u64::MAX),
-                path: Some((*b"/a\"\n\xff").into()),
-            },
+            owner: Owner::new(CgroupId(u64::MAX), Some((*b"/a\"\n\xff").into())),
             tasks,
             subtree_tasks: None,
             processes: Some(1),
@@ -415,12 +450,27 @@ mod tests {
             knows_failures: false,
         };
         assert_eq!(lines(&Update::Window(snapshot)).len(), 2);
-        let owner = Owner {
-            id: CgroupId(1),
-            path: None,
-        };
+        let owner = Owner::new(CgroupId(1), None);
         let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
         assert_eq!(line["change"], "added");
         assert!(line["cgroup"].get("path").is_none());
+        for field in ["k8s", "runtime", "unit"] {
+            assert!(line.get(field).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_named_as_far_as_its_path_says() {
+        let id = "0123456789abcdef".repeat(4);
+        let path = format!("/kubepods/burstable/pod0c1d2e3f405162738495a6b7c8d9eafb/crio-{id}");
+        let owner = snapshot::Owner::new(CgroupId(1), Some(path.into_bytes().into()));
+        let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
+        assert_eq!(line["k8s"]["podUid"], "0c1d2e3f405162738495a6b7c8d9eafb");
+        assert_eq!(line["runtime"]["name"], "cri-o");
+        assert_eq!(line["runtime"]["containerId"], id);
+        let path = (*b"/system.slice/ssh.service").into();
+        let owner = snapshot::Owner::new(CgroupId(1), Some(path));
+        let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
+        assert_eq!(line["unit"], "ssh.service");
     }
 }

@@ -326,10 +326,7 @@ mod tests {
         counts.created.threads = 4100;
         counts.created.processes = 3;
         let row = Row {
-            owner: Owner {
-                id: CgroupId(5),
-                path: Some(path.into()),
-            },
+            owner: Owner::new(CgroupId(5), Some(path.into())),
             tasks: Some(46_012),
             subtree_tasks: None,
             processes: None,
@@ -382,10 +379,10 @@ mod tests {
     #[test]
     fn a_failure_fits_into_the_terminal_and_says_who() {
         let text = Text::new(Some(110), false, TimeZone::UTC);
-        let owner = Owner {
-            id: CgroupId(5),
-            path: Some((*b"/kubepods/burstable/pod1234/some-container").into()),
-        };
+        let owner = Owner::new(
+            CgroupId(5),
+            Some((*b"/kubepods/burstable/pod1234/some-container").into()),
+        );
         let failure = Failure {
             cgroup: CgroupId(5),
             time: BootTime::from_nanos(0),

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{cgroup::CgroupId, clock::BootTime, model::Counts};
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    identity::{Identity, identify},
+    model::Counts,
+};
 
 /// The node at one moment.
 #[derive(Clone, Debug)]
@@ -26,6 +31,16 @@ pub struct Owner {
     pub id: CgroupId,
     /// Its path, any bytes but NUL; `None` when it went before it could be learnt.
     pub path: Option<Box<[u8]>>,
+    /// Whose it is, as the path says.
+    pub identity: Identity,
+}
+
+impl Owner {
+    /// A cgroup, and whose it is by its path.
+    pub fn new(id: CgroupId, path: Option<Box<[u8]>>) -> Self {
+        let identity = path.as_deref().map(identify).unwrap_or_default();
+        Self { id, path, identity }
+    }
 }
 
 /// One cgroup in a snapshot. `None` is unknown.
