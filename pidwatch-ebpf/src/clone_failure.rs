@@ -96,8 +96,23 @@ pub fn sys_exit_execveat(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn exec_returned(result: i64) {
     if result == -EAGAIN {
-        failed(EAGAIN, Some(Syscall::Execve));
+        exec_failed();
     }
+}
+
+#[inline(never)]
+fn exec_failed() -> u32 {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    let Some(owner) = Owner::probe(task) else {
+        return 0;
+    };
+    let Some(entry) = owner.entry() else { return 0 };
+    // SAFETY: an entry of the map.
+    count(unsafe { &raw mut (*entry).failed });
+    emit::exec_failure(owner, entry, EAGAIN as u32);
+    emit::rate_if_due(owner, entry);
+    0
 }
 
 /// `struct syscall_trace_exit { struct trace_entry ent; int nr; long ret; }`: an interface that

@@ -16,7 +16,7 @@ use pidwatch_common::{
 
 use crate::{
     cgroup::{Owner, count},
-    evidence,
+    evidence::{self, Suspects},
     maps::{LOSSES, RING, setting},
     task::jiffies,
 };
@@ -70,12 +70,29 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, cause: Cause) {
     }
 }
 
-/// Sends a failure record with the limits around it, or counts it as suppressed. A failure wakes user
-/// space at once.
-///
-/// Put together in the ring: it does not fit into the 512 bytes that all frames of a program share.
+/// Sends a creation's failure record with the limits around it, or counts it as suppressed.
 #[inline(never)]
 pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
+    send_failure(owner, entry, errno, syscall, Suspects::All);
+}
+
+/// The same for an execve. Apart from the other, so that its programs are as small as they can be:
+/// the verifier looks at each anew.
+#[inline(never)]
+pub fn exec_failure(owner: Owner, entry: *mut Cgroup, errno: u32) {
+    send_failure(owner, entry, errno, Syscall::Execve, Suspects::User);
+}
+
+/// Put together in the ring: it does not fit into the 512 bytes that all frames of a program share. A
+/// failure wakes user space at once.
+#[inline(always)]
+fn send_failure(
+    owner: Owner,
+    entry: *mut Cgroup,
+    errno: u32,
+    syscall: Syscall,
+    suspects: Suspects,
+) {
     if !may_tell_failure(entry) {
         // SAFETY: an entry of the map.
         count(unsafe { &raw mut (*entry).suppressed });
@@ -92,7 +109,7 @@ pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
     let task = unsafe { bpf_get_current_task() } as *const u8;
     // SAFETY: room for a record; every member is written, of the evidence what its levels say.
     unsafe {
-        evidence::gather(task, owner.css_set, &raw mut (*out).evidence);
+        evidence::gather(task, owner.css_set, suspects, &raw mut (*out).evidence);
         (&raw mut (*out).header).write(header(Kind::CloneFailed, owner.id));
         (&raw mut (*out).errno).write(errno);
         (&raw mut (*out).syscall).write(syscall as u32);

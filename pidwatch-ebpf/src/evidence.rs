@@ -22,9 +22,18 @@ const FREE_OF_NPROC: u64 = 1 << 21 | 1 << 24;
 /// `SCHED_DEADLINE` of include/uapi/linux/sched.h.
 const SCHED_DEADLINE: u32 = 6;
 
+/// Which limits can have refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Suspects {
+    /// Those of a creation.
+    All,
+    /// Those of execve: the user's.
+    User,
+}
+
 /// Fills `out`, a record in the ring, wholly but for levels beyond those that there are.
 #[inline(always)]
-pub fn gather(task: *const u8, css_set: *const u8, out: *mut Evidence) {
+pub fn gather(task: *const u8, css_set: *const u8, suspects: Suspects, out: *mut Evidence) {
     let mut bits = 0;
     // SAFETY: a record of the ring with room for all of it.
     unsafe {
@@ -39,6 +48,11 @@ pub fn gather(task: *const u8, css_set: *const u8, out: *mut Evidence) {
         if setting!(evidence) == 0 {
             return;
         }
+        bits |= users(task, out);
+        if suspects == Suspects::User {
+            (&raw mut (*out).known).write_volatile(bits);
+            return;
+        }
         if let Some(policy) = probe::<u32>(task, offset!(task_policy)) {
             (&raw mut (*out).deadline).write_volatile(u32::from(policy == SCHED_DEADLINE));
             bits |= known::POLICY;
@@ -51,7 +65,6 @@ pub fn gather(task: *const u8, css_set: *const u8, out: *mut Evidence) {
             (&raw mut (*out).max_threads).write_volatile(most as i32);
             bits |= known::THREADS;
         }
-        bits |= users(task, out);
         bits |= pids(task, out);
         bits |= cgroups(css_set, out);
         (&raw mut (*out).known).write_volatile(bits);

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
+    thread,
 };
 
 use aya::{
@@ -40,6 +41,11 @@ use crate::cgroup::Layout;
 /// The kernel side, as the build script made it; empty when there was no BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pidwatch-ebpf.o"));
 
+/// Variables that no type leads to.
+const SYMBOLS: [&str; 3] = ["nr_threads", "max_threads", "pid_max"];
+/// For a thread that reads a file.
+const SMALL_STACK: usize = 256 * 1024;
+
 const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Failure records of one cgroup in one window: enough for every caller to be seen, and 100 a
@@ -74,6 +80,13 @@ impl Probe {
             );
         }
 
+        // Listing some hundred thousand symbols takes the kernel as long as the rest of the start
+        // takes us. A thread of the start only, gone before anything is attached.
+        let proc_root = settings.proc_root.clone();
+        let symbols = thread::Builder::new()
+            .stack_size(SMALL_STACK)
+            .spawn(move || symbols::addresses(&proc_root, SYMBOLS))
+            .ok();
         let bytes = fs::read(BTF_PATH).map_err(|error| ProbeError::NoBtf {
             path: BTF_PATH,
             error,
@@ -98,14 +111,9 @@ impl Probe {
                 .map_err(|error| error.to_string())
         };
         // Hidden from those without CAP_SYSLOG, or not listed: then user space looks instead.
-        let [nr_threads, max_threads, pid_max] = match &evidence {
-            Ok(()) => symbols::addresses(
-                &settings.proc_root,
-                ["nr_threads", "max_threads", "pid_max"],
-            )
-            .unwrap_or_default(),
-            Err(_) => [0; 3],
-        };
+        let [nr_threads, max_threads, pid_max] = symbols
+            .and_then(|thread| thread.join().ok()?.ok())
+            .unwrap_or_default();
         let resolution = clock_getres(ClockId::MonotonicCoarse);
         let constants = Settings {
             window_jiffies: (WINDOW.as_nanos() as u64).div_ceil(resolution.tv_nsec as u64),
