@@ -259,8 +259,16 @@ mod tests {
     #[test]
     fn containers_of_every_runtime_are_known_by_their_path() {
         use Role::{Helper, Payload};
+        /// Path, pod, runtime, container, role.
+        type Row = (
+            &'static str,
+            Option<&'static str>,
+            Option<&'static str>,
+            &'static str,
+            Role,
+        );
         #[rustfmt::skip]
-        let table: &[(&str, Option<&str>, Option<&str>, &str, Role)] = &[
+        let table: &[Row] = &[
             // Kubernetes, cgroupfs driver, every QoS class, static pods, --cgroup-root.
             ("/kubepods/pod{U}/{I}", Some(UID), None, ID, Payload),
             ("/kubepods/burstable/pod{U}/{I}", Some(UID), None, ID, Payload),
