@@ -117,7 +117,7 @@ impl Text {
         Ok(())
     }
 
-    /// `22:09:13  clone3 FAILED: pids.max 20 of 20 at /kubepods  java[4711/4713] uid 1000  +17 more
+    /// `22:09:13  clone3 FAILED: pids.max of its pod, 20 of 20  java[4711/4713] uid 1000  +17 more
     /// /kubepods/...`
     fn failure(&self, failed: &FailedClone) -> String {
         let FailedClone { owner, failure, .. } = failed;
@@ -140,7 +140,15 @@ impl Text {
             escape::for_terminal(&failure.comm),
             failure.uid,
         );
-        self.about(what, owner)
+        match self.width {
+            // No room beside it: on a line of its own, below the text.
+            Some(width) if what.width() + NARROWEST_PATH > width => {
+                let indent = " ".repeat("22:09:13  ".len());
+                let path = self.path(owner, width.saturating_sub(indent.len()));
+                format!("{}\n{indent}{path}", what.trim_end())
+            }
+            _ => self.about(what, owner),
+        }
     }
 
     /// Something about a cgroup, with as much of its path as there is room for.
@@ -259,10 +267,7 @@ fn why(failed: &FailedClone) -> String {
     };
     let whose = match (limit.owner, limit_owner) {
         (LimitOwner::Cgroup(id), _) if id == owner.id => String::new(),
-        (LimitOwner::Cgroup(_), Some(above)) => match &above.path {
-            Some(path) => format!(" at {}", escape::for_terminal(path)),
-            None => format!(" at cgroup {}", above.id.0),
-        },
+        (LimitOwner::Cgroup(_), Some(above)) => format!(" of {}", named(above)),
         (LimitOwner::Cgroup(id), None) => format!(" at cgroup {}", id.0),
         (LimitOwner::User(uid), _) => format!(" of user {uid}"),
         (LimitOwner::PidNamespace(_), _) => " of its PID namespace".to_owned(),
@@ -272,6 +277,22 @@ fn why(failed: &FailedClone) -> String {
         "{}{whose}, {} of {}{sure}",
         limit.name, limit.usage, limit.value
     )
+}
+
+/// A cgroup above the one that the line ends with: what it is, or the end of its path.
+fn named(above: &Owner) -> String {
+    /// Enough to know it again in the path.
+    const ROOM: usize = 24;
+    if above.identity.pod_uid.is_some() && above.identity.container.is_none() {
+        return "its pod".to_owned();
+    }
+    match &above.path {
+        Some(path) => {
+            let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+            cut_front(&escape::for_terminal(name), ROOM)
+        }
+        None => format!("cgroup {}", above.id.0),
+    }
 }
 
 /// A number that may be unknown.
@@ -400,18 +421,33 @@ mod tests {
             basis: Some(Basis::Inferred),
             limit: None,
         };
-        let line = text.failure(&FailedClone {
+        let failed = FailedClone {
             owner,
             failure,
             verdict,
             limit_owner: None,
             suppressed: 17,
-        });
+        };
+        let line = text.failure(&failed);
         assert_eq!(line.width(), 110, "{line}");
         assert!(line.contains(
             "clone FAILED: EAGAIN, pid_max (inferred)  java\\u{1b}[4711/4713] uid 1000  +17 more"
         ));
         assert!(line.ends_with("container"), "{line}");
+        let narrow = Text::new(Some(80), false, TimeZone::UTC).failure(&failed);
+        assert!(
+            narrow.ends_with("/kubepods/burstable/pod1234/some-container"),
+            "{narrow}"
+        );
+    }
+
+    #[test]
+    fn a_limit_above_is_named_by_what_it_is() {
+        let owner = |path: &str| Owner::new(CgroupId(1), Some(path.as_bytes().into()));
+        let pod = "/kubepods/burstable/pod0c1d2e3f405162738495a6b7c8d9eafb";
+        assert_eq!(named(&owner(pod)), "its pod");
+        assert_eq!(named(&owner("/system.slice/x.service")), "x.service");
+        assert_eq!(named(&Owner::new(CgroupId(7), None)), "cgroup 7");
     }
 
     #[test]
