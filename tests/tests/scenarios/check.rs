@@ -1,6 +1,8 @@
 //! `pidwatch check`: what it says of limits that were set for it, on the real kernel.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +21,8 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(the_exit_status_says_how_bad_it_is),
         scenario!(a_parent_that_does_not_reap_is_named),
         scenario!(it_needs_no_root_and_says_what_it_cannot_see),
+        scenario!(it_reads_the_host_from_a_container),
+        scenario!(a_limit_that_may_not_be_read_is_unknown),
         scenario!(cgroups_may_vanish_while_it_looks),
         scenario!(absurd_limits_are_shown_as_they_are),
     ];
@@ -128,27 +132,71 @@ fn a_parent_that_does_not_reap_is_named(env: &Env) -> Result<()> {
     Ok(())
 }
 
+/// Other users may not be able to reach the build directory.
+struct ForEveryone {
+    env: Env,
+    directory: PathBuf,
+}
+
+impl ForEveryone {
+    fn new(env: &Env) -> Result<Self> {
+        let directory = std::env::temp_dir().join(format!("pidwatch-check-{}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        let mut env = env.clone();
+        let copy = directory.join("pidwatch");
+        fs::copy(&env.pidwatch, &copy).context("cannot copy pidwatch")?;
+        env.pidwatch = copy;
+        Ok(Self { env, directory })
+    }
+}
+
+impl Drop for ForEveryone {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn it_reads_the_host_from_a_container(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "check-container")?;
+    cgroup.set("pids.max", "77")?;
+    let run = check(env)
+        .args(["--proc-root", surroundings::HOST_PROC])
+        .args(["--cgroup-root", surroundings::HOST_CGROUP])
+        .within(surroundings::in_a_container);
+    let seen = page(run)?;
+    let row = limit(&seen, "pids.max", &cgroup.path).context("no row")?;
+    assert_eq!(row["value"], 77, "{row}");
+    let node = limit(&seen, "kernel.pid_max", "node").context("no pid_max")?;
+    assert!(node["usage"].as_u64() > Some(1), "{node}");
+    Ok(())
+}
+
+fn a_limit_that_may_not_be_read_is_unknown(env: &Env) -> Result<()> {
+    let everyone = ForEveryone::new(env)?;
+    let cgroup = Cgroup::new(&env.hierarchy, "check-denied")?;
+    cgroup.set("pids.max", "77")?;
+    let file = cgroup.directory.join("pids.max");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    let seen = page(check(&everyone.env).within(surroundings::without_root))?;
+    assert_eq!(
+        limit(&seen, "pids.max", &cgroup.path),
+        None,
+        "shown as known"
+    );
+    let unseen = seen["unseen"].to_string();
+    assert!(unseen.contains("pids.max of 1 cgroups"), "{unseen}");
+    Ok(())
+}
+
 fn it_needs_no_root_and_says_what_it_cannot_see(env: &Env) -> Result<()> {
-    // Other users may not be able to reach the build directory.
-    let directory = std::env::temp_dir().join(format!("pidwatch-check-{}", std::process::id()));
-    fs::create_dir_all(&directory)?;
-    let mut everyone = env.clone();
-    everyone.pidwatch = directory.join("pidwatch");
-    fs::copy(&env.pidwatch, &everyone.pidwatch).context("cannot copy pidwatch")?;
-    let plain = page(check(&everyone).within(surroundings::without_root));
-    let hidden = page(check(&everyone).within(surroundings::with_hidden_processes));
-    fs::remove_dir_all(&directory)?;
-    for seen in [
-        plain?,
-        hidden
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("{error:#}"))?
-            .clone(),
-    ] {
-        let node = limit(&seen, "kernel.pid_max", "node").context("no pid_max")?;
+    let everyone = ForEveryone::new(env)?;
+    let plain = page(check(&everyone.env).within(surroundings::without_root))?;
+    let hidden = page(check(&everyone.env).within(surroundings::with_hidden_processes))?;
+    for seen in [&plain, &hidden] {
+        let node = limit(seen, "kernel.pid_max", "node").context("no pid_max")?;
         assert!(node["value"].is_u64() && node["usage"].is_u64(), "{node}");
     }
-    let unseen = hidden?["unseen"].to_string();
+    let unseen = hidden["unseen"].to_string();
     println!("    {unseen}");
     assert!(unseen.contains("hidepid"), "{unseen}");
     Ok(())
