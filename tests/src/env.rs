@@ -1,5 +1,6 @@
 //! Where the programs are and what machine this is.
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
@@ -55,6 +56,16 @@ impl Env {
         Ok(())
     }
 
+    /// With a pidwatch that every user may run.
+    pub fn for_everyone(&self) -> Result<ForEveryone> {
+        let directory = std::env::temp_dir().join(format!("pidwatch-test-{}", std::process::id()));
+        fs::create_dir_all(&directory)?;
+        let mut env = self.clone();
+        env.pidwatch = directory.join("pidwatch");
+        fs::copy(&self.pidwatch, &env.pidwatch).context("cannot copy pidwatch")?;
+        Ok(ForEveryone { env, directory })
+    }
+
     /// Tasks that each worker of the exact scenario creates: a guest is emulated, and slower.
     pub fn many(&self) -> u64 {
         if self.guest { 20_000 } else { 100_000 }
@@ -63,6 +74,21 @@ impl Env {
     /// Whether the pids controller is in cgroup v2 here.
     pub fn unified(&self) -> bool {
         self.hierarchy.layout == Layout::V2
+    }
+}
+
+/// Other users may not be able to reach the build directory: a copy elsewhere, for as long as this
+/// lives.
+#[derive(Debug)]
+pub struct ForEveryone {
+    /// Names the copy.
+    pub env: Env,
+    directory: PathBuf,
+}
+
+impl Drop for ForEveryone {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -36,17 +36,11 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
 }
 
 fn without_root_it_says_what_it_needs(env: &Env) -> Result<()> {
-    // Other users may not be able to reach the build directory.
-    let directory = std::env::temp_dir().join(format!("pidwatch-test-{}", std::process::id()));
-    fs::create_dir_all(&directory)?;
-    let mut everyone = env.clone();
-    everyone.pidwatch = directory.join("pidwatch");
-    fs::copy(&env.pidwatch, &everyone.pidwatch).context("cannot copy pidwatch")?;
-    let run = Invocation::trace(&everyone)
+    let everyone = env.for_everyone()?;
+    let run = Invocation::trace(&everyone.env)
         .within(surroundings::without_root)
-        .finish();
-    fs::remove_dir_all(&directory)?;
-    run?.assert_refused(1, &["CAP_BPF", "root"]);
+        .finish()?;
+    run.assert_refused(1, &["CAP_BPF", "root"]);
     Ok(())
 }
 

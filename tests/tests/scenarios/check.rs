@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -132,30 +131,6 @@ fn a_parent_that_does_not_reap_is_named(env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Other users may not be able to reach the build directory.
-struct ForEveryone {
-    env: Env,
-    directory: PathBuf,
-}
-
-impl ForEveryone {
-    fn new(env: &Env) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("pidwatch-check-{}", std::process::id()));
-        fs::create_dir_all(&directory)?;
-        let mut env = env.clone();
-        let copy = directory.join("pidwatch");
-        fs::copy(&env.pidwatch, &copy).context("cannot copy pidwatch")?;
-        env.pidwatch = copy;
-        Ok(Self { env, directory })
-    }
-}
-
-impl Drop for ForEveryone {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
 fn it_reads_the_host_from_a_container(env: &Env) -> Result<()> {
     let cgroup = Cgroup::new(&env.hierarchy, "check-container")?;
     cgroup.set("pids.max", "77")?;
@@ -172,7 +147,7 @@ fn it_reads_the_host_from_a_container(env: &Env) -> Result<()> {
 }
 
 fn a_limit_that_may_not_be_read_is_unknown(env: &Env) -> Result<()> {
-    let everyone = ForEveryone::new(env)?;
+    let everyone = env.for_everyone()?;
     let cgroup = Cgroup::new(&env.hierarchy, "check-denied")?;
     cgroup.set("pids.max", "77")?;
     let file = cgroup.directory.join("pids.max");
@@ -189,7 +164,7 @@ fn a_limit_that_may_not_be_read_is_unknown(env: &Env) -> Result<()> {
 }
 
 fn it_needs_no_root_and_says_what_it_cannot_see(env: &Env) -> Result<()> {
-    let everyone = ForEveryone::new(env)?;
+    let everyone = env.for_everyone()?;
     let plain = page(check(&everyone.env).within(surroundings::without_root))?;
     let hidden = page(check(&everyone.env).within(surroundings::with_hidden_processes))?;
     for seen in [&plain, &hidden] {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::deadline::Process;
 use pidwatch_tests::env::Env;
@@ -36,6 +36,10 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         all.push(scenario!(
             a_cgroup_removed_at_once_keeps_counts_of_children_born_there
         ));
+    }
+    // There the kernel keeps what a program made in tracefs until someone removes it.
+    if env.guest && env.kernel >= (7, 0) {
+        all.push(scenario!(no_return_probe_stays_behind));
     }
     // An emulated guest needs some 50 ms for each: there the 300 of the scenario above must do.
     if !env.guest {
@@ -69,6 +73,33 @@ fn the_first_event_says_that_it_has_started(env: &Env) -> Result<()> {
         assert!(probe[how].is_string(), "no {how} in {probe}");
     }
     Ok(())
+}
+
+/// Not at its end, and not for long when it was killed.
+fn no_return_probe_stays_behind(env: &Env) -> Result<()> {
+    let tracefs = std::env::temp_dir().join("tracefs");
+    fs::create_dir_all(&tracefs)?;
+    let mount = |arguments: &[&str]| -> Result<()> {
+        let status = Command::new(arguments[0])
+            .args(&arguments[1..])
+            .arg(&tracefs)
+            .status()?;
+        ensure!(status.success(), "{arguments:?}: {status}");
+        Ok(())
+    };
+    mount(&["mount", "-t", "tracefs", "none"])?;
+    let probes = || fs::read_to_string(tracefs.join("kprobe_events"));
+    let killed = Invocation::trace(env).start()?;
+    let name = format!("pidwatch/kernel_clone_{}", killed.id());
+    assert!(probes()?.contains(&name), "{:?}", probes());
+    // Killed by the harness.
+    drop(killed);
+    assert!(probes()?.contains(&name), "{:?}", probes());
+    let pidwatch = Invocation::trace(env).start()?;
+    assert!(!probes()?.contains(&name), "{:?}", probes());
+    pidwatch.stop()?;
+    assert!(!probes()?.contains("pidwatch/"), "{:?}", probes());
+    mount(&["umount"])
 }
 
 fn sigterm_ends_it_with_status_0(env: &Env) -> Result<()> {
