@@ -1,7 +1,11 @@
 //! `pidwatch check`: the node's limits on one page, with findings and advice. No BPF, one pass,
 //! nothing kept.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
 
 use crate::{
     limits::{self, Finding, Severity},
@@ -12,6 +16,14 @@ use crate::{
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
+    /// There is no /proc to read.
+    #[error("cannot read {}: {error}; say where the host's /proc is with --proc-root", path.display())]
+    Proc {
+        /// Where it should be.
+        path: PathBuf,
+        /// The cause.
+        error: io::Error,
+    },
     /// Standard output failed.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
@@ -20,8 +32,13 @@ pub enum CheckError {
 /// Looks at the node and prints the page; whether a finding is at least as severe as asked for.
 ///
 /// # Errors
-/// When standard output fails; what cannot be read is shown as unknown instead.
+/// When there is no /proc or standard output fails; what else cannot be read is shown as unknown
+/// instead.
 pub fn run(settings: &CheckSettings) -> Result<bool, CheckError> {
+    fs::read_dir(&settings.proc_root).map_err(|error| CheckError::Proc {
+        path: settings.proc_root.clone(),
+        error,
+    })?;
     let survey = limits::survey(&settings.proc_root, &settings.cgroup_root);
     let rows = limits::table(&survey);
     let findings = limits::find(&survey);

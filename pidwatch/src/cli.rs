@@ -266,6 +266,18 @@ mod tests {
     }
 
     #[test]
+    fn one_file_serves_every_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pidwatch.toml");
+        std::fs::write(&file, "window = \"3s\"\nfail_on = \"critical\"\n").unwrap();
+        let line = format!("pidwatch check --config {}", file.display());
+        let Some(Command::Check(args)) = parse(&arguments(&line)).unwrap().command else {
+            panic!()
+        };
+        assert_eq!(args.fail_on, Some(Severity::Critical));
+    }
+
+    #[test]
     fn an_unknown_key_names_itself_and_the_nearest() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pidwatch.toml");

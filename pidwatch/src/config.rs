@@ -9,11 +9,12 @@ use toml::{Table, Value};
 /// Keys nearer than this (Jaro-Winkler, 0 to 1) are worth suggesting.
 const SIMILAR: f64 = 0.7;
 
-/// Makes the file's values the defaults of the named subcommand.
+/// Makes the file's values the defaults of the named subcommand. One file may serve all commands: what
+/// is an option of another one is passed over.
 ///
 /// # Errors
-/// When the file cannot be read, is no TOML, or has a key that is no option: named, with the
-/// nearest one there is.
+/// When the file cannot be read, is no TOML, or has a key that is no command's option: named, with
+/// the nearest one there is.
 pub fn apply(command: Command, subcommand: &str, file: &Path) -> Result<Command, clap::Error> {
     let fail = |kind: ErrorKind, text: String| {
         clap::Error::raw(
@@ -26,20 +27,25 @@ pub fn apply(command: Command, subcommand: &str, file: &Path) -> Result<Command,
     let table: Table = text
         .parse()
         .map_err(|error| fail(ErrorKind::InvalidValue, format!("no TOML: {error}")))?;
-    let options: Vec<String> = command
+    let options_of = |command: &Command| -> Vec<String> {
+        command
+            .get_arguments()
+            .filter(|arg| arg.get_id() != "config")
+            .map(|arg| arg.get_id().to_string())
+            .collect()
+    };
+    let options = command
         .find_subcommand(subcommand)
-        .map(|command| {
-            command
-                .get_arguments()
-                .filter(|arg| arg.get_id() != "config")
-                .map(|arg| arg.get_id().to_string())
-                .collect()
-        })
+        .map(options_of)
         .unwrap_or_default();
+    let others: Vec<String> = command.get_subcommands().flat_map(options_of).collect();
     let mut defaults = Vec::new();
     for (key, value) in table {
         let id = key.replace('-', "_");
         if !options.contains(&id) {
+            if others.contains(&id) {
+                continue;
+            }
             let nearest = options
                 .iter()
                 .map(|option| (strsim::jaro_winkler(option, &id), option))

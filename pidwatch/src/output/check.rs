@@ -221,7 +221,7 @@ impl Writer {
             )?;
         }
         self.largest(out, survey, rows)?;
-        self.findings(out, findings)?;
+        self.findings(out, findings, survey.unseen.is_empty())?;
         for text in &survey.unseen {
             writeln!(out)?;
             wrapped(out, "not seen: ", text)?;
@@ -298,9 +298,14 @@ impl Writer {
         Ok(())
     }
 
-    fn findings(&self, out: &mut dyn Write, findings: &[Finding]) -> io::Result<()> {
+    fn findings(&self, out: &mut dyn Write, findings: &[Finding], saw_all: bool) -> io::Result<()> {
         if findings.is_empty() {
-            return writeln!(out, "\nNothing to change.");
+            let verdict = if saw_all {
+                "Nothing to change."
+            } else {
+                "Nothing to change in what could be seen."
+            };
+            return writeln!(out, "\n{verdict}");
         }
         for finding in findings {
             let colour = match finding.severity {

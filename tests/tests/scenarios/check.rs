@@ -22,6 +22,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(it_needs_no_root_and_says_what_it_cannot_see),
         scenario!(it_reads_the_host_from_a_container),
         scenario!(a_limit_that_may_not_be_read_is_unknown),
+        scenario!(without_a_proc_it_says_where_to_look),
         scenario!(cgroups_may_vanish_while_it_looks),
         scenario!(absurd_limits_are_shown_as_they_are),
     ];
@@ -174,6 +175,12 @@ fn it_needs_no_root_and_says_what_it_cannot_see(env: &Env) -> Result<()> {
     let unseen = hidden["unseen"].to_string();
     println!("    {unseen}");
     assert!(unseen.contains("hidepid"), "{unseen}");
+    Ok(())
+}
+
+fn without_a_proc_it_says_where_to_look(env: &Env) -> Result<()> {
+    let run = check(env).args(["--proc-root", "/nonexistent"]).finish()?;
+    run.assert_refused(1, &["/nonexistent", "--proc-root"]);
     Ok(())
 }
 
