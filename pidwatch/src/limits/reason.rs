@@ -241,32 +241,35 @@ fn try_again(failure: &Failure, refused_by: Option<CgroupId>, outlook: &impl Out
         let limit = threads(evidence.nr_threads as u64, evidence.max_threads as u64);
         return Verdict::measured(Reason::ThreadsMax, Some(limit));
     }
-    if let Some(verdict) = ids_used_up(evidence, outlook) {
-        return verdict;
-    }
-    let full = |level: &&CgroupLevel| level.usage >= level.limit;
-    let refused = |level: &&CgroupLevel| Some(CgroupId(level.cgroup)) == refused_by;
-    if let Some(level) = cgroups(evidence).iter().find(full).or_else(|| {
-        // Someone's end made room in the meantime; but the limit has refused since the last look.
-        cgroups(evidence).iter().find(refused)
-    }) {
-        let limit = Limit {
-            name: "pids.max",
-            value: level.limit as u64,
-            usage: level.usage.max(0) as u64,
-            owner: LimitOwner::Cgroup(CgroupId(level.cgroup)),
-        };
-        return Verdict::measured(Reason::PidsMax, Some(limit));
-    }
-    if evidence.deadline != 0 {
-        // SCHED_DEADLINE is not inherited (`sched_fork`).
-        return Verdict::measured(Reason::Other, None);
-    }
     if !knows(evidence, known::THREADS)
         && let Some((usage, value)) = outlook.threads()
         && usage >= value
     {
         return Verdict::inferred(Reason::ThreadsMax, Some(threads(usage, value)));
+    }
+    if let Some(verdict) = ids_used_up(evidence, outlook) {
+        return verdict;
+    }
+    let pids_max = |level: &CgroupLevel| {
+        Some(Limit {
+            name: "pids.max",
+            value: level.limit as u64,
+            usage: level.usage.max(0) as u64,
+            owner: LimitOwner::Cgroup(CgroupId(level.cgroup)),
+        })
+    };
+    let levels = cgroups(evidence);
+    if let Some(level) = levels.iter().find(|level| level.usage >= level.limit) {
+        return Verdict::measured(Reason::PidsMax, pids_max(level));
+    }
+    if evidence.deadline != 0 {
+        // SCHED_DEADLINE is not inherited (`sched_fork`).
+        return Verdict::measured(Reason::Other, None);
+    }
+    // Someone's end made room in the meantime; but this limit has refused since the last look.
+    let refused = |level: &&CgroupLevel| Some(CgroupId(level.cgroup)) == refused_by;
+    if let Some(level) = levels.iter().find(refused) {
+        return Verdict::inferred(Reason::PidsMax, pids_max(level));
     }
     Verdict::UNKNOWN
 }
@@ -568,6 +571,7 @@ mod tests {
         evidence.cgroups[1].events = 1;
         let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
         assert_eq!(verdict.reason, Reason::PidsMax);
+        assert_eq!(verdict.basis, Some(Basis::Inferred));
         assert_eq!(limit(verdict), (5, 100, LimitOwner::Cgroup(CgroupId(11))));
     }
 
