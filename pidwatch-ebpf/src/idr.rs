@@ -48,8 +48,10 @@ fn find_free(space: *const u8, from: u32) -> Option<u32> {
     let root = as_node(probe(space, offset!(pid_ns_xa_head))?)?;
     let mut id = from;
     let mut node = root;
-    // Down to a leaf, and after each level once more behind a node that has none.
-    for _ in 0..LEVELS * (LEVELS + 1) {
+    // Only the nodes that `from` itself lies in can have a free slot and none from there on. Each is
+    // found out once, from the leaf up, and costs a way down to it; then one way down leads to a
+    // free ID.
+    for _ in 0..LEVELS * (LEVELS + 1) / 2 + LEVELS {
         let shift = u32::from(probe::<u8>(node, offset!(xa_node_shift))?) & 31;
         let above = (shift + CHUNK_SHIFT) & 31;
         if node == root && id >> above != 0 {
