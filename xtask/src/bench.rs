@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: what pidwatch costs, next to the least possible and to what people use
 //! today, alternating in one run.
 //!
-//! Three tables: run time of all hooks over a task's life (the kernel's run-time stats) against the
+//! Tables: run time of all hooks over a task's life (the kernel's run-time stats) against the
 //! minimal pair; CPU time per create-and-join of a thread storm untraced and under each tracer; what a
-//! failing creation costs.
+//! failing creation costs; how long `check` takes.
 //! The machine may be noisy: figures are medians of pairs, with a 95 % interval (bootstrap).
 
+mod check;
 mod failure;
 mod hooks;
 mod statistics;
@@ -65,6 +66,7 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
     hooks::measure(&programs, options)?;
     storm::measure(&programs, options)?;
     failure::measure(&programs, options)?;
+    check::measure(&programs)?;
     Ok(ExitCode::SUCCESS)
 }
 
