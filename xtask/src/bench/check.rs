@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -58,6 +58,8 @@ fn seconds(command: &mut Command) -> Result<f64> {
 struct LoadedNode {
     root: PathBuf,
     load: Child,
+    /// Kept open: it tells what it did at its end.
+    told: BufReader<ChildStdout>,
 }
 
 impl LoadedNode {
@@ -83,10 +85,10 @@ impl LoadedNode {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the load")?;
-        let stdout = load.stdout.take().context("no standard output")?;
-        let node = Self { root, load };
+        let told = BufReader::new(load.stdout.take().context("no standard output")?);
+        let mut node = Self { root, load, told };
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        node.told.read_line(&mut line)?;
         ensure!(line.contains("ready"), "the load said {line:?}");
         Ok(node)
     }
