@@ -134,20 +134,20 @@ impl Text {
             n => format!("+{n} more  "),
         };
         let what = format!(
-            "{}  {syscall} FAILED: {}  {}[{task}] uid {}  {more}",
+            "{}  {syscall} FAILED: {}  {}[{task}]",
             self.time(failure.time),
             why(failed),
             escape::for_terminal(&failure.comm),
-            failure.uid,
         );
+        let more = format!("uid {}  {more}", failure.uid);
+        let one = format!("{what} {more}");
         match self.width {
-            // No room beside it: on a line of its own, below the text.
-            Some(width) if what.width() + NARROWEST_PATH > width => {
-                let indent = " ".repeat("22:09:13  ".len());
-                let path = self.path(owner, width.saturating_sub(indent.len()));
-                format!("{}\n{indent}{path}", what.trim_end())
+            // No room for the path: the rest goes on a line of its own, below the text.
+            Some(width) if one.width() + NARROWEST_PATH > width => {
+                let below = format!("{}{more}", " ".repeat("22:09:13  ".len()));
+                format!("{what}\n{}", self.about(below, owner))
             }
-            _ => self.about(what, owner),
+            _ => self.about(one, owner),
         }
     }
 
@@ -435,6 +435,7 @@ mod tests {
         ));
         assert!(line.ends_with("container"), "{line}");
         let narrow = Text::new(Some(80), false, TimeZone::UTC).failure(&failed);
+        assert!(narrow.lines().all(|line| line.width() <= 80), "{narrow}");
         assert!(
             narrow.ends_with("/kubepods/burstable/pod1234/some-container"),
             "{narrow}"
