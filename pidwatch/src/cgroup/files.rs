@@ -106,10 +106,11 @@ impl Files {
     ///
     /// # Errors
     /// Those of reading the file: the cgroup may be gone, or not have the controller.
+    /// [`io::ErrorKind::InvalidData`] for what is neither a number nor `max`.
     pub fn pids_max(&self, path: &[u8]) -> io::Result<Option<u64>> {
-        match self.number(path, "pids.max") {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
-            other => other.map(Some),
+        match self.word(path, "pids.max")?.as_str() {
+            "max" => Ok(None),
+            number => parse(number).map(Some),
         }
     }
 
@@ -134,22 +135,53 @@ impl Files {
         fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
-    /// The soft RLIMIT_NPROC of a process; `None` also for no limit.
-    pub fn rlimit_nproc(&self, pid: u32) -> Option<u64> {
-        let limits = fs::read_to_string(self.proc_root.join(format!("{pid}/limits"))).ok()?;
-        let line = limits
-            .lines()
-            .find_map(|line| line.strip_prefix("Max processes"))?;
-        line.split_whitespace().next()?.parse().ok()
+    /// Where /proc is.
+    pub fn proc_root(&self) -> &Path {
+        &self.proc_root
     }
 
     fn number(&self, path: &[u8], file: &str) -> io::Result<u64> {
+        parse(&self.word(path, file)?)
+    }
+
+    fn word(&self, path: &[u8], file: &str) -> io::Result<String> {
         let mut text = [0; 24];
         let mut file = fs::File::open(directory(&self.mount, path).join(file))?;
         let len = file.read(&mut text)?;
-        std::str::from_utf8(&text[..len])
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        Ok(String::from_utf8_lossy(&text[..len]).trim().to_owned())
+    }
+}
+
+fn parse(number: &str) -> io::Result<u64> {
+    number
+        .parse()
+        .map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::LayoutKind;
+
+    #[test]
+    fn only_the_word_max_is_no_limit() {
+        let mount = tempfile::tempdir().unwrap();
+        let layout = Layout {
+            kind: LayoutKind::V2,
+            mount: mount.path().to_owned(),
+            hierarchy_id: 0,
+            unified: true,
+            has_pids: true,
+        };
+        let files = Files::new(&layout, Path::new("/proc"));
+        let read = |text: &str| {
+            fs::write(mount.path().join("pids.max"), text).unwrap();
+            files.pids_max(b"/").map_err(|error| error.kind())
+        };
+        assert_eq!(read("max\n"), Ok(None));
+        assert_eq!(read("0\n"), Ok(Some(0)));
+        for bad in ["", "-1\n", "18446744073709551616\n"] {
+            assert_eq!(read(bad), Err(io::ErrorKind::InvalidData), "{bad:?}");
+        }
     }
 }

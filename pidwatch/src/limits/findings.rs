@@ -117,11 +117,8 @@ fn node_usage(survey: &Survey, found: &mut Vec<Finding>) {
 
 /// The line that keeps a cgroup from growing.
 fn brake(survey: &Survey, cgroup: &CgroupLimits) -> Option<String> {
-    let mount = &survey.layout.as_ref()?.mount;
-    let mut path = std::os::unix::ffi::OsStrExt::as_bytes(mount.as_os_str()).to_vec();
-    path.extend_from_slice(&cgroup.path);
-    path.extend_from_slice(b"/pids.max");
-    let (now, file) = (cgroup.usage?, escape::for_shell(&path));
+    let now = cgroup.usage?;
+    let file = survey.file_of(&cgroup.path, "pids.max");
     Some(format!(
         "emergency brake, stops its growth at once: echo {now} > {file} (lift it with: echo max > \
          {file})"

@@ -1,6 +1,6 @@
 //! What the cgroup file system and /proc say of limits now, for what the kernel side could not read.
 
-use super::reason::Outlook;
+use super::{processes, reason::Outlook};
 use crate::cgroup::{CgroupId, Files, Tree};
 
 /// The files as they are now.
@@ -41,6 +41,6 @@ impl Outlook for Readings<'_> {
     }
 
     fn rlimit_nproc(&self, pid: u32) -> Option<u64> {
-        self.files.rlimit_nproc(pid)
+        processes::read_nproc(self.files.proc_root(), pid)?.value()
     }
 }

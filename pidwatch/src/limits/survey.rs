@@ -325,7 +325,7 @@ fn read_cgroups(survey: &mut Survey, files: &Files, layout: &Layout) {
     }
     survey.cgroups.sort_by(|a, b| a.path.cmp(&b.path));
     if denied > 0 {
-        let text = format!("pids.max of {denied} cgroups: no permission; run as root");
+        let text = format!("pids.max of {denied} cgroups: not readable; run as root");
         survey.unseen.push(text);
     }
 }
