@@ -69,15 +69,12 @@ pub struct CheckArgs {
     /// Exit with status 3 when a finding is at least this severe.
     #[arg(long, value_enum, env = "PIDWATCH_FAIL_ON")]
     pub fail_on: Option<Severity>,
-    /// Where the host's files are.
+    /// Options that every command has.
     #[command(flatten)]
     pub roots: RootArgs,
-    /// Read options from a TOML file: their long names, `_` or `-` between words.
-    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
-    pub config: Option<PathBuf>,
 }
 
-/// Where the host's files are.
+/// Options of every command.
 #[derive(Args, Debug)]
 pub struct RootArgs {
     /// The host's /proc.
@@ -96,6 +93,9 @@ pub struct RootArgs {
         env = "PIDWATCH_CGROUP_ROOT"
     )]
     pub cgroup_root: PathBuf,
+    /// Read options from a TOML file: their long names, `_` or `-` between words.
+    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 /// Options of `trace`.
@@ -122,7 +122,7 @@ pub struct TraceArgs {
     /// Also cgroups with nothing to say.
     #[arg(long, env = "PIDWATCH_ALL")]
     pub all: bool,
-    /// Options that every command has.
+    /// Options of every command that watches the node.
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -130,7 +130,7 @@ pub struct TraceArgs {
 /// Options of every command that watches the node.
 #[derive(Args, Debug)]
 pub struct CommonArgs {
-    /// Where the host's files are.
+    /// Options that every command has.
     #[command(flatten)]
     pub roots: RootArgs,
     /// Bytes of the kernel's ring buffer: a power of two, at least a page.
@@ -148,9 +148,6 @@ pub struct CommonArgs {
     /// Show the kernel side's own diagnostics on standard error.
     #[arg(long, env = "PIDWATCH_KERNEL_LOG")]
     pub kernel_log: bool,
-    /// Read options from a TOML file: their long names, `_` or `-` between words.
-    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
-    pub config: Option<PathBuf>,
 }
 
 /// Form of output.
@@ -223,8 +220,8 @@ impl Cli {
     /// The command's name and its configuration file.
     fn config_file(&self) -> Option<(&'static str, &std::path::Path)> {
         match self.command.as_ref()? {
-            Command::Trace(args) => Some(("trace", args.common.config.as_deref()?)),
-            Command::Check(args) => Some(("check", args.config.as_deref()?)),
+            Command::Trace(args) => Some(("trace", args.common.roots.config.as_deref()?)),
+            Command::Check(args) => Some(("check", args.roots.config.as_deref()?)),
         }
     }
 }

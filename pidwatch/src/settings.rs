@@ -75,14 +75,15 @@ impl Settings {
             common,
         } = args;
         let CommonArgs {
-            roots: RootArgs {
-                proc_root,
-                cgroup_root,
-            },
+            roots:
+                RootArgs {
+                    proc_root,
+                    cgroup_root,
+                    config: _,
+                },
             ring_size,
             probes,
             kernel_log,
-            config: _,
         } = common;
         let path = cgroup
             .map(|glob| {
@@ -128,6 +129,7 @@ impl From<CheckArgs> for CheckSettings {
         let RootArgs {
             proc_root,
             cgroup_root,
+            config: _,
         } = args.roots;
         Self {
             json: args.output == OutputFormat::Json,
