@@ -27,8 +27,6 @@ pub mod known {
     pub const CGROUPS: u32 = 1 << 3;
     /// `pid_max`; before 6.14 it is a variable whose address may be hidden.
     pub const PID_MAX: u32 = 1 << 4;
-    /// Whether the task is scheduled by SCHED_DEADLINE.
-    pub const POLICY: u32 = 1 << 5;
 }
 
 /// One cgroup's count by the pids controller.
@@ -54,15 +52,11 @@ pub struct PidLevel {
     pub allocated: u32,
     /// Its `pid_max` (6.14), before that the node's.
     pub pid_max: u32,
-    /// Where the search for a free ID goes on (`idr.idr_next`).
-    pub cursor: u32,
     /// Its inode number (`ns.inum`).
     pub inum: u32,
     /// The first free ID of those that are searched, in the order of their numbers; 0 when it was not
     /// looked for, since there are more than enough.
     pub first_free: u32,
-    /// Unused, 0.
-    pub reserved: u32,
 }
 
 /// One user's tasks, in one user namespace.
@@ -110,10 +104,10 @@ pub struct Evidence {
 }
 
 const _: () = assert!(size_of::<CgroupLevel>() == 32);
-const _: () = assert!(size_of::<PidLevel>() == 24);
+const _: () = assert!(size_of::<PidLevel>() == 16);
 const _: () = assert!(size_of::<UserLevel>() == 24);
 const _: () =
-    assert!(size_of::<Evidence>() == 32 + CGROUP_LEVELS * 32 + PID_LEVELS * 24 + USER_LEVELS * 24);
+    assert!(size_of::<Evidence>() == 32 + CGROUP_LEVELS * 32 + PID_LEVELS * 16 + USER_LEVELS * 24);
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding; any bytes are a value.

@@ -55,7 +55,6 @@ pub fn gather(task: *const u8, css_set: *const u8, suspects: Suspects, out: *mut
         }
         if let Some(policy) = probe::<u32>(task, offset!(task_policy)) {
             (&raw mut (*out).deadline).write_volatile(u32::from(policy == SCHED_DEADLINE));
-            bits |= known::POLICY;
         }
         if let (Some(threads), Some(most)) = (
             variable(setting!(nr_threads)),
@@ -158,14 +157,12 @@ fn read_pids(task: *const u8, out: *mut Evidence) -> Option<u32> {
         let level = PidLevel {
             allocated,
             pid_max,
-            cursor,
             inum: probe(space, offset!(pid_ns_inum))?,
             first_free: if is_near {
                 idr::first_free(space as u64, from)
             } else {
                 0
             },
-            reserved: 0,
         };
         // SAFETY: below the number of levels.
         unsafe {

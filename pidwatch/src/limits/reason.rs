@@ -413,12 +413,7 @@ mod tests {
     /// Everything known, nothing exhausted.
     fn calm() -> Evidence {
         let mut evidence = Evidence {
-            known: known::USER
-                | known::THREADS
-                | known::PIDS
-                | known::CGROUPS
-                | known::PID_MAX
-                | known::POLICY,
+            known: known::USER | known::THREADS | known::PIDS | known::CGROUPS | known::PID_MAX,
             nr_threads: 100,
             max_threads: 1000,
             cgroup_levels: 2,
@@ -438,10 +433,8 @@ mod tests {
             evidence.pids[level] = PidLevel {
                 allocated: 100 | PIDNS_ADDING,
                 pid_max,
-                cursor: 400,
                 inum: 7,
                 first_free: 0,
-                reserved: 0,
             };
         }
         evidence.users[0] = UserLevel {
