@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: the scenarios in guests of other kernels, one guest after the other.
+//! `cargo xtask vm`: the scenarios in guests of other kernels, as many at a time as there are CPUs.
 //!
 //! In: which kernels and cgroup layouts. Out: one line a guest on standard output, consoles in
 //! `target/vm/`, the failing scenarios' own words on standard error.
@@ -10,7 +10,11 @@ mod kernels;
 mod mirror;
 
 use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +23,10 @@ use crate::libtest::Counts;
 use crate::scenarios::Scenarios;
 use crate::{packages, workspace};
 use guest::{Guest, Layout, Outcome};
+use kernels::Kernel;
+
+/// Two to three times what the slowest guest takes on two CPUs.
+const TIME_LIMIT_S: u64 = 1500;
 
 /// What follows `cargo xtask vm`.
 #[derive(clap::Args)]
@@ -36,7 +44,7 @@ pub struct Options {
     #[arg(long)]
     shell: bool,
     /// Seconds after which a guest is taken for hanging and killed
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT_S)]
     time_limit: u64,
     /// More arguments for the scenarios' runner
     #[arg(last = true)]
@@ -51,7 +59,7 @@ impl Options {
             layout: None,
             filter: None,
             shell: false,
-            time_limit: 600,
+            time_limit: TIME_LIMIT_S,
             args: Vec::new(),
         }
     }
@@ -115,50 +123,85 @@ pub fn prepare() -> Result<()> {
     packages::ensure_programs(&programs, "guests of other kernels")
 }
 
-/// Runs the guests one after the other: each has as many CPUs as a small host.
+/// Runs the guests asked for, one a host CPU at a time: each is emulated by one thread.
 pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
     let folder = workspace::target_dir().join("vm");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let initramfs = write_initramfs(options, scenarios)?;
-    let mut reports = Vec::new();
-    for (series, layout) in options.guests() {
-        let kernel = match kernels::ensure(&series) {
-            Ok(kernel) => kernel,
-            Err(error) => {
-                let line = format!("{series} {}: left out: {error:#}", layout.name());
-                eprintln!("xtask: {line}");
-                let counts = Counts {
+    // Kernels are fetched before anything boots: packages are unpacked one at a time.
+    let guests: Vec<_> = options
+        .guests()
+        .into_iter()
+        .map(|(series, layout)| (kernels::ensure(&series), series, layout))
+        .collect();
+    let boot = |(kernel, series, layout): &(Result<Kernel>, String, Layout)| match kernel {
+        Ok(kernel) => {
+            let guest = Guest {
+                kernel,
+                initramfs: &initramfs,
+                layout: *layout,
+            };
+            report(&guest, &folder, Duration::from_secs(options.time_limit))
+        }
+        Err(error) => {
+            let line = format!("{series} {}: left out: {error:#}", layout.name());
+            eprintln!("xtask: {line}");
+            Ok(Report {
+                line,
+                counts: Counts {
                     passed: 0,
                     failed: 1,
-                };
-                reports.push(Report {
-                    line,
-                    counts,
-                    is_left_out: true,
-                });
-                continue;
-            }
-        };
-        let guest = Guest {
-            kernel: &kernel,
-            initramfs: &initramfs,
-            layout,
-        };
-        eprintln!("xtask: booting {}", guest.name());
-        let outcome = guest.run(&folder, Duration::from_secs(options.time_limit))?;
-        let took = outcome.took.as_secs();
-        let line = format!("{}: {} in {took} s", guest.name(), outcome.counts);
-        eprintln!("xtask: {line}");
-        if outcome.counts.failed > 0 {
-            show_failure(&outcome);
+                },
+                is_left_out: true,
+            })
         }
-        reports.push(Report {
-            line,
-            counts: outcome.counts,
-            is_left_out: false,
-        });
+    };
+    let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    in_order(&guests, at_once, boot).into_iter().collect()
+}
+
+/// What `work` makes of each item, in the items' order, with `at_once` of them worked on at a time.
+fn in_order<T: Sync, R: Send>(
+    items: &[T],
+    at_once: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else {
+                return done;
+            };
+            done.push((index, work(item)));
+        }
+    };
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a guest's thread panicked"))
+            .collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Runs one guest and says how it went.
+fn report(guest: &Guest, folder: &Path, limit: Duration) -> Result<Report> {
+    eprintln!("xtask: booting {}", guest.name());
+    let outcome = guest.run(folder, limit)?;
+    let took = outcome.took.as_secs();
+    let line = format!("{}: {} in {took} s", guest.name(), outcome.counts);
+    eprintln!("xtask: {line}");
+    if outcome.counts.failed > 0 {
+        show_failure(&outcome);
     }
-    Ok(reports)
+    Ok(Report {
+        line,
+        counts: outcome.counts,
+        is_left_out: false,
+    })
 }
 
 fn shell(options: &Options, scenarios: &Scenarios) -> Result<()> {
@@ -228,6 +271,16 @@ mod tests {
             4
         );
         assert_eq!(guests.last(), Some(&("6.12".to_owned(), Layout::V1)));
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let items: Vec<u64> = (0..7).rev().collect();
+        let results = in_order(&items, 3, |item| {
+            thread::sleep(Duration::from_millis(*item));
+            item * 2
+        });
+        assert_eq!(results, [12, 10, 8, 6, 4, 2, 0]);
     }
 
     #[test]

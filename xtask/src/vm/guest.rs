@@ -73,9 +73,12 @@ impl Guest<'_> {
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu
             // Emulation, also where there is a /dev/kvm: it may open and yet not run a guest.
+            // One thread for all CPUs: with one each, a CPU may run the breakpoint by which the
+            // kernel patches its code after the patch is done, and the kernel dies of it (seen:
+            // "Oops: int3" at a tracepoint that was being switched on).
             .args([
                 "-accel",
-                "tcg,thread=multi",
+                "tcg,thread=single",
                 "-cpu",
                 "max",
                 "-smp",
