@@ -15,9 +15,19 @@ impl BootTime {
         Self(nanos)
     }
 
+    /// From whole seconds since boot.
+    pub fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
+    }
+
     /// Now.
     pub fn now() -> Self {
         Self(read(ClockId::Boottime) as u64)
+    }
+
+    /// Whole seconds since boot.
+    pub fn seconds(self) -> u64 {
+        self.0 / 1_000_000_000
     }
 
     /// Time from `earlier` to this moment; zero when it is later.

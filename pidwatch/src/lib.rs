@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod detect;
 pub mod diagnostics;
 pub mod escape;
 pub mod identity;

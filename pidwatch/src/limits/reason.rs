@@ -92,7 +92,7 @@ impl Basis {
 }
 
 /// Whose a limit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitOwner {
     /// The node's.
     Node,

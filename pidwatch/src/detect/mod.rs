@@ -1,0 +1,310 @@
+//! Who leaks: a state for every owner, with its growth, its evidence and its forecast.
+//!
+//! In: each owner's own charge and totals, about once a second, for those in which something
+//! changed; the limits above an owner that grows. Out: changes of state, and who grows how fast.
+//! Pure: time comes in with what is observed.
+//!
+//! A leak is growth that does not come back ([`trend`]), on any of five horizons ([`series`]) at
+//! once, that has eaten a share of the headroom that no pool should need ([`DetectSettings`]), goes
+//! on as fast as before, and is more than the owner ever had. `docs/detection.md` tells it in words.
+
+mod forecast;
+pub mod series;
+mod settings;
+pub mod trend;
+mod watch;
+
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+
+pub use self::{
+    forecast::{Exhaustion, Forecast},
+    settings::DetectSettings,
+};
+use self::{series::Series, watch::Watch};
+use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit};
+
+/// How an owner does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Nothing to say.
+    #[default]
+    Ok,
+    /// Many creations, and as many ends.
+    Storm,
+    /// Grows steadily; a hint, no alert.
+    Growing,
+    /// Grows as no pool does: a leak.
+    Leaking,
+    /// Fills a limit of its own.
+    Saturated,
+    /// Was worth watching, and its cgroup is gone.
+    Gone,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Storm,
+        Self::Growing,
+        Self::Leaking,
+        Self::Saturated,
+        Self::Gone,
+    ];
+
+    /// Name in events and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Storm => "storm",
+            Self::Growing => "growing",
+            Self::Leaking => "leaking",
+            Self::Saturated => "saturated",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One reading of an owner.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Its own charge: tasks, zombies included, without descendants'.
+    pub tasks: u64,
+    /// Tasks created in it since start.
+    pub created: u64,
+    /// Tasks that ended in it since start.
+    pub ended: u64,
+    /// Ended tasks that nobody reaps.
+    pub zombies: u64,
+}
+
+/// What is known of an owner that is not simply `ok`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// How it does.
+    pub state: State,
+    /// Since when: of a growth, when that began.
+    pub since: BootTime,
+    /// Tasks it has now.
+    pub tasks: u64,
+    /// Tasks a second that come to stay.
+    pub growth_per_s: Option<f64>,
+    /// How sure it is, 0 to 1: how steadily it grows, and how far it has gone towards what is called
+    /// a leak.
+    pub confidence: Option<f64>,
+    /// Which limit it hits first if this goes on, and when.
+    pub exhaustion: Option<Exhaustion>,
+    /// All of it in words.
+    pub why: String,
+}
+
+/// A change of an owner's state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Whose.
+    pub owner: CgroupId,
+    /// The state before.
+    pub from: State,
+    /// What is known now.
+    pub verdict: Verdict,
+}
+
+/// An owner that grows now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grower {
+    /// Which.
+    pub owner: CgroupId,
+    /// Growing, leaking, or saturated by its growth.
+    pub state: State,
+    /// Tasks a second.
+    pub per_s: f64,
+    /// Tasks it has.
+    pub tasks: u64,
+    /// The limits above it, nearest first.
+    pub chain: Vec<Limit>,
+}
+
+/// The limits above an owner.
+pub trait Limits {
+    /// Its own `pids.max`, those of the cgroups above it, and the node's, nearest first, as they are
+    /// now; without those that are not set or not known.
+    fn chain(&self, owner: CgroupId) -> Vec<Limit>;
+}
+
+/// The state of all owners.
+#[derive(Debug, Default)]
+pub struct Detector {
+    settings: DetectSettings,
+    watches: HashMap<CgroupId, Watch>,
+    node: Option<Series>,
+    /// Observed since the last look.
+    observed: HashSet<CgroupId>,
+    /// Owners that are not `ok`, or may soon not be: looked at every time.
+    close: HashSet<CgroupId>,
+    verdicts: HashMap<CgroupId, Verdict>,
+    growers: Vec<Grower>,
+}
+
+impl Detector {
+    /// With other thresholds.
+    pub fn new(settings: DetectSettings) -> Self {
+        Self {
+            settings,
+            ..Self::default()
+        }
+    }
+
+    /// An owner that came while watching: what it does at first is its start.
+    pub fn born(&mut self, owner: CgroupId, time: BootTime) {
+        self.watches.insert(owner, Watch::new(time.seconds(), None));
+    }
+
+    /// Takes a reading of an owner in. Those that are not heard of keep what they had.
+    pub fn observe(&mut self, owner: CgroupId, time: BootTime, sample: Sample) {
+        let now = time.seconds();
+        match self.watches.get_mut(&owner) {
+            Some(watch) => watch.observe(now, sample),
+            None => {
+                self.watches.insert(owner, Watch::new(now, Some(sample)));
+            }
+        }
+        self.observed.insert(owner);
+    }
+
+    /// A creation of the owner was refused by a limit of a cgroup: its own or one above it.
+    pub fn refused(&mut self, owner: CgroupId, time: BootTime) {
+        if let Some(watch) = self.watches.get_mut(&owner) {
+            watch.refused(time.seconds());
+            self.observed.insert(owner);
+        }
+    }
+
+    /// Takes in how many tasks the node has.
+    pub fn observe_node(&mut self, time: BootTime, tasks: u64) {
+        let now = time.seconds();
+        self.node
+            .get_or_insert_with(|| Series::new(now, tasks))
+            .push(now, tasks);
+    }
+
+    /// The owner's cgroup is gone; told if it was worth watching.
+    pub fn gone(&mut self, owner: CgroupId, time: BootTime) -> Option<Change> {
+        self.observed.remove(&owner);
+        self.close.remove(&owner);
+        self.growers.retain(|grower| grower.owner != owner);
+        let watch = self.watches.remove(&owner)?;
+        let before = self.verdicts.remove(&owner)?;
+        Some(Change {
+            owner,
+            from: before.state,
+            verdict: Verdict {
+                state: State::Gone,
+                since: time,
+                growth_per_s: None,
+                confidence: None,
+                exhaustion: None,
+                tasks: 0,
+                why: format!("its cgroup was removed; it had {} tasks", watch.tasks()),
+            },
+        })
+    }
+
+    /// Judges every owner that was observed since the last time, and every one that is not `ok`.
+    /// To be called about once a second.
+    pub fn look(&mut self, time: BootTime, limits: &impl Limits) -> Vec<Change> {
+        let now = time.seconds();
+        let mut due = std::mem::take(&mut self.observed);
+        due.extend(self.close.drain());
+        let mut growers = Vec::new();
+        let mut moved = Vec::new();
+        for owner in due {
+            let Some(watch) = self.watches.get_mut(&owner) else {
+                continue;
+            };
+            let before = watch.state();
+            watch.judge(now, &self.settings, || limits.chain(owner));
+            if watch.is_close() {
+                self.close.insert(owner);
+            }
+            if let Some(grower) = watch.grower(owner) {
+                growers.push(grower);
+            }
+            if watch.state() != State::Ok || before != State::Ok {
+                moved.push((owner, before));
+            }
+        }
+        growers.sort_by(|a, b| b.per_s.total_cmp(&a.per_s).then(a.owner.cmp(&b.owner)));
+        self.growers = growers;
+        moved.sort_unstable();
+
+        let forecast = Forecast::of(&self.growers);
+        let mut changes = Vec::new();
+        for (owner, before) in moved {
+            let watch = &self.watches[&owner];
+            let verdict = watch.verdict(&forecast);
+            if watch.state() != before {
+                changes.push(Change {
+                    owner,
+                    from: before,
+                    verdict: verdict.clone(),
+                });
+            }
+            if watch.state() == State::Ok {
+                self.verdicts.remove(&owner);
+            } else {
+                self.verdicts.insert(owner, verdict);
+            }
+        }
+        changes
+    }
+
+    /// What is known of an owner that is not `ok`.
+    pub fn verdict(&self, owner: CgroupId) -> Option<&Verdict> {
+        self.verdicts.get(&owner)
+    }
+
+    /// Every owner that is not `ok`.
+    pub fn verdicts(&self) -> impl Iterator<Item = (CgroupId, &Verdict)> {
+        self.verdicts
+            .iter()
+            .map(|(&owner, verdict)| (owner, verdict))
+    }
+
+    /// Who grows, fastest first.
+    pub fn growers(&self) -> &[Grower] {
+        &self.growers
+    }
+
+    /// When the node hits which of its limits, by the growth of all its tasks.
+    pub fn node_exhaustion(&self, time: BootTime, limits: &[Limit]) -> Option<Exhaustion> {
+        let node = self.node.as_ref()?;
+        let growth = watch::growth_of(node, time.seconds(), &self.settings)?;
+        forecast::earliest(limits, growth.into())
+    }
+
+    /// Owners that are remembered.
+    pub fn len(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.watches.is_empty()
+    }
+}
+
+/// `12 s`, `9 min`, `3 h`, `5 days`: as exact as a forecast is.
+pub fn about(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", (seconds + 30) / 60),
+        7200..=172_799 => format!("{} h", (seconds + 1800) / 3600),
+        _ => format!("{} days", (seconds + 43_200) / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests;

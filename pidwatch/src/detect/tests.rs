@@ -1,0 +1,216 @@
+use super::*;
+use crate::limits::LimitOwner;
+
+const ID: CgroupId = CgroupId(7);
+
+/// One node limit, used by everything that was told of.
+struct Room {
+    value: u64,
+    usage: u64,
+}
+
+impl Limits for Room {
+    fn chain(&self, _: CgroupId) -> Vec<Limit> {
+        vec![Limit {
+            name: "kernel.pid_max",
+            value: self.value,
+            usage: self.usage,
+            owner: LimitOwner::Node,
+        }]
+    }
+}
+
+/// Feeds a series, a reading a second, and tells each change with its second.
+fn states(value: u64, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, State)> {
+    let mut detector = Detector::default();
+    let mut changes = Vec::new();
+    for (second, tasks) in tasks.into_iter().enumerate() {
+        let second = second as u64;
+        let time = BootTime::from_seconds(1000 + second);
+        let sample = Sample {
+            tasks,
+            created: tasks,
+            ended: 0,
+            zombies: 0,
+        };
+        detector.observe(ID, time, sample);
+        for change in detector.look(
+            time,
+            &Room {
+                value,
+                usage: tasks + 300,
+            },
+        ) {
+            changes.push((second, change.verdict.state));
+        }
+    }
+    changes
+}
+
+#[test]
+fn a_hundred_a_second_is_growing_in_ten_seconds_and_leaking_in_thirty() {
+    let changes = states(49_152, (0..60).map(|s| 40 + 100 * s));
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(matches!(changes[0], (..=10, State::Growing)), "{changes:?}");
+    assert!(matches!(changes[1], (..=30, State::Leaking)), "{changes:?}");
+}
+
+#[test]
+fn one_a_second_is_growing_in_a_minute_and_leaking_before_three_percent_are_gone() {
+    let changes = states(49_152, (0..1500).map(|s| 40 + s));
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert!(matches!(changes[0], (..=60, State::Growing)), "{changes:?}");
+    assert!(
+        matches!(changes[1], (..=1464, State::Leaking)),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn one_a_minute_is_growing_in_an_hour_and_leaking_in_a_day() {
+    let changes = states(49_152, (0..90_000).map(|s| 40 + s / 60));
+    assert!(
+        matches!(changes[0], (..=3600, State::Growing)),
+        "{changes:?}"
+    );
+    assert!(
+        matches!(changes.last(), Some((..=87_900, State::Leaking))),
+        "{changes:?}"
+    );
+    assert_eq!(changes.len(), 2, "{changes:?}");
+}
+
+#[test]
+fn a_pool_that_fills_and_stays_is_never_a_leak() {
+    for (size, per_s) in [(200, 1), (400, 50), (800, 10)] {
+        let pool = (0..3000u64).map(|s| (40 + per_s * s).min(size));
+        let changes = states(49_152, pool);
+        assert!(
+            changes.iter().all(|(_, state)| *state != State::Leaking),
+            "{changes:?}"
+        );
+        assert_eq!(
+            changes.last().map_or(State::Ok, |(_, state)| *state),
+            State::Ok,
+            "{changes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_leak_that_stopped_is_over_after_a_while_and_one_given_back_at_once() {
+    let stopped = (0..400u64).map(|s| 40 + 100 * s.min(50));
+    let changes = states(49_152, stopped);
+    assert!(
+        matches!(changes.last(), Some((100..=170, State::Ok))),
+        "{changes:?}"
+    );
+    let given_back = (0..100u64).map(|s| if s < 50 { 40 + 100 * s } else { 40 });
+    let changes = states(49_152, given_back);
+    assert_eq!(changes.last(), Some(&(50, State::Ok)), "{changes:?}");
+}
+
+#[test]
+fn a_leak_at_a_full_limit_is_not_over_because_it_cannot_grow() {
+    let changes = states(3000, (0..600u64).map(|s| (40 + 50 * s).min(2699)));
+    assert_eq!(changes.last().unwrap().1, State::Leaking, "{changes:?}");
+}
+
+#[test]
+fn many_creations_with_as_many_ends_are_a_storm() {
+    let mut detector = Detector::default();
+    let mut last = State::Ok;
+    for second in 0..40 {
+        let time = BootTime::from_seconds(second);
+        let sample = Sample {
+            tasks: 20 + second % 7,
+            created: 400 * second,
+            ended: 400 * second,
+            zombies: 0,
+        };
+        detector.observe(ID, time, sample);
+        for change in detector.look(
+            time,
+            &Room {
+                value: 49_152,
+                usage: 300,
+            },
+        ) {
+            last = change.verdict.state;
+        }
+    }
+    assert_eq!(last, State::Storm);
+    let verdict = detector.verdict(ID).unwrap();
+    assert!(verdict.why.contains("400 creations/s"), "{}", verdict.why);
+    assert!(detector.growers().is_empty());
+}
+
+#[test]
+fn the_verdict_says_what_it_stands_on() {
+    let mut detector = Detector::default();
+    for second in 0..=40 {
+        let time = BootTime::from_seconds(second);
+        let sample = Sample {
+            tasks: 40 + 41 * second,
+            created: 42 * second,
+            ended: second,
+            zombies: 0,
+        };
+        detector.observe(ID, time, sample);
+        detector.look(
+            time,
+            &Room {
+                value: 49_152,
+                usage: 300 + 41 * second,
+            },
+        );
+    }
+    let verdict = detector.verdict(ID).unwrap();
+    assert_eq!(verdict.state, State::Leaking);
+    assert_eq!(verdict.growth_per_s, Some(41.0));
+    let exhaustion = verdict.exhaustion.unwrap();
+    let true_s = (49_152.0 - 300.0 - 41.0 * 40.0) / 41.0;
+    assert!(
+        (exhaustion.in_s / true_s - 1.0).abs() < 0.01,
+        "{exhaustion:?}"
+    );
+    assert!(
+        verdict.why.starts_with("+41 tasks/s for 3"),
+        "{}",
+        verdict.why
+    );
+    assert!(
+        verdict.why.ends_with("kernel.pid_max in 19 min"),
+        "{}",
+        verdict.why
+    );
+}
+
+#[test]
+fn an_owner_that_vanishes_in_the_midst_of_a_leak_is_gone() {
+    let mut detector = Detector::default();
+    for second in 0..40 {
+        let time = BootTime::from_seconds(second);
+        let sample = Sample {
+            tasks: 100 * second,
+            created: 100 * second,
+            ended: 0,
+            zombies: 0,
+        };
+        detector.observe(ID, time, sample);
+        detector.look(
+            time,
+            &Room {
+                value: 49_152,
+                usage: 0,
+            },
+        );
+    }
+    let change = detector.gone(ID, BootTime::from_seconds(41)).unwrap();
+    assert_eq!(
+        (change.from, change.verdict.state),
+        (State::Leaking, State::Gone)
+    );
+    assert!(detector.is_empty() && detector.growers().is_empty());
+    assert_eq!(detector.gone(ID, BootTime::from_seconds(42)), None);
+}
