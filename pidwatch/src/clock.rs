@@ -20,6 +20,11 @@ impl BootTime {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
+    /// Nanoseconds since boot.
+    pub fn nanos(self) -> u64 {
+        self.0
+    }
+
     /// Now.
     pub fn now() -> Self {
         Self(read(ClockId::Boottime) as u64)
@@ -60,6 +65,12 @@ impl WallClock {
         if (offset - self.offset_ns).abs() > STEP {
             self.offset_ns = offset;
         }
+    }
+
+    /// The moment of a wall time; those before boot are the boot.
+    pub fn boot_time(&self, time: Timestamp) -> BootTime {
+        let nanos = time.as_nanosecond() - self.offset_ns;
+        BootTime(u64::try_from(nanos).unwrap_or(0))
     }
 
     /// Wall time of a moment.

@@ -1,7 +1,7 @@
 //! pidwatch: which container leaks tasks, which limit stops the node and when, and who suffers.
 //!
 //! Data flows one way: kernel hooks -> map and ring -> [`probe`] -> [`model`] (with [`cgroup`] and [`limits`]) ->
-//! [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
+//! [`detect`] -> [`incident`] -> [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
 
 pub mod cgroup;
 pub mod check;
@@ -12,6 +12,7 @@ pub mod detect;
 pub mod diagnostics;
 pub mod escape;
 pub mod identity;
+pub mod incident;
 pub mod limits;
 pub mod model;
 pub mod node;
@@ -19,4 +20,5 @@ pub mod output;
 pub mod probe;
 pub mod settings;
 pub mod snapshot;
+pub mod stream;
 pub mod trace;

@@ -1,7 +1,7 @@
 //! Wires the probe to the snapshot, once; every command only consumes the [`Update`]s.
 //!
 //! In: the probe's events, the cgroup file system. Out: failures as they happen, cgroups that come
-//! and go, losses, and a [`Snapshot`] at the end of every window.
+//! and go, losses, states and incidents every second, and a [`Snapshot`] at the end of every window.
 //!
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock.
@@ -15,11 +15,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
-    limits::{LimitOwner, Readings, Reasons, Verdict},
+    detect::{self, Change, Detector, Sample},
+    incident::{self, Incident, LimitKey, Tracker},
+    limits::{LimitOwner, Live, Readings, Reasons, Verdict},
     model::{Activity, Model},
     probe::{self, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
-    snapshot::{Owner, Row, Snapshot},
+    snapshot::{NodeState, Owner, Row, Snapshot},
 };
 
 /// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
@@ -29,6 +31,8 @@ const FEW_TASKS: u64 = 512;
 const WALK_BUDGET: u64 = 16 * 1024;
 /// A larger cgroup has its processes counted this often.
 const SLOW_PACE: Duration = Duration::from_secs(10);
+/// How often the detector looks: the shortest of its horizons has a bucket a second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Losses after which the tree may have other cgroups than are known.
 const TELL_OF_CGROUPS: [&str; 4] = [
     "ring_cgroup",
@@ -70,6 +74,10 @@ pub enum Update {
     Added(Owner, BootTime),
     /// A cgroup went.
     Removed(Owner, BootTime),
+    /// An owner is in another state.
+    State(Box<StateChange>),
+    /// An incident opened, went on, or closed.
+    Incident(Box<Incident>, BootTime),
     /// A window closed.
     Window(Snapshot),
     /// Something was lost.
@@ -98,6 +106,19 @@ pub struct FailedClone {
     pub suppressed: u64,
 }
 
+/// An owner that is in another state.
+#[derive(Debug)]
+pub struct StateChange {
+    /// Whose.
+    pub owner: Owner,
+    /// When it was found.
+    pub time: BootTime,
+    /// What.
+    pub change: Change,
+    /// Whose the limit is that it will hit, if a cgroup's.
+    pub limit_owner: Option<Owner>,
+}
+
 /// The node under watch.
 pub struct Node {
     probe: Probe,
@@ -115,6 +136,11 @@ pub struct Node {
     /// Cgroups that a walk has not found.
     unfindable: HashSet<CgroupId>,
     processes: HashMap<CgroupId, (u64, Instant)>,
+    detector: Detector,
+    incidents: Tracker,
+    /// Cgroups whose charge may have changed since the detector last looked.
+    touched: HashSet<CgroupId>,
+    look: Instant,
     events: Vec<Event>,
 }
 
@@ -155,6 +181,10 @@ impl Node {
             walked: None,
             unfindable: HashSet::new(),
             processes: HashMap::new(),
+            detector: Detector::default(),
+            incidents: Tracker::default(),
+            touched: HashSet::new(),
+            look: now + LOOK_EVERY,
             events,
         })
     }
@@ -180,7 +210,7 @@ impl Node {
     /// When the ring cannot be watched.
     pub async fn next(&mut self, updates: &mut Vec<Update>) -> Result<(), NodeError> {
         while updates.is_empty() {
-            let tick = self.tick.min(self.window_end);
+            let tick = self.tick.min(self.window_end).min(self.look);
             tokio::select! {
                 ready = self.probe.ready() => ready?,
                 () = sleep_until(tick) => {}
@@ -192,6 +222,10 @@ impl Node {
                 self.tick = now + probe::WINDOW;
             }
             self.apply(now, updates);
+            if now >= self.look {
+                self.look(now, updates);
+                self.look = now + LOOK_EVERY;
+            }
             if now >= self.window_end {
                 self.close_window(now, updates);
                 self.window_end += self.window;
@@ -209,6 +243,7 @@ impl Node {
         let now = Instant::now();
         self.probe.finish(now, &mut self.events);
         self.apply(now, updates);
+        self.look(now, updates);
         self.close_window(now, updates);
     }
 
@@ -217,7 +252,9 @@ impl Node {
         for event in events.drain(..) {
             self.model.apply(&event);
             match event {
-                Event::Totals { .. } => {}
+                Event::Totals { cgroup, .. } => {
+                    self.touched.insert(cgroup);
+                }
                 Event::CloneFailed(failure) => {
                     let verdict = self.reasons.of(
                         &failure,
@@ -231,15 +268,20 @@ impl Node {
                         Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
                         _ => None,
                     };
+                    if limit_owner.is_some() {
+                        self.detector.refused(failure.cgroup, failure.time);
+                    }
                     let suppressed = self.model.take_suppressed(&failure);
                     let owner = self.owner(failure.cgroup, now);
-                    updates.push(Update::Failed(Box::new(FailedClone {
+                    let failed = FailedClone {
                         owner,
                         failure,
                         verdict,
                         limit_owner,
                         suppressed,
-                    })));
+                    };
+                    self.incidents.failed(&failed);
+                    updates.push(Update::Failed(Box::new(failed)));
                 }
                 Event::CgroupAdded(id, time, path) => {
                     if path.len() + 1 < PATH_MAX {
@@ -248,12 +290,14 @@ impl Node {
                         // It may be cut.
                         self.walk(now);
                     }
+                    self.detector.born(id, time);
                     updates.push(Update::Added(Owner::new(id, Some(path.into())), time));
                 }
                 Event::CgroupRemoved(id, time, path) => {
                     self.tree.remove(id);
                     self.processes.remove(&id);
                     self.model.removed(id, path.as_slice().into(), time);
+                    self.vanish(id, time, now, updates);
                     updates.push(Update::Removed(Owner::new(id, Some(path.into())), time));
                 }
                 Event::CgroupRenamed(..) => {
@@ -263,6 +307,72 @@ impl Node {
             }
         }
         self.events = events;
+    }
+
+    /// The detector's and the incidents' turn.
+    fn look(&mut self, now: Instant, updates: &mut Vec<Update>) {
+        let time = BootTime::now();
+        if let Some(tasks) = self.files.node_tasks() {
+            self.detector.observe_node(time, tasks);
+        }
+        // Of those that are watched closely, also what nobody announces: tasks that moved away.
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.extend(self.detector.verdicts().map(|(id, _)| id));
+        for id in touched.drain() {
+            let Some(node) = self.tree.get(id) else {
+                continue;
+            };
+            let Some(tasks) = self.files.own_charge(&self.tree, node) else {
+                continue;
+            };
+            let (total, zombies) = self.model.total(id);
+            let sample = Sample {
+                tasks,
+                created: total.created.processes + total.created.threads,
+                ended: total.exited.processes + total.exited.threads,
+                zombies: zombies.min(tasks),
+            };
+            self.detector.observe(id, time, sample);
+        }
+        self.touched = touched;
+        let live = Live::new(&self.files, &self.tree);
+        for change in self.detector.look(time, &live) {
+            let told = self.state_change(change, time, now);
+            updates.push(Update::State(Box::new(told)));
+        }
+        let live = Live::new(&self.files, &self.tree);
+        let view = View {
+            live: &live,
+            model: &self.model,
+            detector: &self.detector,
+        };
+        let growers = self.detector.growers();
+        for incident in self.incidents.look(time, growers, &view) {
+            updates.push(Update::Incident(Box::new(incident), time));
+        }
+    }
+
+    fn state_change(&mut self, change: Change, time: BootTime, now: Instant) -> StateChange {
+        let limit = change.verdict.exhaustion.map(|exhaustion| exhaustion.limit);
+        let limit_owner = match limit.map(|limit| limit.owner) {
+            Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
+            _ => None,
+        };
+        StateChange {
+            owner: self.owner(change.owner, now),
+            time,
+            change,
+            limit_owner,
+        }
+    }
+
+    /// A cgroup is gone; says so if it was watched closely.
+    fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
+        self.touched.remove(&id);
+        if let Some(change) = self.detector.gone(id, time) {
+            let told = self.state_change(change, time, now);
+            updates.push(Update::State(Box::new(told)));
+        }
     }
 
     fn close_window(&mut self, now: Instant, updates: &mut Vec<Update>) {
@@ -296,12 +406,21 @@ impl Node {
             .collect();
         let window = time.since(self.window_began);
         self.window_began = time;
+        let live = Live::new(&self.files, &self.tree);
+        let limits = live.of_node();
+        let node = NodeState {
+            tasks: live.node_tasks(),
+            exhaustion: self.detector.node_exhaustion(time, &limits),
+            limits,
+        };
         updates.push(Update::Window(Snapshot {
             time,
             window,
             rows,
             knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
             knows_failures: self.probe.is_attached(Hook::KernelClone),
+            node,
+            incidents: self.incidents.open().cloned().collect(),
         }));
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
@@ -342,6 +461,7 @@ impl Node {
             zombies: tasks.map_or(activity.zombies, |tasks| activity.zombies.min(tasks)),
             counts: activity.window,
             total: activity.total,
+            verdict: self.detector.verdict(id).cloned(),
         }
     }
 
@@ -407,5 +527,32 @@ impl Node {
                 log::warn!("cannot read {}: {error}", self.layout.mount.display());
             }
         }
+    }
+}
+
+/// What incidents ask of the node.
+struct View<'a> {
+    live: &'a Live<'a>,
+    model: &'a Model,
+    detector: &'a Detector,
+}
+
+impl incident::View for View<'_> {
+    fn owner(&self, id: CgroupId) -> Owner {
+        let path = self.live.path(id).or_else(|| self.model.gone_path(id));
+        Owner::new(id, path.map(Into::into))
+    }
+
+    fn verdict(&self, id: CgroupId) -> Option<&detect::Verdict> {
+        self.detector.verdict(id)
+    }
+
+    fn holders(&self, limit: &LimitKey) -> Vec<(CgroupId, u64)> {
+        self.live.holders(limit.owner)
+    }
+
+    fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)> {
+        let limit = self.live.limit(limit.name, limit.owner)?;
+        Some((limit.value, limit.usage))
     }
 }

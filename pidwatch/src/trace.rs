@@ -118,7 +118,9 @@ impl Output {
                         .retain(|row| settings.filter.matches(&row.owner));
                     true
                 }
-                Update::Lost { .. } => true,
+                Update::State(change) => settings.filter.matches(&change.owner),
+                // An incident is everybody's.
+                Update::Incident(..) | Update::Lost { .. } => true,
             };
             if shown {
                 self.lines

@@ -8,7 +8,7 @@ mod tree;
 pub use self::{
     files::Files,
     layout::{Layout, LayoutError, LayoutKind},
-    tree::{Node, Tree},
+    tree::{Node, Tree, parent_path},
 };
 
 /// A cgroup's id: that of its kernfs node, which is also its directory's inode number. Not used

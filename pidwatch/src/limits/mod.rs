@@ -3,6 +3,7 @@
 
 pub mod findings;
 mod kubelet;
+mod live;
 mod persisted;
 mod processes;
 mod readings;
@@ -12,6 +13,7 @@ pub mod table;
 
 pub use self::{
     findings::{Finding, Severity, find},
+    live::Live,
     readings::Readings,
     reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict},
     survey::{Survey, survey},

@@ -249,6 +249,13 @@ impl Model {
         self.gone.insert(cgroup, Gone { path, since: now });
     }
 
+    /// What is known of a cgroup since start, and its zombies; nothing if it was never heard of.
+    pub fn total(&self, cgroup: CgroupId) -> (Counts, u64) {
+        self.states.get(&cgroup).map_or((Counts::NONE, 0), |state| {
+            (Counts::of(state), state.zombies_told)
+        })
+    }
+
     /// Path of a removed cgroup.
     pub fn gone_path(&self, cgroup: CgroupId) -> Option<&[u8]> {
         self.gone.get(&cgroup).map(|gone| &*gone.path)

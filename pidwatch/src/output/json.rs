@@ -2,19 +2,13 @@
 
 use std::io::{self, Write};
 
-use pidwatch_common::totals::Kinds;
 use rustix::system::uname;
-use serde::{Serialize, Serializer};
 
-use super::{Lines, errno_name};
+use super::Lines;
 use crate::{
     clock::{BootTime, WallClock},
-    escape,
-    limits::{Basis, Limit, LimitOwner, Reason},
-    model::Counts,
-    node::{FailedClone, Node, Update},
-    probe::{Hook, Mechanism, ProbeStatus},
-    snapshot::{self, Snapshot},
+    node::{Node, Update},
+    stream::{CgroupChange, Event, Incident, Line, Rate, Started, State},
 };
 
 /// Writer of JSON lines.
@@ -32,16 +26,13 @@ impl Json {
         }
     }
 
-    fn line(&self, out: &mut dyn Write, time: BootTime, event: Event<'_>) -> io::Result<()> {
-        let time = format!("{:.9}", self.clock.at(time));
-        serde_json::to_writer(
-            &mut *out,
-            &Line {
-                time,
-                node: &self.node,
-                event,
-            },
-        )?;
+    fn line(&self, out: &mut dyn Write, time: BootTime, event: Event) -> io::Result<()> {
+        let line = Line {
+            time: self.clock.at(time),
+            node: self.node.clone(),
+            event,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")
     }
 }
@@ -62,322 +53,54 @@ fn node_name() -> String {
 
 impl Lines for Json {
     fn started(&mut self, out: &mut dyn Write, node: &Node) -> io::Result<()> {
-        let probes = node.probe().status().iter().map(Probe::from).collect();
-        let event = Event::Started {
-            version: env!("CARGO_PKG_VERSION"),
-            kernel: node.probe().kernel(),
-            cgroup_layout: node.layout().kind.name(),
-            probes,
+        let started = Started {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: node.probe().kernel().into(),
+            cgroup_layout: node.layout().kind.name().into(),
+            probes: node.probe().status().iter().map(Into::into).collect(),
         };
-        self.line(out, BootTime::now(), event)
+        self.line(out, BootTime::now(), Event::Started(started))
     }
 
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
+        let changed = |owner, change: &str| {
+            Event::Cgroup(CgroupChange {
+                owner,
+                change: change.into(),
+            })
+        };
         match update {
             Update::Failed(failed) => {
-                let FailedClone {
-                    owner,
-                    failure,
-                    verdict,
-                    limit_owner,
-                    suppressed,
-                } = &**failed;
-                let event = Event::CloneFailed {
-                    owner: owner.into(),
-                    syscall: failure.syscall.map(|name| name.to_string()),
-                    errno: errno_name(failure.errno),
-                    reason: verdict.reason.name(),
-                    evidence: verdict.basis.map(Basis::name),
-                    limit: verdict
-                        .limit
-                        .map(|limit| FailedLimit::of(&limit, limit_owner.as_ref())),
-                    proc: Process {
-                        comm: escape::for_json(&failure.comm),
-                        pid: failure.pid,
-                        tid: failure.tid,
-                        uid: failure.uid,
-                    },
-                    suppressed: *suppressed,
-                };
-                self.line(out, failure.time, event)
+                let event = Event::CloneFailed(Box::new((&**failed).into()));
+                self.line(out, failed.failure.time, event)
             }
-            Update::Added(owner, time) => {
-                let event = Event::Cgroup {
-                    owner: owner.into(),
-                    change: "added",
-                };
-                self.line(out, *time, event)
+            Update::Added(owner, time) => self.line(out, *time, changed(owner.into(), "added")),
+            Update::Removed(owner, time) => self.line(out, *time, changed(owner.into(), "removed")),
+            Update::State(change) => {
+                let since = self.clock.at(change.change.verdict.since);
+                let event = Event::State(Box::new(State::of(change, since)));
+                self.line(out, change.time, event)
             }
-            Update::Removed(owner, time) => {
-                let event = Event::Cgroup {
-                    owner: owner.into(),
-                    change: "removed",
-                };
-                self.line(out, *time, event)
+            Update::Incident(incident, time) => {
+                let told = Incident::of(incident, |time| self.clock.at(time));
+                self.line(out, *time, Event::Incident(Box::new(told)))
             }
-            Update::Lost { place, count, time } => self.line(
-                out,
-                *time,
-                Event::Lost {
-                    place,
+            Update::Lost { place, count, time } => {
+                let event = Event::Lost {
+                    place: (*place).into(),
                     count: *count,
-                },
-            ),
+                };
+                self.line(out, *time, event)
+            }
             Update::Window(snapshot) => {
                 self.clock.follow_steps();
                 for row in &snapshot.rows {
-                    let event = Event::Rate {
-                        owner: (&row.owner).into(),
-                        window_s: snapshot.window.as_secs_f64(),
-                        tasks: row.tasks,
-                        subtree_tasks: row.subtree_tasks,
-                        processes: row.processes,
-                        zombies: snapshot.knows_frees.then_some(row.zombies),
-                        counts: Counted::of(&row.counts, snapshot),
-                        total: Counted::of(&row.total, snapshot),
-                    };
+                    let event = Event::Rate(Box::new(Rate::of(row, snapshot)));
                     self.line(out, snapshot.time, event)?;
                 }
-                Ok(())
+                self.line(out, snapshot.time, Event::Node(snapshot.into()))
             }
         }
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    node: &'a str,
-    #[serde(flatten)]
-    event: Event<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Event<'a> {
-    Started {
-        version: &'static str,
-        kernel: &'a str,
-        cgroup_layout: &'static str,
-        probes: Vec<Probe<'a>>,
-    },
-    Rate {
-        #[serde(flatten)]
-        owner: Owner,
-        window_s: f64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        tasks: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        subtree_tasks: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        processes: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        zombies: Option<u64>,
-        #[serde(flatten)]
-        counts: Counted,
-        total: Counted,
-    },
-    CloneFailed {
-        #[serde(flatten)]
-        owner: Owner,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        syscall: Option<String>,
-        errno: String,
-        reason: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        evidence: Option<&'static str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<FailedLimit>,
-        proc: Process,
-        suppressed: u64,
-    },
-    Cgroup {
-        #[serde(flatten)]
-        owner: Owner,
-        change: &'static str,
-    },
-    Lost {
-        #[serde(rename = "where")]
-        place: &'a str,
-        count: u64,
-    },
-}
-
-#[derive(Serialize)]
-struct Probe<'a> {
-    name: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mechanism: Option<&'static str>,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
-impl<'a> From<&'a ProbeStatus> for Probe<'a> {
-    fn from(status: &'a ProbeStatus) -> Self {
-        let ProbeStatus {
-            hook,
-            mechanism,
-            error,
-        } = status;
-        let hook: &Hook = hook;
-        Self {
-            name: hook.name(),
-            mechanism: mechanism
-                .filter(|m| *m != Mechanism::Off)
-                .map(Mechanism::name),
-            state: match mechanism {
-                Some(Mechanism::Off) => "off",
-                Some(_) => "attached",
-                None => "failed",
-            },
-            error: error.as_deref(),
-        }
-    }
-}
-
-/// A cgroup, and whose it is as far as is known.
-#[derive(Serialize)]
-struct Owner {
-    cgroup: Cgroup,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    k8s: Option<K8s>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runtime: Option<Runtime>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Cgroup {
-    id: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct K8s {
-    pod_uid: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Runtime {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'static str>,
-    container_id: String,
-}
-
-impl From<&snapshot::Owner> for Owner {
-    fn from(owner: &snapshot::Owner) -> Self {
-        let identity = &owner.identity;
-        Self {
-            cgroup: Cgroup {
-                id: owner.id.0,
-                path: owner.path.as_deref().map(escape::for_json),
-            },
-            k8s: identity.pod_uid.clone().map(|pod_uid| K8s { pod_uid }),
-            runtime: identity.container.as_ref().map(|container| Runtime {
-                name: container.runtime,
-                container_id: container.id.clone(),
-            }),
-            unit: identity.unit.clone(),
-        }
-    }
-}
-
-/// The limit that refused a creation.
-#[derive(Serialize)]
-struct FailedLimit {
-    name: &'static str,
-    value: u64,
-    usage: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cgroup: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid_namespace: Option<u32>,
-}
-
-impl FailedLimit {
-    fn of(limit: &Limit, owner: Option<&snapshot::Owner>) -> Self {
-        let path = owner.and_then(|owner| owner.path.as_deref());
-        let mut told = Self {
-            name: limit.name,
-            value: limit.value,
-            usage: limit.usage,
-            cgroup: path.map(escape::for_json),
-            uid: None,
-            pid_namespace: None,
-        };
-        match limit.owner {
-            LimitOwner::User(uid) => told.uid = Some(uid),
-            LimitOwner::PidNamespace(inum) => told.pid_namespace = Some(inum),
-            LimitOwner::Node | LimitOwner::Cgroup(_) => {}
-        }
-        told
-    }
-}
-
-#[derive(Serialize)]
-struct Process {
-    comm: String,
-    pid: u32,
-    tid: u32,
-    uid: u32,
-}
-
-#[derive(Serialize)]
-struct Counted {
-    #[serde(serialize_with = "kinds")]
-    created: Kinds,
-    #[serde(serialize_with = "kinds")]
-    exited: Kinds,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    freed: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<ByReason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rejected: Option<u64>,
-}
-
-impl Counted {
-    fn of(counts: &Counts, snapshot: &Snapshot) -> Self {
-        Self {
-            created: counts.created,
-            exited: counts.exited,
-            freed: snapshot.knows_frees.then_some(counts.freed),
-            failed: snapshot.knows_failures.then_some(ByReason(counts.failed)),
-            rejected: snapshot.knows_failures.then_some(counts.rejected),
-        }
-    }
-}
-
-fn kinds<S: Serializer>(kinds: &Kinds, serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Named {
-        processes: u64,
-        threads: u64,
-    }
-    Named {
-        processes: kinds.processes,
-        threads: kinds.threads,
-    }
-    .serialize(serializer)
-}
-
-/// Failures by reason; a reason that did not occur is left out.
-struct ByReason([u64; Reason::ALL.len()]);
-
-impl Serialize for ByReason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let occurred = Reason::ALL
-            .into_iter()
-            .map(|reason| (reason.name(), self.0[reason as usize]))
-            .filter(|(_, n)| *n > 0);
-        serializer.collect_map(occurred)
     }
 }
 
@@ -388,7 +111,9 @@ mod tests {
     use super::*;
     use crate::{
         cgroup::CgroupId,
-        snapshot::{Owner, Row},
+        limits::Reason,
+        model::Counts,
+        snapshot::{self, NodeState, Owner, Row, Snapshot},
     };
 
     fn lines(update: &Update) -> Vec<serde_json::Value> {
@@ -413,6 +138,7 @@ mod tests {
             zombies: 0,
             counts,
             total: counts,
+            verdict: None,
         }
     }
 
@@ -426,6 +152,8 @@ mod tests {
             rows: vec![row(None)],
             knows_frees: true,
             knows_failures: true,
+            node: NodeState::default(),
+            incidents: Vec::new(),
         };
         let line = &lines(&Update::Window(snapshot))[0];
         assert_eq!(line["type"], "rate");
@@ -448,8 +176,10 @@ mod tests {
             rows: vec![row(Some(3)), row(None)],
             knows_frees: false,
             knows_failures: false,
+            node: NodeState::default(),
+            incidents: Vec::new(),
         };
-        assert_eq!(lines(&Update::Window(snapshot)).len(), 2);
+        assert_eq!(lines(&Update::Window(snapshot)).len(), 3);
         let owner = Owner::new(CgroupId(1), None);
         let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
         assert_eq!(line["change"], "added");

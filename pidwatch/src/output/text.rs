@@ -12,7 +12,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::{Lines, errno_name};
 use crate::{
     clock::{BootTime, WallClock},
-    escape,
+    detect::State,
+    escape, incident,
     limits::{Basis, LimitOwner, Reason},
     node::{FailedClone, Node, Update},
     probe::ProbeStatus,
@@ -233,6 +234,33 @@ impl Lines for Text {
                 let line = self.about(what, owner);
                 writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))
             }
+            Update::State(told) => {
+                let verdict = &told.change.verdict;
+                let style = match verdict.state {
+                    State::Leaking | State::Saturated => {
+                        Style::new().bold().fg_color(Some(AnsiColor::Red.into()))
+                    }
+                    State::Growing | State::Storm => {
+                        Style::new().fg_color(Some(AnsiColor::Yellow.into()))
+                    }
+                    State::Ok | State::Gone => Style::new().dimmed(),
+                };
+                let state = verdict.state.name().to_uppercase();
+                let what = format!("{}  {state}: {}  ", self.time(told.time), verdict.why);
+                let line = self.about(what, &told.owner);
+                writeln!(out, "{}", self.styled(style, &line))
+            }
+            Update::Incident(incident, time) => {
+                let line = format!(
+                    "{}  INCIDENT {} ({}): {}",
+                    self.time(*time),
+                    incident.phase.name(),
+                    incident::lasted(incident, *time),
+                    incident.summary,
+                );
+                let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+                writeln!(out, "{}", self.styled(style, &line))
+            }
             Update::Lost { place, count, time } => {
                 let line = format!("{}  LOST {count} at {place}", self.time(*time));
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Yellow.into()));
@@ -340,7 +368,9 @@ fn cut_front(text: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cgroup::CgroupId, limits::Verdict, model::Counts, probe::Failure};
+    use crate::{
+        cgroup::CgroupId, limits::Verdict, model::Counts, probe::Failure, snapshot::NodeState,
+    };
 
     fn shown(width: Option<usize>, colour: bool, path: &[u8]) -> String {
         let mut counts = Counts::NONE;
@@ -354,6 +384,7 @@ mod tests {
             zombies: 2,
             counts,
             total: counts,
+            verdict: None,
         };
         let snapshot = Snapshot {
             time: BootTime::from_nanos(0),
@@ -361,6 +392,8 @@ mod tests {
             rows: vec![row],
             knows_frees: true,
             knows_failures: true,
+            node: NodeState::default(),
+            incidents: Vec::new(),
         };
         let mut text = Text::new(width, colour, TimeZone::UTC);
         let mut out = Vec::new();

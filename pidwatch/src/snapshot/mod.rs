@@ -5,7 +5,11 @@ use std::time::Duration;
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
+    detect::{Exhaustion, Verdict},
+    escape,
     identity::{Identity, identify},
+    incident::Incident,
+    limits::Limit,
     model::Counts,
 };
 
@@ -22,6 +26,21 @@ pub struct Snapshot {
     pub knows_frees: bool,
     /// Failed creations are seen; otherwise `failed` and `rejected` are unknown.
     pub knows_failures: bool,
+    /// The node as a whole.
+    pub node: NodeState,
+    /// The incidents that are open.
+    pub incidents: Vec<Incident>,
+}
+
+/// The node as a whole. `None` is unknown.
+#[derive(Clone, Debug, Default)]
+pub struct NodeState {
+    /// Its tasks, zombies included.
+    pub tasks: Option<u64>,
+    /// `kernel.pid_max` and `kernel.threads-max`, each with what of it is used.
+    pub limits: Vec<Limit>,
+    /// Which of them is hit first if it goes on as it does; `None` also when nothing grows.
+    pub exhaustion: Option<Exhaustion>,
 }
 
 /// A cgroup as it is named in outputs.
@@ -40,6 +59,15 @@ impl Owner {
     pub fn new(id: CgroupId, path: Option<Box<[u8]>>) -> Self {
         let identity = path.as_deref().map(identify).unwrap_or_default();
         Self { id, path, identity }
+    }
+
+    /// What people call it, safe to show: its unit or its path.
+    pub fn name(&self) -> String {
+        match (&self.identity.unit, &self.path) {
+            (Some(unit), _) => escape::for_terminal(unit.as_bytes()),
+            (None, Some(path)) => escape::for_terminal(path),
+            (None, None) => format!("(gone cgroup {})", self.id.0),
+        }
     }
 }
 
@@ -60,4 +88,6 @@ pub struct Row {
     pub counts: Counts,
     /// What was counted since start.
     pub total: Counts,
+    /// What the detector says of it, if not simply `ok`.
+    pub verdict: Option<Verdict>,
 }

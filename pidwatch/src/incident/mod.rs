@@ -1,0 +1,595 @@
+//! Incidents: one for each limit that stops, or soon will stop, somebody from creating tasks.
+//!
+//! In: failed creations with their reasons, who grows how fast below which limits. Out: incidents
+//! that open, go on and close, each with its limit, its culprits (who eats the headroom), its victims
+//! (who is refused though it does not grow) and its timeline. Pure: time comes in as an argument.
+
+mod settings;
+mod timeline;
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+pub use self::{
+    settings::IncidentSettings,
+    timeline::{Moment, What},
+};
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    detect::{Grower, State, Verdict, about},
+    limits::{Limit, LimitOwner, Reason},
+    node::FailedClone,
+    snapshot::Owner,
+};
+
+/// Victims and culprits that are kept by name; the rest is in the sums.
+const MOST_OWNERS: usize = 64;
+/// Names of tasks that are kept of a victim.
+const MOST_COMMS: usize = 8;
+/// Where nothing grows, who holds less than this share of a limit's usage is not its culprit.
+const HOLDS_MOST: f64 = 0.5;
+/// Who contributes less of the growth below a limit is no culprit beside one that leaks.
+const LEAST_SHARE: f64 = 0.05;
+
+/// A limit that incidents are about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitKey {
+    /// Its name as people set it.
+    pub name: &'static str,
+    /// Whose it is.
+    pub owner: LimitOwner,
+    /// Path of the cgroup whose it is, if one's and known.
+    pub path: Option<Box<[u8]>>,
+}
+
+/// What an incident does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It began.
+    Opened,
+    /// It goes on.
+    Updated,
+    /// It is over.
+    Closed,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Self; 3] = [Self::Opened, Self::Updated, Self::Closed];
+
+    /// Name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Updated => "updated",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Who eats a limit's headroom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Culprit {
+    /// Who.
+    pub owner: Owner,
+    /// Its share of the growth below the limit or, where nothing grows, of the limit's usage; 0 to 1.
+    pub share: f64,
+    /// Tasks a second, when it grew last; `None` if it only holds.
+    pub growth_per_s: Option<f64>,
+    /// The most tasks it had.
+    pub tasks: u64,
+}
+
+/// Who is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Victim {
+    /// Who.
+    pub owner: Owner,
+    /// Creations refused.
+    pub failures: u64,
+    /// Names of the tasks that were refused, with how often each was told.
+    pub comms: Vec<(Vec<u8>, u64)>,
+}
+
+/// One incident as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// Its own: when it opened, and what it is about.
+    pub id: String,
+    /// What it does.
+    pub phase: Phase,
+    /// The limit.
+    pub limit: LimitKey,
+    /// The limit as it was seen last.
+    pub value: Option<u64>,
+    /// What of it was used then.
+    pub usage: Option<u64>,
+    /// The most that was used of it.
+    pub peak: Option<u64>,
+    /// When it opened.
+    pub opened: BootTime,
+    /// The largest share first.
+    pub culprits: Vec<Culprit>,
+    /// The most often refused first.
+    pub victims: Vec<Victim>,
+    /// Creations refused in all, the culprits' own too.
+    pub failures: u64,
+    /// What happened when, oldest first.
+    pub timeline: Vec<Moment>,
+    /// In words.
+    pub summary: String,
+}
+
+/// What the tracker asks of the node.
+pub trait View {
+    /// A cgroup by its name.
+    fn owner(&self, id: CgroupId) -> Owner;
+    /// What is known of an owner that is not `ok`.
+    fn verdict(&self, id: CgroupId) -> Option<&Verdict>;
+    /// Own charges below a limit, the largest first; asked only where nothing grows.
+    fn holders(&self, limit: &LimitKey) -> Vec<(CgroupId, u64)>;
+    /// The limit as it is now, with its usage.
+    fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)>;
+}
+
+/// An open incident.
+#[derive(Debug)]
+struct Open {
+    incident: Incident,
+    /// Failures by owner, culprits' too: who is a culprit may turn out later.
+    refused: HashMap<CgroupId, Victim>,
+    /// When it was last told.
+    told: BootTime,
+    /// When something last kept it open.
+    alive: BootTime,
+    /// Something that is worth telling at once.
+    has_news: bool,
+    /// There are failures that were not told, and it is time.
+    is_due: bool,
+    failures_told: u64,
+}
+
+/// All incidents that are open.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    settings: IncidentSettings,
+    open: Vec<Open>,
+}
+
+impl Tracker {
+    /// With other thresholds.
+    pub fn new(settings: IncidentSettings) -> Self {
+        Self {
+            settings,
+            open: Vec::new(),
+        }
+    }
+
+    /// Goes on with an incident that was open when pidwatch ended.
+    pub fn restore(&mut self, mut incident: Incident, now: BootTime) {
+        timeline::note(
+            &mut incident.timeline,
+            now,
+            What::Restarted,
+            "pidwatch was restarted".into(),
+        );
+        let refused = incident.victims.iter();
+        let refused = refused
+            .map(|victim| (victim.owner.id, victim.clone()))
+            .collect();
+        self.open.push(Open {
+            failures_told: incident.failures,
+            incident,
+            refused,
+            told: now,
+            alive: now,
+            has_news: true,
+            is_due: false,
+        });
+    }
+
+    /// The incidents that are open.
+    pub fn open(&self) -> impl Iterator<Item = &Incident> {
+        self.open.iter().map(|open| &open.incident)
+    }
+
+    /// A creation was refused. Opens an incident if it was by a limit.
+    pub fn failed(&mut self, failed: &FailedClone) {
+        let Some(key) = key_of(failed) else { return };
+        let time = failed.failure.time;
+        let open = self.at(&key, time);
+        let count = 1 + failed.suppressed;
+        let incident = &mut open.incident;
+        if incident.failures == 0 {
+            let text = format!(
+                "first refused creation: {} in {}",
+                crate::escape::for_terminal(&failed.failure.comm),
+                failed.owner.name(),
+            );
+            timeline::note(&mut incident.timeline, time, What::FirstFailure, text);
+            open.has_news = true;
+        }
+        incident.failures += count;
+        if let Some(limit) = failed.verdict.limit {
+            seen(incident, limit.value, limit.usage);
+        }
+        open.alive = open.alive.max(time);
+        if open.refused.len() >= MOST_OWNERS && !open.refused.contains_key(&failed.owner.id) {
+            return;
+        }
+        let victim = open
+            .refused
+            .entry(failed.owner.id)
+            .or_insert_with(|| Victim {
+                owner: failed.owner.clone(),
+                failures: 0,
+                comms: Vec::new(),
+            });
+        victim.failures += count;
+        let comms = &mut victim.comms;
+        let known = comms
+            .iter()
+            .position(|(comm, _)| *comm == failed.failure.comm);
+        match known {
+            Some(index) => comms[index].1 += 1,
+            None if comms.len() < MOST_COMMS => comms.push((failed.failure.comm.clone(), 1)),
+            None => {}
+        }
+    }
+
+    /// Looks at who grows, and tells what opened, went on and closed. To be called about once a
+    /// second, after the detector looked.
+    pub fn look(&mut self, time: BootTime, growers: &[Grower], view: &impl View) -> Vec<Incident> {
+        for grower in growers {
+            self.note_leak(time, grower, view);
+        }
+        let settings = &self.settings;
+        for open in &mut self.open {
+            let is_time = open.has_news || time.since(open.told) >= settings.update_every;
+            open.is_due = is_time && open.incident.failures > open.failures_told;
+            blame(open, time, growers, view);
+            suffer(open, time);
+        }
+        let mut told = Vec::new();
+        self.open.retain_mut(|open| {
+            let is_over = time.since(open.alive) >= settings.calm;
+            let opens = open.incident.phase == Phase::Opened;
+            if is_over {
+                close(open, time);
+            } else if !(open.has_news || open.is_due) {
+                return true;
+            }
+            open.incident.summary = summary(&open.incident);
+            told.push(open.incident.clone());
+            if opens && is_over {
+                // Nobody heard of it yet.
+                told.last_mut().expect("pushed above").phase = Phase::Opened;
+                told.push(open.incident.clone());
+            }
+            open.incident.phase = Phase::Updated;
+            open.told = time;
+            open.failures_told = open.incident.failures;
+            open.has_news = false;
+            !is_over
+        });
+        told
+    }
+
+    /// Opens an incident for a leak that will hit its limit within the horizon, or keeps it open.
+    fn note_leak(&mut self, time: BootTime, grower: &Grower, view: &impl View) {
+        let Some(verdict) = view.verdict(grower.owner) else {
+            return;
+        };
+        if !matches!(verdict.state, State::Leaking | State::Saturated) {
+            return;
+        }
+        let Some(exhaustion) = verdict.exhaustion else {
+            return;
+        };
+        if exhaustion.in_s > self.settings.horizon.as_secs_f64() {
+            return;
+        }
+        let limit = exhaustion.limit;
+        let path = match limit.owner {
+            LimitOwner::Cgroup(id) => view.owner(id).path,
+            _ => None,
+        };
+        let key = LimitKey {
+            name: limit.name,
+            owner: limit.owner,
+            path,
+        };
+        let name = view.owner(grower.owner).name();
+        let open = self.at(&key, time);
+        open.alive = open.alive.max(time);
+        let incident = &mut open.incident;
+        let known = incident.culprits.iter();
+        if !known
+            .clone()
+            .any(|culprit| culprit.owner.id == grower.owner)
+        {
+            let timeline = &mut incident.timeline;
+            let text = format!("{name} begins to grow");
+            timeline::note(timeline, verdict.since, What::FirstSign, text);
+            let text = format!("{name} is {}: {}", verdict.state.name(), verdict.why);
+            timeline::note(timeline, time, What::Flagged, text);
+            open.has_news = true;
+        }
+    }
+
+    /// The open incident about a limit, or a new one.
+    fn at(&mut self, key: &LimitKey, time: BootTime) -> &mut Open {
+        let same = |open: &Open| {
+            let limit = &open.incident.limit;
+            (limit.name, limit.owner) == (key.name, key.owner)
+        };
+        if let Some(index) = self.open.iter().position(same) {
+            return &mut self.open[index];
+        }
+        self.open.push(Open {
+            incident: Incident {
+                id: id(key, time),
+                phase: Phase::Opened,
+                limit: key.clone(),
+                value: None,
+                usage: None,
+                peak: None,
+                opened: time,
+                culprits: Vec::new(),
+                victims: Vec::new(),
+                failures: 0,
+                timeline: Vec::new(),
+                summary: String::new(),
+            },
+            refused: HashMap::new(),
+            told: time,
+            alive: time,
+            has_news: true,
+            is_due: false,
+            failures_told: 0,
+        });
+        self.open.last_mut().expect("pushed above")
+    }
+}
+
+/// The limit that refused, where it was one.
+fn key_of(failed: &FailedClone) -> Option<LimitKey> {
+    if let Some(Limit { name, owner, .. }) = failed.verdict.limit {
+        let path = failed
+            .limit_owner
+            .as_ref()
+            .and_then(|owner| owner.path.clone());
+        return Some(LimitKey { name, owner, path });
+    }
+    let (name, owner) = match failed.verdict.reason {
+        Reason::PidMax => ("kernel.pid_max", LimitOwner::Node),
+        Reason::ThreadsMax => ("kernel.threads-max", LimitOwner::Node),
+        Reason::RlimitNproc => ("RLIMIT_NPROC", LimitOwner::User(failed.failure.uid)),
+        _ => return None,
+    };
+    Some(LimitKey {
+        name,
+        owner,
+        path: None,
+    })
+}
+
+/// Unique on a node while it is up: when, and about which limit.
+fn id(key: &LimitKey, time: BootTime) -> String {
+    let whose = match key.owner {
+        LimitOwner::Node => String::new(),
+        LimitOwner::Cgroup(id) => format!("-{}", id.0),
+        LimitOwner::User(uid) => format!("-{uid}"),
+        LimitOwner::PidNamespace(inum) => format!("-{inum}"),
+    };
+    format!("{}{whose}-{}", key.name, time.nanos() / 1_000_000)
+}
+
+fn seen(incident: &mut Incident, value: u64, usage: u64) {
+    incident.value = Some(value);
+    incident.usage = Some(usage);
+    incident.peak = incident.peak.max(Some(usage));
+}
+
+/// Names who eats the headroom of an incident's limit.
+fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &impl View) {
+    let incident = &mut open.incident;
+    let limit = &incident.limit;
+    if let Some((value, usage)) = view.usage(limit) {
+        seen(incident, value, usage);
+    }
+    let limit = &incident.limit;
+    let below: Vec<_> = growers
+        .iter()
+        .filter(|grower| {
+            let mut chain = grower.chain.iter();
+            chain.any(|above| (above.name, above.owner) == (limit.name, limit.owner))
+        })
+        .collect();
+    let all: f64 = below.iter().map(|grower| grower.per_s).sum();
+    let leaks = |grower: &&&Grower| matches!(grower.state, State::Leaking | State::Saturated);
+    let has_leak = below.iter().any(|grower| leaks(&grower));
+    for grower in below.iter().filter(|grower| leaks(grower)) {
+        let share = grower.per_s / all;
+        let is_known = incident
+            .culprits
+            .iter()
+            .any(|known| known.owner.id == grower.owner);
+        if share < LEAST_SHARE && !is_known {
+            continue;
+        }
+        accuse(
+            &mut incident.culprits,
+            view,
+            grower.owner,
+            Charge {
+                share,
+                growth_per_s: Some(grower.per_s),
+                tasks: grower.tasks,
+            },
+        );
+    }
+    if !has_leak && incident.culprits.is_empty() && open.is_due {
+        // It was full before anybody looked, or fills without a leak.
+        let used = incident.usage.unwrap_or(0).max(1) as f64;
+        if let Some(&(id, tasks)) = view.holders(limit).first()
+            && tasks as f64 >= HOLDS_MOST * used
+        {
+            accuse(
+                &mut incident.culprits,
+                view,
+                id,
+                Charge {
+                    share: (tasks as f64 / used).min(1.0),
+                    growth_per_s: None,
+                    tasks,
+                },
+            );
+            let text = format!("{} holds {tasks} of {used}", view.owner(id).name());
+            timeline::note(&mut incident.timeline, time, What::Flagged, text);
+            open.has_news = true;
+        }
+    }
+    incident
+        .culprits
+        .sort_by(|a, b| b.share.total_cmp(&a.share));
+    incident.culprits.truncate(MOST_OWNERS);
+}
+
+/// What is held against a culprit.
+struct Charge {
+    share: f64,
+    growth_per_s: Option<f64>,
+    tasks: u64,
+}
+
+fn accuse(culprits: &mut Vec<Culprit>, view: &impl View, id: CgroupId, charge: Charge) {
+    let Charge {
+        share,
+        growth_per_s,
+        tasks,
+    } = charge;
+    match culprits.iter_mut().find(|culprit| culprit.owner.id == id) {
+        Some(culprit) => {
+            culprit.share = share;
+            culprit.growth_per_s = growth_per_s.or(culprit.growth_per_s);
+            culprit.tasks = culprit.tasks.max(tasks);
+        }
+        None => culprits.push(Culprit {
+            owner: view.owner(id),
+            share,
+            growth_per_s,
+            tasks,
+        }),
+    }
+}
+
+/// Names who is refused and is no culprit.
+fn suffer(open: &mut Open, time: BootTime) {
+    let Open {
+        incident, refused, ..
+    } = open;
+    let culprits = &incident.culprits;
+    let is_culprit = |id: CgroupId| culprits.iter().any(|culprit| culprit.owner.id == id);
+    let mut victims: Vec<_> = refused
+        .values()
+        .filter(|victim| !is_culprit(victim.owner.id))
+        .cloned()
+        .collect();
+    victims.sort_by(|a, b| {
+        b.failures
+            .cmp(&a.failures)
+            .then(a.owner.id.cmp(&b.owner.id))
+    });
+    for victim in &victims {
+        let known = incident.victims.iter();
+        if !known.clone().any(|known| known.owner.id == victim.owner.id) {
+            let text = format!("{} is refused though it does not grow", victim.owner.name());
+            timeline::note(&mut incident.timeline, time, What::Victim, text);
+            open.has_news = true;
+        }
+    }
+    incident.victims = victims;
+}
+
+fn close(open: &mut Open, time: BootTime) {
+    let incident = &mut open.incident;
+    let text = match incident.peak {
+        Some(peak) => format!("calm again; at most {peak} were used"),
+        None => "calm again".to_owned(),
+    };
+    timeline::note(&mut incident.timeline, time, What::Closed, text);
+    incident.phase = Phase::Closed;
+}
+
+/// `kernel.pid_max, 2980 of 3000: shop/cart (+41 tasks/s, 92 % of the growth, 2700 tasks); 12
+/// creations refused, of kube-system/calico-node too`
+fn summary(incident: &Incident) -> String {
+    let mut text = whose(&incident.limit);
+    if let (Some(usage), Some(value)) = (incident.usage, incident.value) {
+        text += &format!(", {usage} of {value}");
+    }
+    text += ": ";
+    if incident.culprits.is_empty() {
+        text += "nobody grows";
+    }
+    for (i, culprit) in incident.culprits.iter().take(3).enumerate() {
+        if i > 0 {
+            text += ", ";
+        }
+        let share = (culprit.share * 100.0).round();
+        text += &match culprit.growth_per_s {
+            Some(per_s) => format!(
+                "{} (+{per_s:.1} tasks/s, {share} % of the growth, {} tasks)",
+                culprit.owner.name(),
+                culprit.tasks
+            ),
+            None => format!(
+                "{} holds {} tasks, {share} %",
+                culprit.owner.name(),
+                culprit.tasks
+            ),
+        };
+    }
+    match incident.failures {
+        0 => text += "; nothing refused yet",
+        n => text += &format!("; {n} creations refused"),
+    }
+    let victims: Vec<_> = incident
+        .victims
+        .iter()
+        .take(3)
+        .map(|v| v.owner.name())
+        .collect();
+    if !victims.is_empty() {
+        text += &format!("; victims: {}", victims.join(", "));
+        let more = incident.victims.len() - victims.len();
+        if more > 0 {
+            text += &format!(" and {more} more");
+        }
+    }
+    text
+}
+
+/// A limit with whose it is.
+fn whose(limit: &LimitKey) -> String {
+    match (limit.owner, &limit.path) {
+        (LimitOwner::Cgroup(_), Some(path)) => {
+            format!("{} of {}", limit.name, crate::escape::for_terminal(path))
+        }
+        (LimitOwner::Cgroup(id), None) => format!("{} of cgroup {}", limit.name, id.0),
+        (LimitOwner::User(uid), _) => format!("{} of user {uid}", limit.name),
+        (LimitOwner::PidNamespace(inum), _) => format!("{} of PID namespace {inum}", limit.name),
+        (LimitOwner::Node, _) => limit.name.to_owned(),
+    }
+}
+
+/// How long an incident lasts.
+pub fn lasted(incident: &Incident, now: BootTime) -> String {
+    about(now.since(incident.opened).max(Duration::from_secs(1)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! The limits above an owner as they are at this moment: a few files for each cgroup on the way up.
+//!
+//! Read for owners that grow or are refused, never for all.
+
+use std::cell::OnceCell;
+
+use pidwatch_common::evidence::RESERVED_PIDS;
+
+use super::{Limit, LimitOwner};
+use crate::{
+    cgroup::{CgroupId, Files, Tree, parent_path},
+    detect::Limits,
+};
+
+/// Reader of limits; what concerns the whole node is read once in its life.
+pub struct Live<'a> {
+    files: &'a Files,
+    tree: &'a Tree,
+    node_tasks: OnceCell<Option<u64>>,
+    node: OnceCell<Vec<Limit>>,
+}
+
+impl<'a> Live<'a> {
+    /// For one look.
+    pub fn new(files: &'a Files, tree: &'a Tree) -> Self {
+        Self {
+            files,
+            tree,
+            node_tasks: OnceCell::new(),
+            node: OnceCell::new(),
+        }
+    }
+
+    /// Tasks of the node.
+    pub fn node_tasks(&self) -> Option<u64> {
+        *self.node_tasks.get_or_init(|| self.files.node_tasks())
+    }
+
+    /// `kernel.pid_max` and `kernel.threads-max`. The usage of `pid_max` has in it the PIDs that the
+    /// kernel keeps back once all others were given out (`RESERVED_PIDS`, kernel/pid.c), so that it is
+    /// full when creations fail.
+    pub fn of_node(&self) -> Vec<Limit> {
+        self.node.get_or_init(|| self.read_node()).clone()
+    }
+
+    fn read_node(&self) -> Vec<Limit> {
+        let Some(tasks) = self.node_tasks() else {
+            return Vec::new();
+        };
+        [
+            ("kernel.pid_max", "pid_max", u64::from(RESERVED_PIDS)),
+            ("kernel.threads-max", "threads-max", 0),
+        ]
+        .into_iter()
+        .filter_map(|(name, file, reserved)| {
+            let value = self.files.sysctl(file)?;
+            Some(Limit {
+                name,
+                value,
+                usage: (tasks + reserved).min(value.max(tasks)),
+                owner: LimitOwner::Node,
+            })
+        })
+        .collect()
+    }
+
+    /// A limit by its name and owner, if it is set and can be read.
+    pub fn limit(&self, name: &str, owner: LimitOwner) -> Option<Limit> {
+        match owner {
+            LimitOwner::Node => self.of_node().into_iter().find(|limit| limit.name == name),
+            LimitOwner::Cgroup(id) => self.of_cgroup(id),
+            LimitOwner::User(_) | LimitOwner::PidNamespace(_) => None,
+        }
+    }
+
+    fn of_cgroup(&self, id: CgroupId) -> Option<Limit> {
+        let path = self.path(id)?;
+        Some(Limit {
+            name: "pids.max",
+            value: self.files.pids_max(path).ok()??,
+            usage: self.files.subtree_charge(path)?,
+            owner: LimitOwner::Cgroup(id),
+        })
+    }
+
+    /// Path of a cgroup that is there.
+    pub fn path(&self, id: CgroupId) -> Option<&'a [u8]> {
+        self.tree.get(id).map(|node| &*node.path)
+    }
+
+    /// Own charges of the cgroups below a limit, the largest first. Reads a file for each.
+    pub fn holders(&self, owner: LimitOwner) -> Vec<(CgroupId, u64)> {
+        let top = match owner {
+            LimitOwner::Node => b"/",
+            LimitOwner::Cgroup(id) => match self.path(id) {
+                Some(path) => path,
+                None => return Vec::new(),
+            },
+            // What a user has is in any cgroup, and a PID namespace has none of its own.
+            LimitOwner::User(_) | LimitOwner::PidNamespace(_) => return Vec::new(),
+        };
+        let is_below = |path: &[u8]| {
+            top == b"/"
+                || path
+                    .strip_prefix(top)
+                    .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        let mut holders: Vec<_> = self
+            .tree
+            .iter()
+            .filter(|(_, node)| is_below(&node.path))
+            .filter_map(|(id, node)| Some((id, self.files.own_charge(self.tree, node)?)))
+            .collect();
+        holders.sort_by_key(|&(id, tasks)| (std::cmp::Reverse(tasks), id));
+        holders
+    }
+}
+
+impl Limits for Live<'_> {
+    fn chain(&self, owner: CgroupId) -> Vec<Limit> {
+        let mut chain = Vec::new();
+        let mut path = self.path(owner);
+        while let Some(at) = path {
+            let id = self.tree.find(at);
+            chain.extend(id.and_then(|id| self.of_cgroup(id)));
+            path = parent_path(at);
+        }
+        chain.extend(self.of_node());
+        chain
+    }
+}
