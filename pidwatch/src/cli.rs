@@ -16,7 +16,8 @@ use crate::{
     check, config,
     limits::Severity,
     probe::Choice,
-    settings::{self, CheckSettings, Settings},
+    record, replay,
+    settings::{self, CheckSettings, RecordSettings, ReplaySettings, Settings},
     trace,
 };
 
@@ -46,6 +47,13 @@ pub enum Command {
     /// One line for each cgroup in which something happened in a window, and one for each failed
     /// clone as it happens.
     Trace(TraceArgs),
+    /// Record the node's task life into a file, to replay it and report on it later.
+    ///
+    /// Writes the stream of `trace -o json`, compressed, and prints what matters of it: leaks,
+    /// incidents, losses.
+    Record(RecordArgs),
+    /// Show a recording as the node was.
+    Replay(ReplayArgs),
     /// Check the node's limits on tasks, and say what to change.
     ///
     /// One page: the limits in force and how much of them is used, which one binds the node, who holds
@@ -127,6 +135,51 @@ pub struct TraceArgs {
     pub common: CommonArgs,
 }
 
+/// Options of `record`.
+#[derive(Args, Debug)]
+pub struct RecordArgs {
+    /// The recording; a new file.
+    pub file: PathBuf,
+    /// Most bytes on the disk (64MiB, 1GiB): when it has half of them, it is begun anew and the older
+    /// half kept beside it as FILE.1.
+    #[arg(long, value_name = "SIZE", value_parser = settings::parse_size, default_value = "1GiB", env = "PIDWATCH_MAX_SIZE")]
+    pub max_size: u64,
+    /// Stop after this time (10s, 5m, 500ms).
+    #[arg(long, value_parser = settings::parse_duration, env = "PIDWATCH_DURATION")]
+    pub duration: Option<Duration>,
+    /// Length of a rate window.
+    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
+    pub window: Duration,
+    /// Options of every command that watches the node.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Options of `replay`.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// The recording, or what `trace -o json` printed; `-` is standard input.
+    pub file: PathBuf,
+    /// How many times as fast as it happened, or `max`.
+    #[arg(long, value_name = "N|max", value_parser = settings::parse_speed, default_value = "1", env = "PIDWATCH_SPEED")]
+    pub speed: settings::Speed,
+    /// Form of the lines; JSON is one object a line.
+    #[arg(
+        long,
+        short,
+        value_enum,
+        default_value = "text",
+        env = "PIDWATCH_OUTPUT"
+    )]
+    pub output: OutputFormat,
+    /// Only cgroups whose path matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
+    pub cgroup: Option<String>,
+    /// Read options from a TOML file: their long names, `_` or `-` between words.
+    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
 /// Options of every command that watches the node.
 #[derive(Args, Debug)]
 pub struct CommonArgs {
@@ -178,6 +231,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 trace::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
                 Ok(DONE)
             }),
+        Some(Command::Record(args)) => record::run(&RecordSettings::from(args))
+            .map(|()| DONE)
+            .map_err(|error| (FAILED, error.to_string())),
+        Some(Command::Replay(args)) => ReplaySettings::from_replay(args)
+            .map_err(|error| (USAGE, error))
+            .and_then(|settings| {
+                replay::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
+                Ok(DONE)
+            }),
         Some(Command::Check(args)) => match check::run(&CheckSettings::from(args)) {
             Ok(true) => Ok(FINDINGS),
             Ok(false) => Ok(DONE),
@@ -221,6 +283,8 @@ impl Cli {
     fn config_file(&self) -> Option<(&'static str, &std::path::Path)> {
         match self.command.as_ref()? {
             Command::Trace(args) => Some(("trace", args.common.roots.config.as_deref()?)),
+            Command::Record(args) => Some(("record", args.common.roots.config.as_deref()?)),
+            Command::Replay(args) => Some(("replay", args.config.as_deref()?)),
             Command::Check(args) => Some(("check", args.roots.config.as_deref()?)),
         }
     }

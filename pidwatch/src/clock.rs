@@ -46,6 +46,7 @@ impl BootTime {
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     offset_ns: i128,
+    is_recorded: bool,
 }
 
 /// A change of the offset beyond this is a step (somebody set the clock), not slewing.
@@ -56,13 +57,22 @@ impl WallClock {
     pub fn now() -> Self {
         Self {
             offset_ns: offset(),
+            is_recorded: false,
+        }
+    }
+
+    /// For times of a recording: boot times in it count from 1970, and no step concerns them.
+    pub fn recorded() -> Self {
+        Self {
+            offset_ns: 0,
+            is_recorded: true,
         }
     }
 
     /// Takes the offset again if the wall clock was stepped.
     pub fn follow_steps(&mut self) {
         let offset = offset();
-        if (offset - self.offset_ns).abs() > STEP {
+        if !self.is_recorded && (offset - self.offset_ns).abs() > STEP {
             self.offset_ns = offset;
         }
     }

@@ -6,7 +6,7 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock.
 
-use std::{io, time::Duration};
+use std::{borrow::Cow, io, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
@@ -83,7 +83,7 @@ pub enum Update {
     /// Something was lost.
     Lost {
         /// Where.
-        place: &'static str,
+        place: Cow<'static, str>,
         /// How often since the last time.
         count: u64,
         /// When it was noticed.
@@ -385,6 +385,7 @@ impl Node {
             self.walk(now);
         }
         for (place, count) in losses {
+            let place = place.into();
             updates.push(Update::Lost { place, count, time });
         }
         self.settle_frees(time, updates);
@@ -438,7 +439,7 @@ impl Node {
             .model
             .settle_frees(time, |id| files.subtree_charge(&tree.get(id)?.path));
         if count > 0 {
-            let place = Hook::SchedProcessFree.name();
+            let place = Hook::SchedProcessFree.name().into();
             updates.push(Update::Lost { place, count, time });
         }
     }

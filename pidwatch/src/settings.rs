@@ -5,10 +5,11 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
-    cli::{CheckArgs, CommonArgs, OutputFormat, RootArgs, TraceArgs},
+    cli::{CheckArgs, CommonArgs, OutputFormat, RecordArgs, ReplayArgs, RootArgs, TraceArgs},
     limits::Severity,
     probe::Choice,
     snapshot::Owner,
+    stream::{Event, Line},
 };
 
 /// Settings of `trace`.
@@ -44,7 +45,7 @@ pub struct NodeSettings {
 }
 
 /// Which cgroups to show.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Filter {
     path: Option<GlobMatcher>,
 }
@@ -57,6 +58,58 @@ impl Filter {
             .path
             .as_ref()
             .is_some_and(|path| glob.is_match(OsStr::from_bytes(path)))
+    }
+
+    /// Whether a line of the stream is to be shown: those about no cgroup always are.
+    pub fn matches_line(&self, line: &Line) -> bool {
+        let owner = match &line.event {
+            Event::Rate(rate) => &rate.owner,
+            Event::CloneFailed(failed) => &failed.owner,
+            Event::State(state) => &state.owner,
+            Event::Cgroup(change) => &change.owner,
+            Event::Started(_) | Event::Incident(_) | Event::Lost { .. } | Event::Node(_) => {
+                return true;
+            }
+        };
+        self.matches(&owner.into())
+    }
+
+    fn of(cgroup: Option<String>) -> Result<Self, String> {
+        let path = cgroup
+            .map(|glob| {
+                GlobBuilder::new(&glob)
+                    .backslash_escape(true)
+                    .build()
+                    .map(|glob| glob.compile_matcher())
+                    .map_err(|error| format!("--cgroup {glob}: {}", error.kind()))
+            })
+            .transpose()?;
+        Ok(Self { path })
+    }
+}
+
+impl NodeSettings {
+    fn of(common: CommonArgs, window: Duration, all: bool) -> Self {
+        let CommonArgs {
+            roots:
+                RootArgs {
+                    proc_root,
+                    cgroup_root,
+                    config: _,
+                },
+            ring_size,
+            probes,
+            kernel_log,
+        } = common;
+        Self {
+            proc_root,
+            cgroup_root,
+            ring_size,
+            probes,
+            kernel_log,
+            window,
+            all,
+        }
     }
 }
 
@@ -74,39 +127,86 @@ impl Settings {
             all,
             common,
         } = args;
-        let CommonArgs {
-            roots:
-                RootArgs {
-                    proc_root,
-                    cgroup_root,
-                    config: _,
-                },
-            ring_size,
-            probes,
-            kernel_log,
-        } = common;
-        let path = cgroup
-            .map(|glob| {
-                GlobBuilder::new(&glob)
-                    .backslash_escape(true)
-                    .build()
-                    .map(|glob| glob.compile_matcher())
-                    .map_err(|error| format!("--cgroup {glob}: {}", error.kind()))
-            })
-            .transpose()?;
         Ok(Self {
-            node: NodeSettings {
-                proc_root,
-                cgroup_root,
-                ring_size,
-                probes,
-                kernel_log,
-                window,
-                all,
-            },
+            node: NodeSettings::of(common, window, all),
             output,
             duration,
-            filter: Filter { path },
+            filter: Filter::of(cgroup)?,
+        })
+    }
+}
+
+/// Settings of `record`.
+#[derive(Debug)]
+pub struct RecordSettings {
+    /// How the node is watched.
+    pub node: NodeSettings,
+    /// The recording.
+    pub file: PathBuf,
+    /// Most bytes of it, its older part included.
+    pub max_size: u64,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+}
+
+impl From<RecordArgs> for RecordSettings {
+    fn from(args: RecordArgs) -> Self {
+        let RecordArgs {
+            file,
+            max_size,
+            duration,
+            window,
+            common,
+        } = args;
+        Self {
+            node: NodeSettings::of(common, window, false),
+            file,
+            max_size,
+            duration,
+        }
+    }
+}
+
+/// How fast a recording is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as it happened.
+    Times(f64),
+    /// Without waiting.
+    Max,
+}
+
+/// Settings of `replay`.
+#[derive(Debug)]
+pub struct ReplaySettings {
+    /// The recording.
+    pub file: PathBuf,
+    /// How fast.
+    pub speed: Speed,
+    /// Form of the lines.
+    pub output: OutputFormat,
+    /// Which cgroups to show.
+    pub filter: Filter,
+}
+
+impl ReplaySettings {
+    /// Checks the command line of `replay`.
+    ///
+    /// # Errors
+    /// When a value cannot be used; the text names the option, the value and the cause.
+    pub fn from_replay(args: ReplayArgs) -> Result<Self, String> {
+        let ReplayArgs {
+            file,
+            speed,
+            output,
+            cgroup,
+            config: _,
+        } = args;
+        Ok(Self {
+            file,
+            speed,
+            output,
+            filter: Filter::of(cgroup)?,
         })
     }
 }
@@ -163,6 +263,52 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .checked_mul(milliseconds)
         .map(Duration::from_millis)
         .ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// A number of bytes, with or without a unit of 1,024 or 1,000 (`64MiB`, `1G`, `500MB`); at least a
+/// mebibyte.
+///
+/// # Errors
+/// When it is no number, has another unit, or is too small or large.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("`{text}` is no size such as 64MiB"))?;
+    let unit = match unit {
+        "" | "B" => 1,
+        "K" | "Ki" | "KiB" => 1 << 10,
+        "M" | "Mi" | "MiB" => 1 << 20,
+        "G" | "Gi" | "GiB" => 1 << 30,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err(format!("`{text}` has no unit of KiB, MiB, GiB, kB, MB, GB")),
+    };
+    let bytes = number
+        .checked_mul(unit)
+        .ok_or_else(|| format!("`{text}` is too large"))?;
+    if bytes < 1 << 20 {
+        return Err(format!("`{text}` is less than 1MiB"));
+    }
+    Ok(bytes)
+}
+
+/// How fast a recording is shown: `max`, or how many times as fast as it happened.
+///
+/// # Errors
+/// When it is neither `max` nor a number above 0.
+pub fn parse_speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse() {
+        Ok(speed) if speed > 0.0 && f64::is_finite(speed) => Ok(Speed::Times(speed)),
+        _ => Err(format!("`{text}` is neither `max` nor a number above 0")),
+    }
 }
 
 /// A window: at least as long as the kernel side's own.

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
     detect, escape, incident,
     limits::{Basis, Limit, LimitOwner, Reason},
     model::Counts,
-    node::{FailedClone, StateChange},
+    node::{FailedClone, Node, StateChange},
     output::errno_name,
     probe::{Mechanism, ProbeStatus},
     snapshot::{self, NodeState, Row, Snapshot},
@@ -74,8 +76,24 @@ pub struct Started {
     pub kernel: String,
     /// `v1`, `hybrid` or `v2`.
     pub cgroup_layout: String,
+    /// How many cgroups there are.
+    #[serde(default)]
+    pub cgroups: u64,
     /// What is attached.
     pub probes: Vec<Probe>,
+}
+
+impl Started {
+    /// Of a node that is watched.
+    pub fn of(node: &Node) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: node.probe().kernel().into(),
+            cgroup_layout: node.layout().kind.name().into(),
+            cgroups: node.cgroups() as u64,
+            probes: node.probe().status().iter().map(Into::into).collect(),
+        }
+    }
 }
 
 /// One probe.
@@ -155,6 +173,14 @@ pub struct Runtime {
     pub name: Option<String>,
     /// The container's id.
     pub container_id: String,
+}
+
+impl From<&Owner> for snapshot::Owner {
+    fn from(owner: &Owner) -> Self {
+        let path = owner.cgroup.path.as_ref();
+        let path = path.map(|path| path.as_bytes().into());
+        Self::new(CgroupId(owner.cgroup.id), path)
+    }
 }
 
 impl From<&snapshot::Owner> for Owner {
@@ -498,6 +524,10 @@ pub struct NodeWindow {
     /// Tasks of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u64>,
+    /// Whether frees are seen: otherwise zombies are not known.
+    pub knows_frees: bool,
+    /// Whether failed creations are seen.
+    pub knows_failures: bool,
     /// The node's limits.
     pub limits: Vec<LimitUse>,
     /// Which will be hit first.
@@ -515,6 +545,8 @@ impl From<&Snapshot> for NodeWindow {
         Self {
             window_s: snapshot.window.as_secs_f64(),
             tasks: *tasks,
+            knows_frees: snapshot.knows_frees,
+            knows_failures: snapshot.knows_failures,
             limits: limits
                 .iter()
                 .map(|limit| LimitUse::of(limit, None))
@@ -541,6 +573,9 @@ pub struct Incident {
     /// The user whose limit it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// The PID namespace whose limit it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u32>,
     /// The limit as it was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,
@@ -606,14 +641,12 @@ pub struct Moment {
 
 impl Incident {
     /// An incident; `wall` gives a moment's wall time.
-    pub fn of(
-        incident: &incident::Incident,
-        wall: impl Fn(crate::clock::BootTime) -> Timestamp,
-    ) -> Self {
+    pub fn of(incident: &incident::Incident, wall: impl Fn(BootTime) -> Timestamp) -> Self {
         let limit = &incident.limit;
-        let uid = match limit.owner {
-            LimitOwner::User(uid) => Some(uid),
-            _ => None,
+        let (uid, pid_namespace) = match limit.owner {
+            LimitOwner::User(uid) => (Some(uid), None),
+            LimitOwner::PidNamespace(inum) => (None, Some(inum)),
+            LimitOwner::Node | LimitOwner::Cgroup(_) => (None, None),
         };
         Self {
             id: incident.id.clone(),
@@ -621,6 +654,7 @@ impl Incident {
             limit: limit.name.into(),
             cgroup: limit.path.as_deref().map(escape::for_json),
             uid,
+            pid_namespace,
             value: incident.value,
             usage: incident.usage,
             peak: incident.peak,
@@ -661,6 +695,88 @@ impl Incident {
             summary: incident.summary.clone(),
         }
     }
+}
+
+impl Incident {
+    /// Back to what it was made of. `id_of` gives the id of a cgroup by its path, `boot` the moment of
+    /// a wall time. `None` when its phase is not known here.
+    pub fn restore(
+        self,
+        id_of: impl Fn(&str) -> CgroupId,
+        boot: impl Fn(Timestamp) -> BootTime,
+    ) -> Option<incident::Incident> {
+        let owner = match (self.uid, self.pid_namespace, &self.cgroup) {
+            (Some(uid), ..) => LimitOwner::User(uid),
+            (None, Some(inum), _) => LimitOwner::PidNamespace(inum),
+            (None, None, Some(path)) => LimitOwner::Cgroup(id_of(path)),
+            (None, None, None) => LimitOwner::Node,
+        };
+        let moment = |moment: Moment| {
+            let mut all = incident::What::ALL.into_iter();
+            Some(incident::Moment {
+                time: boot(moment.time),
+                what: all.find(|what| what.name() == moment.what)?,
+                text: moment.text,
+            })
+        };
+        let mut phases = incident::Phase::ALL.into_iter();
+        Some(incident::Incident {
+            phase: phases.find(|phase| phase.name() == self.phase)?,
+            id: self.id,
+            limit: incident::LimitKey {
+                name: Limit::known_name(&self.limit),
+                owner,
+                path: self.cgroup.map(|path| path.into_bytes().into()),
+            },
+            value: self.value,
+            usage: self.usage,
+            peak: self.peak,
+            opened: boot(self.opened),
+            culprits: self
+                .culprits
+                .into_iter()
+                .map(|culprit| incident::Culprit {
+                    owner: (&culprit.owner).into(),
+                    share: culprit.share,
+                    growth_per_s: culprit.growth_per_s,
+                    tasks: culprit.tasks,
+                })
+                .collect(),
+            victims: self
+                .victims
+                .into_iter()
+                .map(|victim| incident::Victim {
+                    owner: (&victim.owner).into(),
+                    failures: victim.failures,
+                    comms: victim
+                        .comms
+                        .into_iter()
+                        .map(|(comm, n)| (comm.into_bytes(), n))
+                        .collect(),
+                })
+                .collect(),
+            failures: self.failures,
+            timeline: self.timeline.into_iter().filter_map(moment).collect(),
+            summary: self.summary,
+        })
+    }
+}
+
+/// Every value of [`Line`]'s `type`.
+const TYPES: [&str; 8] = [
+    "started",
+    "rate",
+    "clone_failed",
+    "state",
+    "incident",
+    "cgroup",
+    "lost",
+    "node",
+];
+
+/// Whether a `type` is one of this version's.
+pub fn is_known(name: Option<&str>) -> bool {
+    name.is_some_and(|name| TYPES.contains(&name))
 }
 
 /// Reads one line.

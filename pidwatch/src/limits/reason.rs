@@ -82,6 +82,9 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Measured, Self::Inferred];
+
     /// Name in events.
     pub fn name(self) -> &'static str {
         match self {
@@ -115,6 +118,21 @@ pub struct Limit {
     pub usage: u64,
     /// Whose it is.
     pub owner: LimitOwner,
+}
+
+impl Limit {
+    /// A name as this program has it; `limit` for one that it does not know.
+    pub fn known_name(name: &str) -> &'static str {
+        const NAMES: [&str; 5] = [
+            "kernel.pid_max",
+            "kernel.threads-max",
+            "pids.max",
+            "RLIMIT_NPROC",
+            "pid_max",
+        ];
+        let mut known = NAMES.into_iter();
+        known.find(|known| *known == name).unwrap_or("limit")
+    }
 }
 
 /// Why a creation failed, and how that is known.

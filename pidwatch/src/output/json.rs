@@ -7,7 +7,7 @@ use rustix::system::uname;
 use super::Lines;
 use crate::{
     clock::{BootTime, WallClock},
-    node::{Node, Update},
+    node::Update,
     stream::{CgroupChange, Event, Incident, Line, Rate, Started, State},
 };
 
@@ -18,10 +18,10 @@ pub struct Json {
 }
 
 impl Json {
-    /// Begins a stream: names the node, takes the wall clock's offset.
-    pub fn new() -> Self {
+    /// Begins a stream of this node, with times by this clock.
+    pub fn new(clock: WallClock) -> Self {
         Self {
-            clock: WallClock::now(),
+            clock,
             node: node_name(),
         }
     }
@@ -37,12 +37,6 @@ impl Json {
     }
 }
 
-impl Default for Json {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// The node's name: Kubernetes' where it is given, otherwise the host's.
 fn node_name() -> String {
     std::env::var("NODE_NAME")
@@ -52,14 +46,8 @@ fn node_name() -> String {
 }
 
 impl Lines for Json {
-    fn started(&mut self, out: &mut dyn Write, node: &Node) -> io::Result<()> {
-        let started = Started {
-            version: env!("CARGO_PKG_VERSION").into(),
-            kernel: node.probe().kernel().into(),
-            cgroup_layout: node.layout().kind.name().into(),
-            probes: node.probe().status().iter().map(Into::into).collect(),
-        };
-        self.line(out, BootTime::now(), Event::Started(started))
+    fn started(&mut self, out: &mut dyn Write, started: &Started) -> io::Result<()> {
+        self.line(out, BootTime::now(), Event::Started(started.clone()))
     }
 
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
@@ -87,7 +75,7 @@ impl Lines for Json {
             }
             Update::Lost { place, count, time } => {
                 let event = Event::Lost {
-                    place: (*place).into(),
+                    place: place.clone().into_owned(),
                     count: *count,
                 };
                 self.line(out, *time, event)
@@ -118,7 +106,9 @@ mod tests {
 
     fn lines(update: &Update) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
-        Json::new().update(&mut out, update).unwrap();
+        Json::new(WallClock::now())
+            .update(&mut out, update)
+            .unwrap();
         String::from_utf8(out)
             .unwrap()
             .lines()

@@ -15,9 +15,9 @@ use crate::{
     detect::State,
     escape, incident,
     limits::{Basis, LimitOwner, Reason},
-    node::{FailedClone, Node, Update},
-    probe::ProbeStatus,
+    node::{FailedClone, Update},
     snapshot::{Owner, Row, Snapshot},
+    stream::{Probe, Started},
 };
 
 /// Column headings come again after this many rows.
@@ -41,7 +41,7 @@ pub struct Text {
 
 impl Text {
     /// For standard output as it is: a terminal or not, NO_COLOR or not (no-color.org).
-    pub fn for_stdout() -> Self {
+    pub fn for_stdout(clock: WallClock) -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -52,15 +52,16 @@ impl Text {
             .map(|size| usize::from(size.ws_col))
             .filter(|&columns| columns > 0);
         Self::new(
+            clock,
             width,
             is_terminal && !no_colour && !dumb,
             TimeZone::system(),
         )
     }
 
-    fn new(width: Option<usize>, colour: bool, zone: TimeZone) -> Self {
+    fn new(clock: WallClock, width: Option<usize>, colour: bool, zone: TimeZone) -> Self {
         Self {
-            clock: WallClock::now(),
+            clock,
             zone,
             width,
             colour,
@@ -185,32 +186,23 @@ impl Text {
 }
 
 impl Lines for Text {
-    fn started(&mut self, out: &mut dyn Write, node: &Node) -> io::Result<()> {
-        let probe = node.probe();
+    fn started(&mut self, out: &mut dyn Write, started: &Started) -> io::Result<()> {
         let line = format!(
             "pidwatch {}, kernel {}, {} cgroups ({}); Ctrl-C ends",
-            env!("CARGO_PKG_VERSION"),
-            probe.kernel(),
-            node.cgroups(),
-            node.layout().kind.name(),
+            started.version, started.kernel, started.cgroups, started.cgroup_layout,
         );
         writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
-        for ProbeStatus {
-            hook,
+        for Probe {
+            name,
             mechanism,
+            state,
             error,
-        } in probe.status()
+        } in &started.probes
         {
             let Some(error) = error else { continue };
             let line = match mechanism {
-                Some(mechanism) => {
-                    format!(
-                        "{} is attached by {} ({error})",
-                        hook.name(),
-                        mechanism.name()
-                    )
-                }
-                None => format!("{} is NOT attached ({error})", hook.name()),
+                Some(mechanism) => format!("{name} is {state} by {mechanism} ({error})"),
+                None => format!("{name} is NOT attached ({error})"),
             };
             writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
         }
@@ -395,7 +387,7 @@ mod tests {
             node: NodeState::default(),
             incidents: Vec::new(),
         };
-        let mut text = Text::new(width, colour, TimeZone::UTC);
+        let mut text = Text::new(WallClock::now(), width, colour, TimeZone::UTC);
         let mut out = Vec::new();
         text.update(&mut out, &Update::Window(snapshot)).unwrap();
         String::from_utf8(out).unwrap()
@@ -432,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_failure_fits_into_the_terminal_and_says_who() {
-        let text = Text::new(Some(110), false, TimeZone::UTC);
+        let text = Text::new(WallClock::now(), Some(110), false, TimeZone::UTC);
         let owner = Owner::new(
             CgroupId(5),
             Some((*b"/kubepods/burstable/pod1234/some-container").into()),
@@ -467,7 +459,7 @@ mod tests {
             "clone FAILED: EAGAIN, pid_max (inferred)  java\\u{1b}[4711/4713] uid 1000  +17 more"
         ));
         assert!(line.ends_with("container"), "{line}");
-        let narrow = Text::new(Some(80), false, TimeZone::UTC).failure(&failed);
+        let narrow = Text::new(WallClock::now(), Some(80), false, TimeZone::UTC).failure(&failed);
         assert!(narrow.lines().all(|line| line.width() <= 80), "{narrow}");
         assert!(
             narrow.ends_with("/kubepods/burstable/pod1234/some-container"),

@@ -98,16 +98,25 @@ impl SyscallName {
     /// `execve(2)` or `execveat(2)`.
     pub const EXECVE: Self = Self("execve");
 
+    const NAMES: [(Syscall, &str); 6] = [
+        (Syscall::Clone, "clone"),
+        (Syscall::Clone3, "clone3"),
+        (Syscall::Fork, "fork"),
+        (Syscall::Vfork, "vfork"),
+        (Syscall::Execve, "execve"),
+        (Syscall::Kernel, "kernel"),
+    ];
+
+    /// By its name.
+    pub fn known(name: &str) -> Option<Self> {
+        let mut names = Self::NAMES.iter();
+        names
+            .find(|(_, known)| *known == name)
+            .map(|(_, known)| Self(known))
+    }
+
     fn from_record(number: u32) -> Option<Self> {
-        const NAMES: [(Syscall, &str); 6] = [
-            (Syscall::Clone, "clone"),
-            (Syscall::Clone3, "clone3"),
-            (Syscall::Fork, "fork"),
-            (Syscall::Vfork, "vfork"),
-            (Syscall::Execve, "execve"),
-            (Syscall::Kernel, "kernel"),
-        ];
-        NAMES
+        Self::NAMES
             .iter()
             .find(|(syscall, _)| *syscall as u32 == number)
             .map(|(_, name)| Self(name))

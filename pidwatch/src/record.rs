@@ -1,0 +1,150 @@
+//! `pidwatch record`: the stream of events into a file, and what matters of it on standard output.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+};
+
+use crate::{
+    clock::WallClock,
+    node::Update,
+    output::{Lines, json::Json, stdout::Stdout, text::Text},
+    recording::Writer,
+    settings::RecordSettings,
+    stream::Started,
+    watch::{self, Sink, WatchError},
+};
+
+/// Recording could not begin, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file cannot be made.
+    #[error("cannot record to {path}: {error}{}", advice(.error))]
+    Create {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// The file could not be written to its end; the node was watched on.
+    #[error("the recording {path} ends at {ended}: {cause}")]
+    Ended {
+        /// The file.
+        path: String,
+        /// When, by the wall clock.
+        ended: String,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// The node cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => "; choose another name, or remove it",
+        io::ErrorKind::NotFound => "; its folder must be there",
+        _ => "",
+    }
+}
+
+/// Records until the time is over, a signal comes, or the reader of standard output leaves. A full
+/// disk ends the recording, not the watch.
+///
+/// # Errors
+/// When the file cannot be made or written, or the node cannot be watched.
+pub fn run(settings: &RecordSettings) -> Result<(), RecordError> {
+    let path = settings.file.display().to_string();
+    let clock = WallClock::now();
+    let writer = Writer::create(&settings.file, settings.max_size).map_err(|error| {
+        let path = path.clone();
+        RecordError::Create { path, error }
+    })?;
+    let recorder = || {
+        Ok(Recorder {
+            json: Json::new(clock),
+            text: Text::for_stdout(clock),
+            out: Stdout::new()?,
+            writer: Some(writer),
+            failure: None,
+            path: path.clone(),
+        })
+    };
+    let mut recorder =
+        watch::run(&settings.node, settings.duration, recorder).inspect_err(|_| {
+            // An empty file would only be in the way of the next try.
+            if fs::metadata(&settings.file).is_ok_and(|file| file.len() == 0) {
+                let _ = fs::remove_file(&settings.file);
+            }
+        })?;
+    recorder.end();
+    match recorder.failure {
+        Some((ended, cause)) => Err(RecordError::Ended { path, ended, cause }),
+        None => Ok(()),
+    }
+}
+
+struct Recorder {
+    json: Json,
+    text: Text,
+    out: Stdout,
+    /// Until it fails.
+    writer: Option<Writer>,
+    failure: Option<(String, io::Error)>,
+    path: String,
+}
+
+impl Recorder {
+    fn write(&mut self, write: impl FnOnce(&mut Writer, &mut Json) -> io::Result<()>) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        if let Err(error) = write(writer, &mut self.json) {
+            let ended = format!("{:.0}", jiff::Timestamp::now());
+            // A diagnostic, and what was asked for is not done: told now and at the end.
+            log::error!("stopped recording to {}: {error}; watching on", self.path);
+            self.writer = None;
+            self.failure = Some((ended, error));
+        }
+    }
+
+    fn end(&mut self) {
+        self.write(|writer, _| writer.write());
+    }
+}
+
+impl Sink for Recorder {
+    fn started(&mut self, started: &Started) -> io::Result<()> {
+        self.write(|writer, json| {
+            json.started(writer.lines(), started)?;
+            writer.end_preamble();
+            Ok(())
+        });
+        writeln!(self.out.buffer(), "recording to {}", self.path)?;
+        self.text.started(self.out.buffer(), started)
+    }
+
+    fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
+        self.write(|writer, json| {
+            for update in &*updates {
+                json.update(writer.lines(), update)?;
+            }
+            writer.write_due()
+        });
+        for update in updates.drain(..) {
+            let matters = matches!(
+                update,
+                Update::State(_) | Update::Incident(..) | Update::Lost { .. }
+            );
+            if matters {
+                self.text.update(self.out.buffer(), &update)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().await
+    }
+}

@@ -1,0 +1,156 @@
+//! Watching the node until it is enough: the loop of every command that does.
+//!
+//! In: the node's updates. Out: a [`Sink`]. Ends when the time is over, on SIGINT or SIGTERM, or when
+//! the sink fails.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    diagnostics,
+    node::{Node, NodeError, Update},
+    settings::NodeSettings,
+    stream::Started,
+};
+
+/// Watching stopped early.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The node cannot be watched.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// Standard output is broken, other than by a reader that has seen enough.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// No runtime.
+    #[error("cannot start: {0}; the process may be out of file descriptors (`ulimit -n`)")]
+    Runtime(io::Error),
+}
+
+/// Where updates go.
+pub trait Sink {
+    /// The stream begins.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn started(&mut self, started: &Started) -> io::Result<()>;
+
+    /// Takes updates, all of them.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()>;
+
+    /// Hands over what waits. May be dropped half-way and called again.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>>;
+}
+
+/// How long the reader has at the end to take the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// SIGINT and SIGTERM, which end every command.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When there is no file descriptor left for it.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one.
+    pub async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The one thread's runtime.
+///
+/// # Errors
+/// When there is no file descriptor left for it.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+/// Watches the node until the time is over, a signal comes or the reader leaves. The sink is made
+/// inside the runtime, and given back.
+///
+/// # Errors
+/// When the node cannot be watched or the sink fails.
+pub fn run<S: Sink>(
+    settings: &NodeSettings,
+    duration: Option<Duration>,
+    make_sink: impl FnOnce() -> io::Result<S>,
+) -> Result<S, WatchError> {
+    diagnostics::init(settings.kernel_log);
+    let runtime = runtime().map_err(WatchError::Runtime)?;
+    runtime.block_on(async {
+        let mut sink = make_sink().map_err(WatchError::Output)?;
+        match watch(settings, duration, &mut sink).await {
+            // `| head -1`: the reader has seen enough.
+            Err(WatchError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(sink),
+            Ok(()) => Ok(sink),
+            Err(error) => Err(error),
+        }
+    })
+}
+
+async fn watch(
+    settings: &NodeSettings,
+    duration: Option<Duration>,
+    sink: &mut impl Sink,
+) -> Result<(), WatchError> {
+    let mut signals = Signals::new().map_err(WatchError::Runtime)?;
+    let mut node = Node::start(settings)?;
+    let started = Started::of(&node);
+    sink.started(&started).map_err(WatchError::Output)?;
+    let end = duration.map(|duration| Instant::now() + duration);
+    let mut updates = Vec::new();
+    loop {
+        let over = async {
+            match end {
+                Some(end) => sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
+        // While the reader takes nothing, nothing more is made for it: the kernel side counts on,
+        // and what does not fit into its ring is read from its totals later.
+        let next = async {
+            sink.flush().await.map_err(WatchError::Output)?;
+            node.next(&mut updates).await.map_err(WatchError::Node)
+        };
+        tokio::select! {
+            biased;
+            () = signals.recv() => break,
+            () = over => break,
+            result = next => result?,
+        }
+        sink.take(&mut updates).map_err(WatchError::Output)?;
+    }
+    node.finish(&mut updates);
+    sink.take(&mut updates).map_err(WatchError::Output)?;
+    match timeout(LAST_LINES, sink.flush()).await {
+        Ok(written) => written.map_err(WatchError::Output),
+        Err(_) => Ok(()),
+    }
+}
