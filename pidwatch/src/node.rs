@@ -325,12 +325,13 @@ impl Node {
             let Some(tasks) = self.files.own_charge(&self.tree, node) else {
                 continue;
             };
-            let (total, zombies) = self.model.total(id);
+            let (total, unfreed) = self.model.total(id);
             let sample = Sample {
                 tasks,
                 created: total.created.processes + total.created.threads,
                 ended: total.exited.processes + total.exited.threads,
-                zombies: zombies.min(tasks),
+                // What is reaped is in no charge.
+                zombies: unfreed.min(tasks),
             };
             self.detector.observe(id, time, sample);
         }

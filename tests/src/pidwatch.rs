@@ -88,25 +88,77 @@ impl Invocation {
     }
 
     /// Runs it to its end, which must come by itself.
-    pub fn finish(mut self) -> Result<Finished> {
+    pub fn finish(self) -> Result<Finished> {
+        self.spawn()?.finish()
+    }
+
+    /// Starts it; what it prints need not be a stream of events.
+    pub fn spawn(mut self) -> Result<Spawned> {
         let mut process = Process::start(&mut self.0).context("cannot start pidwatch")?;
         let mut stderr = process.stderr().context("no standard error")?;
+        let stdout = process.stdout().context("no standard output")?;
         let stderr = std::thread::spawn(move || {
             let mut text = Vec::new();
             stderr.read_to_end(&mut text).map(|_| text)
         });
-        let mut stdout = Vec::new();
-        process
-            .stdout()
-            .context("no standard output")?
-            .read_to_end(&mut stdout)?;
-        let Ok(stderr) = stderr.join() else {
+        let (lines, received) = channel();
+        std::thread::spawn(move || {
+            let mut stdout = BufReader::new(stdout);
+            let mut line = Vec::new();
+            while stdout.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                if lines.send(std::mem::take(&mut line)).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Spawned {
+            process,
+            received,
+            stdout: Vec::new(),
+            stderr,
+        })
+    }
+}
+
+/// A run that ends by itself.
+#[derive(Debug)]
+pub struct Spawned {
+    process: Process,
+    received: Receiver<Vec<u8>>,
+    stdout: Vec<u8>,
+    stderr: JoinHandle<std::io::Result<Vec<u8>>>,
+}
+
+impl Spawned {
+    /// Waits until it has printed a word.
+    pub fn wait_for(&mut self, word: &str) -> Result<()> {
+        let until = Instant::now() + START;
+        while !String::from_utf8_lossy(&self.stdout).contains(word) {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.received.recv_timeout(left);
+            self.stdout
+                .extend(line.with_context(|| format!("it did not say {word:?}"))?);
+        }
+        Ok(())
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Result<Finished> {
+        for line in &self.received {
+            self.stdout.extend(line);
+        }
+        let Ok(stderr) = self.stderr.join() else {
             bail!("the reader of standard error panicked")
         };
         let stderr = String::from_utf8_lossy(&stderr?).into_owned();
         Ok(Finished {
-            status: process.wait()?,
-            stdout,
+            status: self.process.wait()?,
+            stdout: self.stdout,
             stderr,
         })
     }

@@ -147,6 +147,21 @@ pub const HOST_PROC: &str = "/mnt/proc";
 /// The host's cgroups in [`in_a_container`].
 pub const HOST_CGROUP: &str = "/mnt/cgroup";
 
+/// With a disk of one page at [`SMALL_DISK`].
+pub fn with_a_small_disk(command: &mut Command) {
+    let _ = std::fs::create_dir(SMALL_DISK);
+    before_exec(command, || {
+        own_mounts()?;
+        let [source, target, kind, data] =
+            [c"none", c"/mnt", c"tmpfs", c"size=4096"].map(CStr::as_ptr);
+        // SAFETY: C strings.
+        check(unsafe { libc::mount(source, target, kind, 0, data.cast()) })
+    });
+}
+
+/// Where the disk of [`with_a_small_disk`] is.
+pub const SMALL_DISK: &str = "/mnt";
+
 fn own_mounts() -> Result<()> {
     // SAFETY: unshare has no preconditions; the forked child has one thread.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;

@@ -17,6 +17,8 @@ mod failures;
 mod footprint;
 #[path = "scenarios/layout.rs"]
 mod layout;
+#[path = "scenarios/leaks.rs"]
+mod leaks;
 #[path = "scenarios/lifecycle.rs"]
 mod lifecycle;
 
@@ -99,6 +101,7 @@ fn main() {
         lifecycle::scenarios(&env),
         exact::scenarios(&env),
         failures::scenarios(&env),
+        leaks::scenarios(&env),
         footprint::scenarios(&env),
         bad_days::scenarios(&env),
         check::scenarios(&env),

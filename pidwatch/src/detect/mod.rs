@@ -76,7 +76,7 @@ pub struct Sample {
     pub created: u64,
     /// Tasks that ended in it since start.
     pub ended: u64,
-    /// Ended tasks that nobody reaps.
+    /// Ended tasks that are not reaped.
     pub zombies: u64,
 }
 

@@ -249,10 +249,11 @@ impl Model {
         self.gone.insert(cgroup, Gone { path, since: now });
     }
 
-    /// What is known of a cgroup since start, and its zombies; nothing if it was never heard of.
+    /// What was counted in a cgroup since start, and what of it ended and is not freed, young ones
+    /// included; nothing if it was never heard of.
     pub fn total(&self, cgroup: CgroupId) -> (Counts, u64) {
         self.states.get(&cgroup).map_or((Counts::NONE, 0), |state| {
-            (Counts::of(state), state.zombies_told)
+            (Counts::of(state), state.unfreed())
         })
     }
 

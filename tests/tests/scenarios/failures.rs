@@ -389,13 +389,13 @@ fn a_failed_clone_is_printed_at_once(env: &Env) -> Result<()> {
 }
 
 /// A limit of the whole machine that is put back at the end.
-struct Lowered {
+pub(crate) struct Lowered {
     file: &'static Path,
     before: String,
 }
 
 impl Lowered {
-    fn to(file: &'static str, value: u64) -> Result<Self> {
+    pub(crate) fn to(file: &'static str, value: u64) -> Result<Self> {
         let file = Path::new(file);
         let before = fs::read_to_string(file)?;
         fs::write(file, value.to_string())

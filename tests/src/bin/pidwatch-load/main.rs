@@ -14,6 +14,7 @@ mod forks;
 mod hold;
 mod io_uring;
 mod moves;
+mod pace;
 mod pid_namespace;
 mod sys;
 mod threads;
@@ -133,6 +134,21 @@ enum Load {
         #[arg(long)]
         to: PathBuf,
     },
+    /// Threads that are started and stay, at a pace, until standard input ends
+    Leak {
+        #[arg(long)]
+        per_second: f64,
+    },
+    /// Children that end and are not reaped, at a pace, until standard input ends
+    LeakZombies {
+        #[arg(long)]
+        per_second: f64,
+    },
+    /// fork and wait at a pace, until standard input ends
+    Pace {
+        #[arg(long)]
+        per_second: f64,
+    },
     /// Nothing
     Noop,
 }
@@ -169,6 +185,9 @@ fn main() -> Result<()> {
         Load::Zombies { count } => hold::zombies(count, truth)?,
         Load::ChurnCgroups(options) => churn::run(&options, truth)?,
         Load::Move { count, from, to } => moves::run(count, &from, &to, truth)?,
+        Load::Leak { per_second } => pace::leak(per_second, truth)?,
+        Load::LeakZombies { per_second } => pace::zombies(per_second, truth)?,
+        Load::Pace { per_second } => pace::forks(per_second, truth)?,
         Load::Noop => return Ok(()),
     }
     tell(truth)

@@ -301,6 +301,19 @@ pub fn become_user(uid: u32, rlimit_nproc: u64) -> Result<()> {
 
 extern "C" fn on_sigterm(_signal: c_int) {}
 
+/// Waits, and returns whether standard input has ended meanwhile.
+pub fn input_ends_within(time: std::time::Duration) -> bool {
+    let mut input = libc::pollfd {
+        fd: 0,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one descriptor is given.
+    unsafe { libc::poll(&raw mut input, 1, time.as_millis() as c_int) };
+    // Nobody writes to it.
+    input.revents != 0
+}
+
 /// Returns when standard input is at its end or SIGTERM has come.
 pub fn wait_for_end_of_input() {
     // SAFETY: all zeros is a valid sigaction; without SA_RESTART, read ends with EINTR.
