@@ -198,6 +198,9 @@ pub struct CommonArgs {
         env = "PIDWATCH_PROBES"
     )]
     pub probes: Vec<Choice>,
+    /// Remember the open incidents here, so that a restart goes on with them.
+    #[arg(long, value_name = "FILE", env = "PIDWATCH_STATE_FILE")]
+    pub state_file: Option<PathBuf>,
     /// Show the kernel side's own diagnostics on standard error.
     #[arg(long, env = "PIDWATCH_KERNEL_LOG")]
     pub kernel_log: bool,

@@ -23,6 +23,7 @@ pub mod recording;
 pub mod replay;
 pub mod settings;
 pub mod snapshot;
+pub mod state_file;
 pub mod stream;
 pub mod trace;
 pub mod watch;

@@ -6,7 +6,12 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock.
 
-use std::{borrow::Cow, io, time::Duration};
+use std::{
+    borrow::Cow,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
@@ -22,6 +27,7 @@ use crate::{
     probe::{self, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
     snapshot::{NodeState, Owner, Row, Snapshot},
+    state_file,
 };
 
 /// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
@@ -53,6 +59,16 @@ pub enum NodeError {
     #[error("cannot read the cgroup tree at {path}: {error}; say where it is with --cgroup-root")]
     Tree {
         /// The mount.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// There is a state file, and it cannot be used.
+    #[error(
+        "cannot use the state file {path}: {error}; remove it, or name another one with --state-file"
+    )]
+    State {
+        /// The file.
         path: String,
         /// The cause.
         error: io::Error,
@@ -128,6 +144,7 @@ pub struct Node {
     model: Model,
     reasons: Reasons,
     window: Duration,
+    state_file: Option<StateFile>,
     show_all: bool,
     tick: Instant,
     window_end: Instant,
@@ -166,6 +183,12 @@ impl Node {
         let now = Instant::now();
         let mut events = Vec::new();
         probe.sweep_all(now, &mut events);
+        let state_file = settings.state_file.as_deref();
+        let state_file = state_file.map(|path| StateFile::new(path, &settings.proc_root));
+        let mut incidents = Tracker::default();
+        if let Some(file) = &state_file {
+            file.load(&tree, &mut incidents)?;
+        }
         Ok(Self {
             probe,
             files: Files::new(&layout, &settings.proc_root),
@@ -174,6 +197,7 @@ impl Node {
             model: Model::default(),
             reasons: Reasons::default(),
             window: settings.window,
+            state_file,
             show_all: settings.all,
             tick: now + probe::WINDOW,
             window_end: now + settings.window,
@@ -182,7 +206,7 @@ impl Node {
             unfindable: HashSet::new(),
             processes: HashMap::new(),
             detector: Detector::default(),
-            incidents: Tracker::default(),
+            incidents,
             touched: HashSet::new(),
             look: now + LOOK_EVERY,
             events,
@@ -348,7 +372,11 @@ impl Node {
             detector: &self.detector,
         };
         let growers = self.detector.growers();
-        for incident in self.incidents.look(time, growers, &view) {
+        let told = self.incidents.look(time, growers, &view);
+        if let Some(file) = self.state_file.as_mut().filter(|_| !told.is_empty()) {
+            file.save(&self.incidents);
+        }
+        for incident in told {
             updates.push(Update::Incident(Box::new(incident), time));
         }
     }
@@ -527,6 +555,51 @@ impl Node {
             }
             Err(error) => {
                 log::warn!("cannot read {}: {error}", self.layout.mount.display());
+            }
+        }
+    }
+}
+
+/// The file that the open incidents are remembered in.
+struct StateFile {
+    path: PathBuf,
+    proc_root: PathBuf,
+    /// It is told once that it cannot be written.
+    has_failed: bool,
+}
+
+impl StateFile {
+    fn new(path: &Path, proc_root: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            proc_root: proc_root.to_owned(),
+            has_failed: false,
+        }
+    }
+
+    fn load(&self, tree: &Tree, incidents: &mut Tracker) -> Result<(), NodeError> {
+        let loaded = state_file::load(&self.path, &self.proc_root, tree);
+        let loaded = loaded.map_err(|error| NodeError::State {
+            path: self.path.display().to_string(),
+            error,
+        })?;
+        for incident in loaded {
+            incidents.restore(incident, BootTime::now());
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, incidents: &Tracker) {
+        let saved = state_file::save(&self.path, &self.proc_root, incidents.open());
+        match saved {
+            Ok(()) => self.has_failed = false,
+            Err(_) if self.has_failed => {}
+            Err(error) => {
+                self.has_failed = true;
+                let path = self.path.display();
+                log::error!(
+                    "cannot write the state file {path}: {error}; incidents that are open would be new ones after a restart"
+                );
             }
         }
     }

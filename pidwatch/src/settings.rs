@@ -36,6 +36,8 @@ pub struct NodeSettings {
     pub ring_size: u32,
     /// Mechanisms forced by the user.
     pub probes: Vec<Choice>,
+    /// Where the open incidents are remembered.
+    pub state_file: Option<PathBuf>,
     /// Let the kernel side log.
     pub kernel_log: bool,
     /// Length of a rate window.
@@ -99,6 +101,7 @@ impl NodeSettings {
                 },
             ring_size,
             probes,
+            state_file,
             kernel_log,
         } = common;
         Self {
@@ -106,6 +109,7 @@ impl NodeSettings {
             cgroup_root,
             ring_size,
             probes,
+            state_file,
             kernel_log,
             window,
             all,

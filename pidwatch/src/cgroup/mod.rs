@@ -13,5 +13,5 @@ pub use self::{
 
 /// A cgroup's id: that of its kernfs node, which is also its directory's inode number. Not used
 /// again while the machine is up (the upper half counts generations).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CgroupId(pub u64);

@@ -20,6 +20,8 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(zombies_that_nobody_reaps_are_a_leak),
         scenario!(a_runtime_that_forks_and_moves_is_not_accused),
         scenario!(a_leaker_that_vanishes_is_gone),
+        scenario!(an_incident_outlives_a_killed_pidwatch),
+        scenario!(a_state_file_that_is_not_ours_is_refused),
         scenario!(a_recording_is_replayed_as_it_was),
         scenario!(a_full_disk_ends_the_recording_and_not_the_watch),
         scenario!(a_recording_is_never_overwritten),
@@ -286,6 +288,60 @@ fn a_leaker_that_vanishes_is_gone(env: &Env) -> Result<()> {
         states.any(|event| event.cgroup() == Some(id) && event.text("/to") == Some("gone"))
     })?;
     pidwatch.stop().map(|_| ())
+}
+
+fn an_incident_outlives_a_killed_pidwatch(env: &Env) -> Result<()> {
+    let file = File::new(&std::env::temp_dir());
+    let cgroup = Cgroup::new(&env.hierarchy, "outliving")?;
+    cgroup.set("pids.max", "400")?;
+    let start = || {
+        let trace = Invocation::trace(env);
+        trace.args(["--state-file", file.name()]).start()
+    };
+    let about_it = |event: &&Event| event.text("/cgroup") == Some(cgroup.path.as_str());
+    let mut first = start()?;
+    let leak = Load::new(env, "leak").with("per-second", 30);
+    let leak = leak.inside(&cgroup).start()?;
+    first.wait_within(LONG, |seen| {
+        seen.of_type("incident").any(|event| about_it(&event))
+    })?;
+    let opened = first
+        .seen()
+        .of_type("incident")
+        .find(about_it)
+        .context("opened")?;
+    let id = opened.json["id"].clone();
+    first.signal(libc::SIGKILL);
+    drop(first);
+
+    let mut second = start()?;
+    second.wait_within(LONG, |seen| {
+        seen.of_type("incident").any(|event| about_it(&event))
+    })?;
+    leak.finish()?;
+    let recording = second.stop()?;
+    let told = recording
+        .of_type("incident")
+        .find(about_it)
+        .context("told again")?;
+    assert_eq!(told.json["id"], id, "another incident");
+    assert_eq!(told.text("/phase"), Some("updated"));
+    let timeline = told.json["timeline"].as_array().context("no timeline")?;
+    assert!(
+        timeline.iter().any(|moment| moment["what"] == "restarted"),
+        "{timeline:?}"
+    );
+    Ok(())
+}
+
+fn a_state_file_that_is_not_ours_is_refused(env: &Env) -> Result<()> {
+    let file = File::new(&std::env::temp_dir());
+    fs::write(&file.0, "{}")?;
+    let trace = Invocation::trace(env).args(["--state-file", file.name()]);
+    trace
+        .finish()?
+        .assert_refused(1, &[file.name(), "state file", "remove it"]);
+    Ok(())
 }
 
 /// A file that is removed when dropped, with its older part.

@@ -1,0 +1,173 @@
+//! What outlives a restart of pidwatch: the incidents that are open.
+//!
+//! One small JSON file, replaced whole (written beside it, synced, renamed), so that a crash leaves the
+//! old one or the new one. What it says is true only until the node restarts.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cgroup::Tree, clock::WallClock, incident::Incident, stream};
+
+/// Version of the format: another one's is not read.
+const FORMAT: u32 = 1;
+
+#[derive(Deserialize, Serialize)]
+struct State {
+    pidwatch_state: u32,
+    /// Of the boot that it is about (`/proc/sys/kernel/random/boot_id`).
+    boot_id: String,
+    incidents: Vec<stream::Incident>,
+}
+
+/// Writes the open incidents.
+///
+/// # Errors
+/// Those of writing in the file's folder.
+pub fn save<'a>(
+    path: &Path,
+    proc_root: &Path,
+    incidents: impl Iterator<Item = &'a Incident>,
+) -> io::Result<()> {
+    let clock = WallClock::now();
+    let state = State {
+        pidwatch_state: FORMAT,
+        boot_id: boot_id(proc_root)?,
+        incidents: incidents
+            .map(|incident| stream::Incident::of(incident, |time| clock.at(time)))
+            .collect(),
+    };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let mut file = File::create(&beside)?;
+    file.write_all(&serde_json::to_vec(&state)?)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+/// The incidents that were open when pidwatch ended, if the node is still up; none when there is no
+/// file yet. A cgroup that is gone keeps its name.
+///
+/// # Errors
+/// When there is a file that cannot be read, or is no state file of this version.
+pub fn load(path: &Path, proc_root: &Path, tree: &Tree) -> io::Result<Vec<Incident>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let state: State = serde_json::from_slice(&bytes)?;
+    if state.pidwatch_state != FORMAT {
+        let text = format!("it has format {}, not {FORMAT}", state.pidwatch_state);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    if state.boot_id != boot_id(proc_root)? {
+        return Ok(Vec::new());
+    }
+    let clock = WallClock::now();
+    let id_of = |path: &str| tree.find(path.as_bytes()).unwrap_or_default();
+    let incidents = state.incidents.into_iter();
+    Ok(incidents
+        .filter_map(|incident| incident.restore(id_of, |time| clock.boot_time(time)))
+        .collect())
+}
+
+fn boot_id(proc_root: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(proc_root.join("sys/kernel/random/boot_id"))?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cgroup::CgroupId,
+        clock::BootTime,
+        incident::{LimitKey, Moment, Phase, What},
+        limits::LimitOwner,
+    };
+
+    fn incident() -> Incident {
+        let time = BootTime::from_seconds(100);
+        Incident {
+            id: "pids.max-7-100000".into(),
+            phase: Phase::Updated,
+            limit: LimitKey {
+                name: "pids.max",
+                owner: LimitOwner::Cgroup(CgroupId(7)),
+                path: Some((*b"/kubepods/pod1").into()),
+            },
+            value: Some(100),
+            usage: Some(99),
+            peak: Some(100),
+            opened: time,
+            culprits: Vec::new(),
+            victims: Vec::new(),
+            failures: 3,
+            timeline: vec![Moment {
+                time,
+                what: What::Flagged,
+                text: "flagged".into(),
+            }],
+            summary: "full".into(),
+        }
+    }
+
+    fn tree() -> Tree {
+        let mut tree = Tree::default();
+        tree.insert(CgroupId(1), b"/");
+        tree.insert(CgroupId(7), b"/kubepods/pod1");
+        tree
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_while_the_node_is_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let proc = Path::new("/proc");
+        assert_eq!(load(&path, proc, &tree()).unwrap(), []);
+        save(&path, proc, [incident()].iter()).unwrap();
+        let mut loaded = load(&path, proc, &tree()).unwrap().remove(0);
+        // By way of the wall clock, and that is read anew.
+        let off = loaded.opened.nanos().abs_diff(incident().opened.nanos());
+        assert!(off < 1_000_000, "{off} ns");
+        loaded.opened = incident().opened;
+        loaded.timeline[0].time = incident().opened;
+        assert_eq!(loaded, incident());
+        let gone = load(&path, proc, &Tree::default()).unwrap();
+        assert_eq!(gone[0].limit.path, incident().limit.path);
+
+        let text = fs::read_to_string(&path).unwrap();
+        let boot = boot_id(proc).unwrap();
+        fs::write(&path, text.replace(&boot, "an-earlier-one")).unwrap();
+        assert_eq!(
+            load(&path, proc, &tree()).unwrap(),
+            [],
+            "the node was restarted"
+        );
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        for text in [
+            "",
+            "{}",
+            "[1]",
+            "{\"pidwatch_state\":9,\"boot_id\":\"\",\"incidents\":[]}",
+        ] {
+            fs::write(&path, text).unwrap();
+            assert!(load(&path, Path::new("/proc"), &tree()).is_err(), "{text}");
+        }
+    }
+}
