@@ -110,7 +110,10 @@ impl Counts {
 /// What is known of one cgroup.
 #[derive(Clone, Debug, Default)]
 struct State {
+    /// Of this cgroup alone.
     totals: Totals,
+    /// Totals of an earlier cgroup of the same id, in which the kernel side goes on counting.
+    before: Totals,
     /// What the windows so far have told.
     told: Counts,
     /// Failures that a record told of, by [`Reason`].
@@ -219,7 +222,7 @@ impl Model {
 
     fn take_totals(&mut self, cgroup: CgroupId, totals: &Totals) {
         let state = self.states.entry(cgroup).or_default();
-        let merged = larger(&state.totals, totals);
+        let merged = larger(&state.totals, &minus(totals, &state.before));
         if merged != state.totals {
             state.totals = merged;
             self.changed.insert(cgroup);
@@ -242,6 +245,19 @@ impl Model {
             .saturating_sub(state.suppressed_told);
         state.suppressed_told += suppressed;
         suppressed
+    }
+
+    /// A cgroup came. Where its id was another one's that is not yet forgotten (the kernel hands ids
+    /// out anew after 2^32 of them), nothing of that one is this one's.
+    pub fn added(&mut self, cgroup: CgroupId) {
+        if self.gone.remove(&cgroup).is_some()
+            && let Some(state) = self.states.get_mut(&cgroup)
+        {
+            *state = State {
+                before: plus(&state.before, &state.totals),
+                ..State::default()
+            };
+        }
     }
 
     /// Remembers a removed cgroup's path for its last records.
@@ -384,19 +400,31 @@ impl Model {
 }
 
 fn larger(a: &Totals, b: &Totals) -> Totals {
+    by_counter(a, b, u64::max)
+}
+
+fn plus(a: &Totals, b: &Totals) -> Totals {
+    by_counter(a, b, u64::saturating_add)
+}
+
+fn minus(a: &Totals, b: &Totals) -> Totals {
+    by_counter(a, b, u64::saturating_sub)
+}
+
+fn by_counter(a: &Totals, b: &Totals, of: fn(u64, u64) -> u64) -> Totals {
     let kinds = |a: Kinds, b: Kinds| Kinds {
-        processes: a.processes.max(b.processes),
-        threads: a.threads.max(b.threads),
+        processes: of(a.processes, b.processes),
+        threads: of(a.threads, b.threads),
     };
     Totals {
         created: kinds(a.created, b.created),
         exited: kinds(a.exited, b.exited),
-        held_threads: a.held_threads.max(b.held_threads),
+        held_threads: of(a.held_threads, b.held_threads),
         freed: kinds(a.freed, b.freed),
-        zombies_before: a.zombies_before.max(b.zombies_before),
-        failed: a.failed.max(b.failed),
-        rejected: a.rejected.max(b.rejected),
-        suppressed: a.suppressed.max(b.suppressed),
+        zombies_before: of(a.zombies_before, b.zombies_before),
+        failed: of(a.failed, b.failed),
+        rejected: of(a.rejected, b.rejected),
+        suppressed: of(a.suppressed, b.suppressed),
     }
 }
 
@@ -585,5 +613,27 @@ mod tests {
         assert_eq!(model.gone_path(ID), Some(&b"/gone"[..]));
         assert_eq!(model.forget_gone(at(31)), [ID]);
         assert_eq!(model.gone_path(ID), None);
+    }
+
+    #[test]
+    fn an_id_used_again_is_another_cgroup_and_is_not_forgotten_with_the_old_one() {
+        let mut model = Model::default();
+        model.added(ID);
+        tell(&mut model, totals(7, 7, 7));
+        model.close_window(at(1));
+        model.removed(ID, (*b"/old").into(), at(2));
+        model.added(ID);
+        assert_eq!(model.gone_path(ID), None);
+        tell(&mut model, totals(7, 7, 7));
+        assert_eq!(
+            model.close_window(at(3)),
+            [],
+            "what was told was the old one's"
+        );
+        tell(&mut model, totals(9, 8, 7));
+        let (_, activity) = model.close_window(at(4))[0];
+        assert_eq!(activity.total.created.processes, 2);
+        assert_eq!(activity.window.exited.processes, 1);
+        assert_eq!(model.forget_gone(at(3600)), []);
     }
 }
