@@ -201,6 +201,16 @@ pub struct CommonArgs {
     /// Remember the open incidents here, so that a restart goes on with them.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_STATE_FILE")]
     pub state_file: Option<PathBuf>,
+    /// Ask these container runtimes for names of pods and containers, by their CRI sockets
+    /// (comma-separated); `none` asks nobody. Without it, whichever listens at the usual places.
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_delimiter = ',',
+        value_parser = settings::parse_socket,
+        env = "PIDWATCH_CRI_SOCKET"
+    )]
+    pub cri_socket: Vec<PathBuf>,
     /// Show the kernel side's own diagnostics on standard error.
     #[arg(long, env = "PIDWATCH_KERNEL_LOG")]
     pub kernel_log: bool,

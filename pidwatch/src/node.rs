@@ -21,6 +21,7 @@ use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
+    identity::{Resolver, identify},
     incident::{self, Incident, LimitKey, Tracker},
     limits::{LimitOwner, Live, Readings, Reasons, Verdict},
     model::{Activity, Model},
@@ -90,6 +91,8 @@ pub enum Update {
     Added(Owner, BootTime),
     /// A cgroup went.
     Removed(Owner, BootTime),
+    /// A container runtime told the names of a cgroup's owner, after the cgroup was told of.
+    Named(Owner, BootTime),
     /// An owner is in another state.
     State(Box<StateChange>),
     /// An incident opened, went on, or closed.
@@ -142,6 +145,7 @@ pub struct Node {
     files: Files,
     tree: Tree,
     model: Model,
+    names: Resolver,
     reasons: Reasons,
     window: Duration,
     state_file: Option<StateFile>,
@@ -189,8 +193,13 @@ impl Node {
         if let Some(file) = &state_file {
             file.load(&tree, &mut incidents)?;
         }
+        let names = Resolver::start(&settings.cri_sockets);
+        for (id, node) in tree.iter() {
+            names.look_up(id, &identify(&node.path));
+        }
         Ok(Self {
             probe,
+            names,
             files: Files::new(&layout, &settings.proc_root),
             layout,
             tree,
@@ -244,6 +253,10 @@ impl Node {
             if now >= self.tick {
                 self.probe.sweep(now, &mut self.events);
                 self.tick = now + probe::WINDOW;
+                for id in self.names.take_news() {
+                    let owner = self.owner(id, now);
+                    updates.push(Update::Named(owner, BootTime::now()));
+                }
             }
             self.apply(now, updates);
             if now >= self.look {
@@ -308,6 +321,7 @@ impl Node {
                     updates.push(Update::Failed(Box::new(failed)));
                 }
                 Event::CgroupAdded(id, time, path) => {
+                    self.model.added(id);
                     if path.len() + 1 < PATH_MAX {
                         self.tree.insert(id, &path);
                     } else {
@@ -315,14 +329,18 @@ impl Node {
                         self.walk(now);
                     }
                     self.detector.born(id, time);
-                    updates.push(Update::Added(Owner::new(id, Some(path.into())), time));
+                    let owner = self.named(Owner::new(id, Some(path.into())));
+                    self.names.announced(id);
+                    updates.push(Update::Added(owner, time));
                 }
                 Event::CgroupRemoved(id, time, path) => {
                     self.tree.remove(id);
                     self.processes.remove(&id);
                     self.model.removed(id, path.as_slice().into(), time);
                     self.vanish(id, time, now, updates);
-                    updates.push(Update::Removed(Owner::new(id, Some(path.into())), time));
+                    let owner = self.named(Owner::new(id, Some(path.into())));
+                    self.names.removed(id);
+                    updates.push(Update::Removed(owner, time));
                 }
                 Event::CgroupRenamed(..) => {
                     // The paths of everything below changed as well.
@@ -369,6 +387,7 @@ impl Node {
         let view = View {
             live: &live,
             model: &self.model,
+            names: &self.names,
             detector: &self.detector,
         };
         let growers = self.detector.growers();
@@ -456,6 +475,7 @@ impl Node {
             self.probe.forget(id);
             self.reasons.forget(id);
             self.unfindable.remove(&id);
+            self.names.forget(id);
         }
     }
 
@@ -535,7 +555,12 @@ impl Node {
             .get(id)
             .map(|node| &*node.path)
             .or_else(|| self.model.gone_path(id));
-        Owner::new(id, path.map(Into::into))
+        self.named(Owner::new(id, path.map(Into::into)))
+    }
+
+    /// With the names that a container runtime has for the owner, if they are known by now.
+    fn named(&self, owner: Owner) -> Owner {
+        with_names(&self.names, owner)
     }
 
     /// Learns the tree anew: a cgroup came unannounced (its record was lost), or was renamed.
@@ -549,6 +574,7 @@ impl Node {
                         // Its end was not told.
                         self.processes.remove(&id);
                         self.model.removed(id, node.path.clone(), time);
+                        self.names.removed(id);
                     }
                 }
                 self.tree = tree;
@@ -605,17 +631,25 @@ impl StateFile {
     }
 }
 
+fn with_names(names: &Resolver, owner: Owner) -> Owner {
+    Owner {
+        names: names.look_up(owner.id, &owner.identity),
+        ..owner
+    }
+}
+
 /// What incidents ask of the node.
 struct View<'a> {
     live: &'a Live<'a>,
     model: &'a Model,
+    names: &'a Resolver,
     detector: &'a Detector,
 }
 
 impl incident::View for View<'_> {
     fn owner(&self, id: CgroupId) -> Owner {
         let path = self.live.path(id).or_else(|| self.model.gone_path(id));
-        Owner::new(id, path.map(Into::into))
+        with_names(self.names, Owner::new(id, path.map(Into::into)))
     }
 
     fn verdict(&self, id: CgroupId) -> Option<&detect::Verdict> {

@@ -1,11 +1,17 @@
 //! Validated settings, made from the command line: what is here can be used as it is.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
     cli::{CheckArgs, CommonArgs, OutputFormat, RecordArgs, ReplayArgs, RootArgs, TraceArgs},
+    identity::Sockets,
     limits::Severity,
     probe::Choice,
     snapshot::Owner,
@@ -40,6 +46,8 @@ pub struct NodeSettings {
     pub state_file: Option<PathBuf>,
     /// Let the kernel side log.
     pub kernel_log: bool,
+    /// Which container runtimes are asked for names.
+    pub cri_sockets: Sockets,
     /// Length of a rate window.
     pub window: Duration,
     /// Show cgroups with nothing to say too.
@@ -102,6 +110,7 @@ impl NodeSettings {
             ring_size,
             probes,
             state_file,
+            cri_socket,
             kernel_log,
         } = common;
         Self {
@@ -110,6 +119,7 @@ impl NodeSettings {
             ring_size,
             probes,
             state_file,
+            cri_sockets: sockets(cri_socket),
             kernel_log,
             window,
             all,
@@ -212,6 +222,34 @@ impl ReplaySettings {
             output,
             filter: Filter::of(cgroup)?,
         })
+    }
+}
+
+/// A container runtime's socket, or `none`.
+///
+/// # Errors
+/// When it is no absolute path.
+pub fn parse_socket(text: &str) -> Result<PathBuf, String> {
+    // As the kubelet and crictl write it.
+    let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
+    if path.is_absolute() || text == NO_SOCKET {
+        Ok(path.to_owned())
+    } else {
+        Err(format!(
+            "`{text}` is no absolute path of a socket, nor `{NO_SOCKET}`"
+        ))
+    }
+}
+
+/// Instead of a socket: nobody is asked.
+const NO_SOCKET: &str = "none";
+
+fn sockets(given: Vec<PathBuf>) -> Sockets {
+    if given.is_empty() {
+        Sockets::Usual
+    } else {
+        let is_socket = |path: &PathBuf| path != Path::new(NO_SOCKET);
+        Sockets::These(given.into_iter().filter(is_socket).collect())
     }
 }
 

@@ -53,7 +53,9 @@ impl Printer {
         let filter = &self.filter;
         let shown = match update {
             Update::Failed(failed) => filter.matches(&failed.owner),
-            Update::Added(owner, _) | Update::Removed(owner, _) => filter.matches(owner),
+            Update::Added(owner, _) | Update::Removed(owner, _) | Update::Named(owner, _) => {
+                filter.matches(owner)
+            }
             Update::Window(snapshot) => {
                 snapshot.rows.retain(|row| filter.matches(&row.owner));
                 true

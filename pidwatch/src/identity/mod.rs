@@ -1,5 +1,15 @@
 //! Who a cgroup belongs to: container, pod, systemd unit.
+//!
+//! `path` reads it from the path alone. What only a container runtime knows (names of pods and
+//! containers) is asked for in the background by `cri` and kept in `names`: a look-up there never
+//! waits.
 
+mod cri;
+mod names;
 mod path;
 
-pub use self::path::{Container, Identity, Role, identify};
+pub use self::{
+    cri::{Resolver, Sockets},
+    names::{Counters, Names},
+    path::{Container, Identity, Role, identify},
+};

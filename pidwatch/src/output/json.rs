@@ -64,6 +64,7 @@ impl Lines for Json {
             }
             Update::Added(owner, time) => self.line(out, *time, changed(owner.into(), "added")),
             Update::Removed(owner, time) => self.line(out, *time, changed(owner.into(), "removed")),
+            Update::Named(owner, time) => self.line(out, *time, changed(owner.into(), "named")),
             Update::State(change) => {
                 let since = self.clock.at(change.change.verdict.since);
                 let event = Event::State(Box::new(State::of(change, since)));

@@ -216,11 +216,13 @@ impl Lines for Text {
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
                 writeln!(out, "{}", self.styled(style, &self.failure(failed)))
             }
-            Update::Added(owner, time) | Update::Removed(owner, time) => {
-                let change = if matches!(update, Update::Added(..)) {
-                    "added"
-                } else {
-                    "removed"
+            Update::Added(owner, time)
+            | Update::Removed(owner, time)
+            | Update::Named(owner, time) => {
+                let change = match update {
+                    Update::Added(..) => "added",
+                    Update::Removed(..) => "removed",
+                    _ => "named",
                 };
                 let what = format!("{}  cgroup {change}: ", self.time(*time));
                 let line = self.about(what, owner);

@@ -81,6 +81,7 @@ impl Restorer {
                 let owner = self.owner(&change.owner);
                 Some(match change.change.as_str() {
                     "added" => Update::Added(owner, time),
+                    "named" => Update::Named(owner, time),
                     _ => Update::Removed(owner, time),
                 })
             }

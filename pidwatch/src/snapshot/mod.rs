@@ -1,13 +1,13 @@
 //! The immutable view of the node at the end of a window, which every output reads.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     detect::{Exhaustion, Verdict},
     escape,
-    identity::{Identity, identify},
+    identity::{Identity, Names, identify},
     incident::Incident,
     limits::Limit,
     model::Counts,
@@ -52,13 +52,20 @@ pub struct Owner {
     pub path: Option<Box<[u8]>>,
     /// Whose it is, as the path says.
     pub identity: Identity,
+    /// Whose it is, as a container runtime says; `None` when none has said so, or not yet.
+    pub names: Option<Arc<Names>>,
 }
 
 impl Owner {
     /// A cgroup, and whose it is by its path.
     pub fn new(id: CgroupId, path: Option<Box<[u8]>>) -> Self {
         let identity = path.as_deref().map(identify).unwrap_or_default();
-        Self { id, path, identity }
+        Self {
+            id,
+            path,
+            identity,
+            names: None,
+        }
     }
 
     /// What people call it, safe to show: its unit or its path.

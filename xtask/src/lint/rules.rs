@@ -17,7 +17,7 @@ struct Confined {
     home: &'static str,
 }
 
-const CONFINED: [Confined; 3] = [
+const CONFINED: [Confined; 5] = [
     Confined {
         krate: "aya",
         home: "probe",
@@ -25,6 +25,14 @@ const CONFINED: [Confined; 3] = [
     Confined {
         krate: "aya_log",
         home: "probe",
+    },
+    Confined {
+        krate: "tonic",
+        home: "identity/cri",
+    },
+    Confined {
+        krate: "prost",
+        home: "identity/cri",
     },
     Confined {
         krate: "ratatui",
