@@ -9,6 +9,9 @@
 //! |---|---|
 //! | [`env`] | where the programs are, host or guest, which kernel |
 //! | [`cgroup`] | cgroups that vanish, with what is in them, when the scenario ends |
+//! | [`containerd`] | a real container runtime, its own for the scenario |
+//! | [`cri`] | calls to a container runtime |
+//! | [`fake_runtime`] | a container runtime that answers rightly, hostilely, late or never |
 //! | [`load`] | runs `pidwatch-load` |
 //! | [`pidwatch`] | runs pidwatch and collects its events |
 //! | [`recording`] | sums over collected events |
@@ -16,8 +19,11 @@
 //! | [`deadline`] | bounds every scenario in time |
 
 pub mod cgroup;
+pub mod containerd;
+pub mod cri;
 pub mod deadline;
 pub mod env;
+pub mod fake_runtime;
 pub mod load;
 pub mod pidwatch;
 pub mod recording;

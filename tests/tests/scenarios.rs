@@ -21,6 +21,8 @@ mod layout;
 mod leaks;
 #[path = "scenarios/lifecycle.rs"]
 mod lifecycle;
+#[path = "scenarios/names.rs"]
+mod names;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,6 +107,7 @@ fn main() {
         footprint::scenarios(&env),
         bad_days::scenarios(&env),
         check::scenarios(&env),
+        names::scenarios(&env),
     ];
     let trials = trials
         .into_iter()

@@ -38,7 +38,7 @@ const AGAIN: [Duration; 9] = [
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// What a runtime calls the owner of a cgroup. Text from outside, escaped by nobody; cut to
-/// [`MAX_NAME`].
+/// 256 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// The runtime's name for itself.
@@ -125,7 +125,7 @@ pub struct Counters {
     pub unknown: u64,
     /// Times that a runtime was asked; each answers for everything wanted.
     pub asked: u64,
-    /// Cgroups beyond [`MAX_CGROUPS`].
+    /// Cgroups for which there was no room.
     pub refused: u64,
 }
 

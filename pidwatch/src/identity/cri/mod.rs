@@ -146,7 +146,8 @@ impl Resolver {
         names
     }
 
-    /// See [`Book::announced`].
+    /// Whoever follows the events has been told of this cgroup: its names are news once they are
+    /// known.
     pub fn announced(&self, id: CgroupId) {
         self.shared.book().announced(id);
     }

@@ -1,0 +1,222 @@
+//! Whose a cgroup is: what runtimes say, rightly and otherwise, and what comes of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::env::Env;
+use pidwatch_tests::fake_runtime::{FakeRuntime, Manner, id, pod, uid};
+use pidwatch_tests::load::Load;
+use pidwatch_tests::pidwatch::{Invocation, Pidwatch};
+use pidwatch_tests::recording::{Event, Recording};
+
+use crate::{Scenario, scenario};
+
+pub fn scenarios(_: &Env) -> Vec<Scenario> {
+    vec![
+        scenario!(a_container_has_the_names_that_its_runtime_tells),
+        scenario!(a_runtime_that_comes_late_or_is_slow_is_heard),
+        scenario!(a_runtime_that_fails_is_told_of_once_and_counting_goes_on),
+        scenario!(hostile_names_are_cut_and_escaped),
+        scenario!(the_newer_of_two_owners_is_the_one),
+    ]
+}
+
+/// Names as an event has them.
+#[derive(Debug, PartialEq, Eq)]
+struct Named<'a> {
+    namespace: &'a str,
+    pod: &'a str,
+    container: &'a str,
+    image: &'a str,
+}
+
+fn names_in(event: &Event) -> Option<Named<'_>> {
+    Some(Named {
+        namespace: event.text("/k8s/namespace")?,
+        pod: event.text("/k8s/podName")?,
+        container: event.text("/k8s/containerName").unwrap_or_default(),
+        image: event.text("/runtime/containerImage").unwrap_or_default(),
+    })
+}
+
+fn traced(env: &Env, runtimes: &[&FakeRuntime]) -> Result<Pidwatch> {
+    let sockets: Vec<String> = runtimes
+        .iter()
+        .map(|runtime| runtime.socket.display().to_string())
+        .collect();
+    Invocation::trace(env)
+        .args(["--cri-socket", &sockets.join(",")])
+        .start()
+}
+
+/// A cgroup as the kubelet makes them, of container number `n` of pod number `n`.
+fn container(env: &Env, n: u64) -> Result<(Cgroup, Cgroup)> {
+    let pods = Cgroup::new(&env.hierarchy, "kubepods")?;
+    let class = pods.child("burstable")?;
+    let pod = class.child(format!("pod{}", uid(n)))?;
+    let container = pod.child(id(n))?;
+    // Removed with what is in it.
+    std::mem::forget((class, pod));
+    Ok((pods, container))
+}
+
+/// Creations in a cgroup, and the last rate that tells of them.
+fn count_in(env: &Env, cgroup: &Cgroup, pidwatch: &mut Pidwatch) -> Result<()> {
+    let before = pidwatch.seen().total(cgroup.id).created.processes;
+    Load::new(env, "forks")
+        .with("count", 50)
+        .inside(cgroup)
+        .run()?;
+    // The load itself came from elsewhere.
+    pidwatch.wait(|seen| seen.total(cgroup.id).created.processes == before + 50)
+}
+
+fn last_rate(seen: &Recording, cgroup: u64) -> Result<&Event> {
+    seen.rates(cgroup).next_back().context("no rate")
+}
+
+fn a_container_has_the_names_that_its_runtime_tells(env: &Env) -> Result<()> {
+    let runtime = FakeRuntime::start("right", Manner::Right)?;
+    runtime.add(&id(101), &id(1), pod("web-7f9c", &uid(1)), "app", 1);
+    let mut pidwatch = traced(env, &[&runtime])?;
+    let (pods, container) = container(env, 1)?;
+    pidwatch.wait(|seen| {
+        seen.of_type("cgroup")
+            .any(|event| event.cgroup() == Some(container.id) && event.json["change"] == "named")
+    })?;
+    count_in(env, &container, &mut pidwatch)?;
+    let expected = Named {
+        namespace: "shop",
+        pod: "web-7f9c",
+        container: "app",
+        image: "example/image:1",
+    };
+    let rate = last_rate(pidwatch.seen(), container.id)?;
+    println!("    {}", rate.json);
+    assert_eq!(names_in(rate), Some(expected));
+    assert_eq!(rate.text("/k8s/podUid"), Some(&*uid(1)));
+    assert_eq!(rate.text("/runtime/name"), Some("containerd"));
+    assert_eq!(rate.text("/runtime/containerId"), Some(&*id(1)));
+    drop(pods);
+    let recording = pidwatch.stop()?;
+    let removed = recording
+        .of_type("cgroup")
+        .find(|event| event.cgroup() == Some(container.id) && event.json["change"] == "removed");
+    assert_eq!(
+        removed.and_then(names_in).map(|names| names.container),
+        Some("app")
+    );
+    // Once for the cgroups that were there, and for the pod's and the container's, perhaps again
+    // for the pod of another class.
+    println!("    the runtime was asked {} times", runtime.asked());
+    assert!(runtime.asked() <= 20);
+    Ok(())
+}
+
+fn a_runtime_that_comes_late_or_is_slow_is_heard(env: &Env) -> Result<()> {
+    let mut runtime = FakeRuntime::start("late", Manner::Late(Duration::from_millis(700)))?;
+    runtime.add(&id(101), &id(1), pod("web", &uid(1)), "app", 1);
+    runtime.vanish();
+    let mut pidwatch = traced(env, &[&runtime])?;
+    let (_pods, container) = container(env, 1)?;
+    count_in(env, &container, &mut pidwatch)?;
+    assert_eq!(names_in(last_rate(pidwatch.seen(), container.id)?), None);
+    runtime.appear()?;
+    pidwatch.wait(|seen| {
+        seen.of_type("cgroup").any(|event| {
+            event.cgroup() == Some(container.id)
+                && event.json["change"] == "named"
+                && names_in(event).is_some_and(|names| names.container == "app")
+        })
+    })?;
+    let recording = pidwatch.stop()?;
+    assert_eq!(told(&recording), 1, "{}", recording.stderr);
+    Ok(())
+}
+
+/// How often the log tells of a runtime that fails.
+fn told(recording: &Recording) -> usize {
+    recording.stderr.matches("does not answer").count()
+}
+
+fn a_runtime_that_fails_is_told_of_once_and_counting_goes_on(env: &Env) -> Result<()> {
+    for manner in [
+        Manner::Silent,
+        Manner::Noise,
+        Manner::Garbage,
+        Manner::Endless,
+        Manner::Unimplemented,
+        Manner::Late(Duration::from_secs(3600)),
+    ] {
+        let mut runtime = FakeRuntime::start("fails", manner)?;
+        let mut pidwatch = traced(env, &[&runtime])?;
+        for n in 1..=5 {
+            let (_pods, container) = container(env, n)?;
+            let began = Instant::now();
+            count_in(env, &container, &mut pidwatch)?;
+            assert!(
+                began.elapsed() < Duration::from_secs(if env.guest { 20 } else { 2 }),
+                "{manner:?} delayed the counts by {:?}",
+                began.elapsed()
+            );
+            if n == 4 {
+                runtime.vanish();
+            }
+        }
+        // Long enough for a call to be given up.
+        let until = Instant::now() + Duration::from_millis(2500);
+        let _ = pidwatch.wait_within(until - Instant::now(), |_| false);
+        let recording = pidwatch.stop()?;
+        println!("    {manner:?}: {}", recording.stderr.trim());
+        assert_eq!(told(&recording), 1, "{manner:?}: {}", recording.stderr);
+        assert!(!recording.stderr.contains('\u{1b}'));
+        recording.assert_nothing_missed(env);
+    }
+    Ok(())
+}
+
+fn hostile_names_are_cut_and_escaped(env: &Env) -> Result<()> {
+    let runtime = FakeRuntime::start("hostile", Manner::Right)?;
+    let hostile = "\u{1b}[2J\u{202e}\n\"}{\u{0}".to_owned() + &"\u{fc}".repeat(1_000_000);
+    runtime.add(&id(101), &id(1), pod(&hostile, &uid(1)), &hostile, 1);
+    runtime.label("label", &"x".repeat(8 * 1024 * 1024));
+    let mut pidwatch = traced(env, &[&runtime])?;
+    let (pods, container) = container(env, 1)?;
+    pidwatch.wait(|seen| {
+        seen.of_type("cgroup")
+            .any(|event| event.cgroup() == Some(container.id) && event.json["change"] == "named")
+    })?;
+    count_in(env, &container, &mut pidwatch)?;
+    let rate = last_rate(pidwatch.seen(), container.id)?;
+    let names = names_in(rate).context("no names")?;
+    assert!(names.pod.len() <= 256 && names.container.len() <= 256);
+    assert!(hostile.starts_with(names.pod) && names.pod.len() > 250);
+    let line = rate.json.to_string();
+    assert!(!line.chars().any(char::is_control), "{line}");
+    drop(pods);
+    pidwatch.stop()?;
+    Ok(())
+}
+
+fn the_newer_of_two_owners_is_the_one(env: &Env) -> Result<()> {
+    let older = FakeRuntime::start("older", Manner::Right)?;
+    let newer = FakeRuntime::start("newer", Manner::Late(Duration::from_millis(300)))?;
+    older.add(&id(101), &id(1), pod("older", &uid(1)), "app", 1);
+    newer.add(&id(102), &id(1), pod("newer", &uid(1)), "app", 2);
+    let mut pidwatch = traced(env, &[&older, &newer])?;
+    let (_pods, container) = container(env, 1)?;
+    for expected in ["older", "newer"] {
+        pidwatch.wait(|seen| {
+            seen.of_type("cgroup").any(|event| {
+                event.cgroup() == Some(container.id)
+                    && names_in(event).is_some_and(|names| names.pod == expected)
+            })
+        })?;
+    }
+    count_in(env, &container, &mut pidwatch)?;
+    let rate = last_rate(pidwatch.seen(), container.id)?;
+    assert_eq!(names_in(rate).map(|names| names.pod), Some("newer"));
+    pidwatch.stop()?;
+    Ok(())
+}
