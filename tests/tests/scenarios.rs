@@ -23,6 +23,8 @@ mod leaks;
 mod lifecycle;
 #[path = "scenarios/names.rs"]
 mod names;
+#[path = "scenarios/runtime.rs"]
+mod runtime;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -108,6 +110,7 @@ fn main() {
         bad_days::scenarios(&env),
         check::scenarios(&env),
         names::scenarios(&env),
+        runtime::scenarios(&env),
     ];
     let trials = trials
         .into_iter()

@@ -1,0 +1,174 @@
+//! Real containers, of a real containerd and runc: named as whoever made them named them.
+
+use anyhow::{Context, Result};
+use pidwatch_tests::containerd::{Containerd, IMAGE};
+use pidwatch_tests::env::Env;
+use pidwatch_tests::fake_runtime::{id, uid};
+use pidwatch_tests::pidwatch::{Invocation, Pidwatch};
+use pidwatch_tests::recording::{Event, Recording};
+
+use crate::{Scenario, scenario};
+
+pub fn scenarios(env: &Env) -> Vec<Scenario> {
+    // Only one of the guests has a container runtime; this host must have it.
+    if env.guest && !Containerd::is_at_hand() {
+        return Vec::new();
+    }
+    vec![
+        scenario!(containers_are_named_within_a_second_of_their_start).minutes(5),
+        scenario!(a_container_of_200_ms_is_counted_and_named).minutes(5),
+        scenario!(a_container_without_a_pod_is_known_by_its_id).minutes(5),
+    ]
+}
+
+/// Programs that a shell starts one after the other.
+const MANY: &str = "i=0; while [ $i -lt 40 ]; do /bin/true; i=$((i+1)); done";
+
+fn traced(env: &Env, containerd: &Containerd) -> Result<Pidwatch> {
+    Invocation::trace(env)
+        .args(["--cri-socket".as_ref(), containerd.cri.socket.as_os_str()])
+        .start()
+}
+
+fn is_named(event: &Event, namespace: &str, pod: &str, container: Option<&str>) -> bool {
+    event.text("/k8s/namespace") == Some(namespace)
+        && event.text("/k8s/podName") == Some(pod)
+        && event.text("/k8s/containerName") == container
+}
+
+fn change<'a>(seen: &'a Recording, path: &'a str, change: &'a str) -> Option<&'a Event> {
+    seen.of_type("cgroup")
+        .find(|event| event.path() == Some(path) && event.json["change"] == change)
+}
+
+/// Time from one event to another, by their own time stamps as far as a day goes.
+fn seconds(event: &Event) -> Result<f64> {
+    let time = event.text("/time").context("no time")?;
+    let clock = time.get(11..29).context("a short time")?;
+    let mut parts = clock.split(':').map(str::parse::<f64>);
+    let mut next = || parts.next().context("a short time")?.context("no number");
+    Ok(next()? * 3600.0 + next()? * 60.0 + next()?)
+}
+
+fn containers_are_named_within_a_second_of_their_start(env: &Env) -> Result<()> {
+    let containerd = Containerd::start(env)?;
+    let mut pidwatch = traced(env, &containerd)?;
+    let pod = containerd.pod("web-7f9c", &uid(1))?;
+    let command = format!("{MANY}; sleep 1000");
+    for name in ["app", "sidecar"] {
+        let (id, path) = pod.run(name, &["/bin/sh", "-c", &command])?;
+        pidwatch.wait(|seen| {
+            change(seen, &path, "named").is_some()
+                && seen.of_type("rate").any(|event| {
+                    event.path() == Some(&path)
+                        && event.number("/total/created/processes") >= Some(40)
+                })
+        })?;
+        let seen = pidwatch.seen();
+        let added = change(seen, &path, "added").context("not added")?;
+        let named = change(seen, &path, "named").context("not named")?;
+        let after = seconds(named)? - seconds(added)?;
+        println!(
+            "    {name} was named {:.0} ms after its cgroup came",
+            after * 1e3
+        );
+        assert!(env.guest || after < 1.0, "{after} s");
+        let rates: Vec<_> = seen
+            .of_type("rate")
+            .filter(|event| event.path() == Some(&path))
+            .collect();
+        let last = rates.last().context("no rate")?;
+        println!("    {}", last.json);
+        assert!(is_named(last, "shop", "web-7f9c", Some(name)));
+        assert_eq!(last.text("/k8s/podUid"), Some(&*uid(1)));
+        assert_eq!(last.text("/runtime/name"), Some("containerd"));
+        assert_eq!(last.text("/runtime/containerId"), Some(&*id));
+        assert_eq!(last.text("/runtime/containerImage"), Some(IMAGE));
+    }
+    // The sandbox is the pod's, and no container of it.
+    let sandbox = pod.path_of(&pod.sandbox);
+    let pods = [sandbox.as_str(), pod.path()];
+    for path in pods {
+        pidwatch.wait(|seen| change(seen, path, "named").is_some())?;
+        let named = change(pidwatch.seen(), path, "named").context("not named")?;
+        assert!(is_named(named, "shop", "web-7f9c", None), "{}", named.json);
+    }
+    // Who comes later finds them.
+    let mut late = traced(env, &containerd)?;
+    let (exec_id, path) = pod.run("late", &["/bin/sh", "-c", &command])?;
+    late.wait(|seen| change(seen, &path, "named").is_some())?;
+    containerd.cri.exec(&exec_id, &["/bin/true"])?;
+    late.stop()?;
+    let recording = pidwatch.stop()?;
+    assert_eq!(recording.stderr, "");
+    recording.assert_nothing_missed(env);
+    Ok(())
+}
+
+fn a_container_of_200_ms_is_counted_and_named(env: &Env) -> Result<()> {
+    let containerd = Containerd::start(env)?;
+    let mut pidwatch = traced(env, &containerd)?;
+    let pod = containerd.pod("short", &uid(2))?;
+    let command = format!("{MANY}; usleep 200000");
+    let (id, path) = pod.run("blink", &["/bin/sh", "-c", &command])?;
+    let cgroup = |seen: &Recording| change(seen, &path, "added").and_then(Event::cgroup);
+    pidwatch.wait(|seen| {
+        change(seen, &path, "removed").is_some() && change(seen, &path, "named").is_some()
+    })?;
+    let number = cgroup(pidwatch.seen()).context("not added")?;
+    // What came into it from outside ended in it.
+    pidwatch.wait(|seen| {
+        let total = seen.total(number);
+        total.created.processes >= 40 && total.exited.sum() > total.created.sum()
+    })?;
+    let recording = pidwatch.stop()?;
+    let total = recording.counts_of(number)?;
+    println!("    {total:?}");
+    // The shell, what runc started on the way to it, and 40 programs.
+    assert!((41..=46).contains(&total.created.processes), "{total:?}");
+    for event in recording
+        .events
+        .iter()
+        .filter(|event| event.cgroup() == Some(number))
+    {
+        assert_eq!(
+            event.text("/runtime/containerId"),
+            Some(&*id),
+            "{}",
+            event.json
+        );
+    }
+    let named = change(&recording, &path, "named").context("not named")?;
+    assert!(is_named(named, "shop", "short", Some("blink")));
+    let last = recording.rates(number).next_back().context("no rate")?;
+    assert!(
+        is_named(last, "shop", "short", Some("blink")),
+        "{}",
+        last.json
+    );
+    recording.assert_nothing_missed(env);
+    Ok(())
+}
+
+fn a_container_without_a_pod_is_known_by_its_id(env: &Env) -> Result<()> {
+    let containerd = Containerd::start(env)?;
+    let mut pidwatch = traced(env, &containerd)?;
+    let command = format!("{MANY}; sleep 1000");
+    let path = containerd.plain(&id(7), &["/bin/sh", "-c", &command])?;
+    let number = containerd.cgroup_id(&path)?;
+    pidwatch.wait(|seen| seen.total(number).created.processes > 40)?;
+    let before = pidwatch.seen().total(number).created.processes;
+    containerd.exec(&id(7), "once", &["/bin/sh", "-c", MANY])?;
+    pidwatch.wait(|seen| seen.total(number).created.processes > before + 40)?;
+    let recording = pidwatch.stop()?;
+    for event in recording
+        .events
+        .iter()
+        .filter(|event| event.cgroup() == Some(number))
+    {
+        assert_eq!(event.text("/runtime/containerId"), Some(&*id(7)));
+        assert!(event.json.get("k8s").is_none(), "{}", event.json);
+    }
+    recording.assert_nothing_missed(env);
+    Ok(())
+}
