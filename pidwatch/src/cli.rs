@@ -124,9 +124,9 @@ pub struct TraceArgs {
     /// Length of a rate window.
     #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
     pub window: Duration,
-    /// Only cgroups whose path matches; `*` also matches `/`.
-    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
-    pub cgroup: Option<String>,
+    /// Which cgroups to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Also cgroups with nothing to say.
     #[arg(long, env = "PIDWATCH_ALL")]
     pub all: bool,
@@ -172,12 +172,27 @@ pub struct ReplayArgs {
         env = "PIDWATCH_OUTPUT"
     )]
     pub output: OutputFormat,
-    /// Only cgroups whose path matches; `*` also matches `/`.
-    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
-    pub cgroup: Option<String>,
+    /// Which cgroups to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Read options from a TOML file: their long names, `_` or `-` between words.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Which cgroups to show.
+#[derive(Args, Debug)]
+pub struct FilterArgs {
+    /// Only cgroups whose path matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
+    pub cgroup: Option<String>,
+    /// Only owners in a Kubernetes namespace that matches; what belongs to no pod, or to one whose names
+    /// are not known (yet), is left out.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Only pods whose name matches.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_POD")]
+    pub pod: Option<String>,
 }
 
 /// Options of every command that watches the node.

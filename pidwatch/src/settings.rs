@@ -10,8 +10,11 @@ use std::{
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
-    cli::{CheckArgs, CommonArgs, OutputFormat, RecordArgs, ReplayArgs, RootArgs, TraceArgs},
-    identity::Sockets,
+    cli::{
+        CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs, RootArgs,
+        TraceArgs,
+    },
+    identity::{Names, Sockets},
     limits::Severity,
     probe::Choice,
     snapshot::Owner,
@@ -54,20 +57,28 @@ pub struct NodeSettings {
     pub all: bool,
 }
 
-/// Which cgroups to show.
+/// Which cgroups to show: those that match every pattern given.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     path: Option<GlobMatcher>,
+    namespace: Option<GlobMatcher>,
+    pod: Option<GlobMatcher>,
 }
 
 impl Filter {
-    /// Whether a cgroup is to be shown. One whose path is unknown matches only the empty filter.
+    /// Whether a cgroup is to be shown. What is unknown of it matches no pattern.
     pub fn matches(&self, owner: &Owner) -> bool {
-        let Some(glob) = &self.path else { return true };
-        owner
-            .path
-            .as_ref()
-            .is_some_and(|path| glob.is_match(OsStr::from_bytes(path)))
+        let matches = |glob: &Option<GlobMatcher>, text: Option<&[u8]>| {
+            glob.as_ref()
+                .is_none_or(|glob| text.is_some_and(|text| glob.is_match(OsStr::from_bytes(text))))
+        };
+        let names = owner.names.as_deref();
+        let name = |name: fn(&Names) -> &Option<Box<str>>| {
+            names.and_then(|names| name(names).as_deref().map(str::as_bytes))
+        };
+        matches(&self.path, owner.path.as_deref())
+            && matches(&self.namespace, name(|names| &names.namespace))
+            && matches(&self.pod, name(|names| &names.pod))
     }
 
     /// Whether a line of the stream is to be shown: those about no cgroup always are.
@@ -84,17 +95,17 @@ impl Filter {
         self.matches(&owner.into())
     }
 
-    fn of(cgroup: Option<String>) -> Result<Self, String> {
-        let path = cgroup
-            .map(|glob| {
-                GlobBuilder::new(&glob)
-                    .backslash_escape(true)
-                    .build()
-                    .map(|glob| glob.compile_matcher())
-                    .map_err(|error| format!("--cgroup {glob}: {}", error.kind()))
-            })
-            .transpose()?;
-        Ok(Self { path })
+    fn of(args: FilterArgs) -> Result<Self, String> {
+        let FilterArgs {
+            cgroup,
+            namespace,
+            pod,
+        } = args;
+        Ok(Self {
+            path: glob("cgroup", cgroup)?,
+            namespace: glob("namespace", namespace)?,
+            pod: glob("pod", pod)?,
+        })
     }
 }
 
@@ -127,6 +138,18 @@ impl NodeSettings {
     }
 }
 
+/// A pattern; `*` also matches `/`.
+fn glob(option: &str, pattern: Option<String>) -> Result<Option<GlobMatcher>, String> {
+    let compile = |pattern: String| {
+        GlobBuilder::new(&pattern)
+            .backslash_escape(true)
+            .build()
+            .map(|glob| glob.compile_matcher())
+            .map_err(|error| format!("--{option} {pattern}: {}", error.kind()))
+    };
+    pattern.map(compile).transpose()
+}
+
 impl Settings {
     /// Checks the command line of `trace`.
     ///
@@ -137,7 +160,7 @@ impl Settings {
             output,
             duration,
             window,
-            cgroup,
+            filter,
             all,
             common,
         } = args;
@@ -145,7 +168,7 @@ impl Settings {
             node: NodeSettings::of(common, window, all),
             output,
             duration,
-            filter: Filter::of(cgroup)?,
+            filter: Filter::of(filter)?,
         })
     }
 }
@@ -213,14 +236,14 @@ impl ReplaySettings {
             file,
             speed,
             output,
-            cgroup,
+            filter,
             config: _,
         } = args;
         Ok(Self {
             file,
             speed,
             output,
-            filter: Filter::of(cgroup)?,
+            filter: Filter::of(filter)?,
         })
     }
 }
@@ -391,6 +414,8 @@ pub fn parse_ring_size(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::cgroup::CgroupId;
 
@@ -427,12 +452,60 @@ mod tests {
     #[test]
     fn a_star_matches_everything_below() {
         let filter = Filter {
-            path: Some(globset::Glob::new("/kube*").unwrap().compile_matcher()),
+            path: glob("cgroup", Some("/kube*".into())).unwrap(),
+            ..Filter::default()
         };
         let owner = |path: &[u8]| Owner::new(CgroupId(1), Some(path.into()));
         assert!(filter.matches(&owner(b"/kubepods/pod1/abc")));
         assert!(!filter.matches(&owner(b"/system.slice")));
         assert!(!filter.matches(&Owner::new(CgroupId(1), None)));
         assert!(Filter::default().matches(&Owner::new(CgroupId(1), None)));
+    }
+
+    #[test]
+    fn an_owner_without_names_is_in_no_namespace() {
+        let owner = |namespace: &str, pod: &str| Owner {
+            names: Some(Arc::new(Names {
+                namespace: Some(namespace.into()),
+                pod: Some(pod.into()),
+                ..Names::default()
+            })),
+            ..Owner::new(CgroupId(1), None)
+        };
+        let filter = Filter {
+            namespace: glob("namespace", Some("shop*".into())).unwrap(),
+            pod: glob("pod", Some("web-?".into())).unwrap(),
+            ..Filter::default()
+        };
+        assert!(filter.matches(&owner("shop-eu", "web-1")));
+        assert!(!filter.matches(&owner("shop-eu", "web-10")));
+        assert!(!filter.matches(&owner("bank", "web-1")));
+        assert!(!filter.matches(&Owner::new(CgroupId(1), None)));
+        assert!(
+            glob("pod", Some("[".into()))
+                .unwrap_err()
+                .contains("--pod [")
+        );
+    }
+
+    #[test]
+    fn sockets_are_paths_or_none() {
+        let given = |texts: &[&str]| -> Result<_, String> {
+            let parsed: Result<_, _> = texts.iter().map(|text| parse_socket(text)).collect();
+            Ok(sockets(parsed?))
+        };
+        assert_eq!(given(&[]), Ok(Sockets::Usual));
+        assert_eq!(given(&["none"]), Ok(Sockets::These(Vec::new())));
+        let paths = ["/run/a.sock", "/run/b.sock"].map(PathBuf::from).to_vec();
+        assert_eq!(
+            given(&["/run/a.sock", "unix:///run/b.sock"]),
+            Ok(Sockets::These(paths))
+        );
+        for bad in ["a.sock", "", "tcp://1.2.3.4:5"] {
+            assert!(
+                given(&[bad]).unwrap_err().contains("no absolute path"),
+                "{bad}"
+            );
+        }
     }
 }

@@ -86,13 +86,10 @@ impl Text {
     }
 
     fn path(&self, owner: &Owner, room: usize) -> String {
-        let path = match &owner.path {
-            Some(path) => escape::for_terminal(path),
-            None => format!("(gone cgroup {})", owner.id.0),
-        };
+        let name = owner.name();
         match self.width {
-            Some(_) => cut_front(&path, room.max(NARROWEST_PATH)),
-            None => path,
+            Some(_) => cut_front(&name, room.max(NARROWEST_PATH)),
+            None => name,
         }
     }
 

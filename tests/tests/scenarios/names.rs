@@ -19,6 +19,7 @@ pub fn scenarios(_: &Env) -> Vec<Scenario> {
         scenario!(a_runtime_that_fails_is_told_of_once_and_counting_goes_on),
         scenario!(hostile_names_are_cut_and_escaped),
         scenario!(the_newer_of_two_owners_is_the_one),
+        scenario!(a_filter_by_pod_shows_that_pod_alone),
     ]
 }
 
@@ -218,5 +219,42 @@ fn the_newer_of_two_owners_is_the_one(env: &Env) -> Result<()> {
     let rate = last_rate(pidwatch.seen(), container.id)?;
     assert_eq!(names_in(rate).map(|names| names.pod), Some("newer"));
     pidwatch.stop()?;
+    Ok(())
+}
+
+fn a_filter_by_pod_shows_that_pod_alone(env: &Env) -> Result<()> {
+    let runtime = FakeRuntime::start("filter", Manner::Right)?;
+    runtime.add(&id(101), &id(1), pod("web-1", &uid(1)), "app", 1);
+    runtime.add(&id(102), &id(2), pod("db-1", &uid(2)), "app", 1);
+    let socket = runtime.socket.display().to_string();
+    let mut pidwatch = Invocation::trace(env)
+        .args([
+            "--cri-socket",
+            &socket,
+            "--namespace",
+            "sh*",
+            "--pod",
+            "web-*",
+        ])
+        .start()?;
+    let (_others, other) = container(env, 2)?;
+    let (_pods, container) = container(env, 1)?;
+    pidwatch.wait(|seen| {
+        seen.of_type("cgroup")
+            .any(|event| event.cgroup() == Some(container.id) && event.json["change"] == "named")
+    })?;
+    Load::new(env, "forks")
+        .with("count", 50)
+        .inside(&other)
+        .run()?;
+    count_in(env, &container, &mut pidwatch)?;
+    let recording = pidwatch.stop()?;
+    for event in recording
+        .events
+        .iter()
+        .filter(|event| event.cgroup().is_some())
+    {
+        assert_eq!(event.text("/k8s/podName"), Some("web-1"), "{}", event.json);
+    }
     Ok(())
 }
