@@ -31,6 +31,12 @@ pub struct Offsets {
     pub task_stack: u32,
     /// `task_struct.thread_pid`
     pub task_thread_pid: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
     /// `task_struct.pid_links[PIDTYPE_PID]`
     pub task_pid_links: u32,
     /// `signal_struct.live`
@@ -135,6 +141,9 @@ impl Offsets {
         task_flags: 0,
         task_stack: 0,
         task_thread_pid: 0,
+        task_group_leader: 0,
+        task_real_parent: 0,
+        task_comm: 0,
         task_pid_links: 0,
         signal_live: 0,
         css_set_pids: 0,
@@ -229,7 +238,7 @@ impl Settings {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 54 * 4);
+const _: () = assert!(size_of::<Offsets>() == 57 * 4);
 const _: () = assert!(size_of::<Settings>() == 64);
 
 #[cfg(feature = "user")]

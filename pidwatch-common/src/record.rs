@@ -63,18 +63,28 @@ pub struct Rate {
     pub charge_scope: u32,
     /// A [`Cause`].
     pub cause: u32,
+    /// Who, in the initial PID namespace: of [`Cause::Created`] the creator's thread group, of
+    /// [`Cause::Entered`] the task that was moved in; otherwise 0.
+    pub pid: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+    /// Name of the running task: of [`Cause::Created`] the creator's, of [`Cause::Entered`] that of
+    /// whoever moved the task; as `TASK_COMM_LEN` bytes ended by NUL.
+    pub comm: [u8; 16],
 }
 
 /// Why a rate record was sent.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Something was counted, and the last record was a window ago.
+    /// Something other than a creation was counted, and the last record was a window ago.
     Counted = 0,
     /// A task was moved into the cgroup, so another one's charge fell unseen.
     Entered = 1,
     /// User space asked.
     Asked = 2,
+    /// A creation was counted, and the last record was a window ago.
+    Created = 3,
 }
 
 /// How a creation was asked for.
@@ -115,10 +125,17 @@ pub struct CloneFailed {
     pub tid: u32,
     /// The caller's real user id, in the initial user namespace.
     pub uid: u32,
-    /// Unused, 0.
-    pub reserved: u32,
+    /// The caller's parent (`real_parent`), its thread group; 0 when not known.
+    pub parent: u32,
     /// The caller's name, as `TASK_COMM_LEN` bytes ended by NUL.
     pub comm: [u8; 16],
+    /// The parent's name, likewise.
+    pub parent_comm: [u8; 16],
+    /// The first of the caller and its ancestors, the nearest first, whose parent is in another
+    /// cgroup: whatever came into this one from outside. 0 when there is none nearby.
+    pub origin: u32,
+    /// Unused, 0.
+    pub reserved: u32,
     /// The limits around it.
     pub evidence: Evidence,
 }
@@ -151,7 +168,7 @@ pub struct CgroupChange {
 pub const PATH_MAX: usize = 1024;
 
 const _: () = assert!(size_of::<Header>() == 24);
-const _: () = assert!(size_of::<Rate>() == 24 + 88 + 16);
-const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 16 + size_of::<Evidence>());
+const _: () = assert!(size_of::<Rate>() == 24 + 88 + 40);
+const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 40 + size_of::<Evidence>());
 const _: () = assert!(size_of::<Losses>() == 24 + 48);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

@@ -62,7 +62,7 @@ impl Owner {
 
     /// The `struct cgroup` that a `css_set` puts a task in.
     #[inline(always)]
-    fn cgroup(css_set: *const u8) -> Option<*const u8> {
+    pub fn cgroup(css_set: *const u8) -> Option<*const u8> {
         if setting!(unified) != 0 {
             probe(css_set, offset!(css_set_dfl_cgrp))
         } else {

@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::{fexit, kretprobe, tracepoint},
     programs::{FExitContext, RetProbeContext, TracePointContext},
 };
-use pidwatch_common::record::Syscall;
+use pidwatch_common::record::{Cause, Syscall};
 
 use crate::{
     cgroup::{Owner, count},
@@ -111,7 +111,7 @@ fn exec_failed() -> u32 {
     // SAFETY: an entry of the map.
     count(unsafe { &raw mut (*entry).failed });
     emit::exec_failure(owner, entry, EAGAIN as u32);
-    emit::rate_if_due(owner, entry);
+    emit::rate_if_due(owner, entry, Cause::Counted);
     0
 }
 
@@ -165,7 +165,7 @@ fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
             count(&raw mut (*entry).rejected);
         }
     }
-    emit::rate_if_due(owner, entry);
+    emit::rate_if_due(owner, entry, Cause::Counted);
     0
 }
 

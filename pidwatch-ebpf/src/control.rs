@@ -48,6 +48,9 @@ fn tell_totals(cgroup: u64) {
         charge: 0,
         charge_scope: ChargeScope::Unknown as u32,
         cause: Cause::Asked as u32,
+        pid: 0,
+        reserved: 0,
+        comm: [0; 16],
     };
     if RING
         .output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP))

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
-use pidwatch_common::totals::Loss;
+use pidwatch_common::{record::Cause, totals::Loss};
 
 use crate::{
     cgroup::{Owner, count, own_shard},
@@ -77,7 +77,7 @@ fn created(owner: Owner, thread: bool) {
             &raw mut (*created).processes
         });
     }
-    emit::rate_if_due(owner, entry);
+    emit::rate_if_due(owner, entry, Cause::Created);
 }
 
 /// The task that a PID of the initial namespace belongs to. The caller runs under RCU, as every

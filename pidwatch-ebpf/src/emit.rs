@@ -17,6 +17,7 @@ use pidwatch_common::{
 use crate::{
     cgroup::{Owner, count},
     evidence::{self, Suspects},
+    lineage,
     maps::{LOSSES, RING, setting},
     task::jiffies,
 };
@@ -36,23 +37,25 @@ pub fn header(kind: Kind, cgroup: u64) -> Header {
 
 /// Sends a rate record unless one of this cgroup left less than a window ago.
 #[inline(always)]
-pub fn rate_if_due(owner: Owner, entry: *mut Cgroup) {
-    let now = jiffies();
+pub fn rate_if_due(owner: Owner, entry: *mut Cgroup, cause: Cause) {
     // SAFETY: an entry of the map.
     let told_at = unsafe { (&raw mut (*entry).told_at).read_volatile() };
-    if now.wrapping_sub(told_at) >= setting!(window_jiffies) {
-        rate(owner, entry, now, Cause::Counted);
+    if jiffies().wrapping_sub(told_at) >= setting!(window_jiffies) {
+        rate(owner, entry, cause, 0);
     }
 }
 
-/// Sends a rate record.
+/// Sends a rate record; of [`Cause::Entered`] with the PID of the task that was moved in.
 ///
 /// Two CPUs may both find it due; the second record says nothing wrong.
 #[inline(never)]
-pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, cause: Cause) {
+pub fn rate(owner: Owner, entry: *mut Cgroup, cause: Cause, moved: u32) {
     // Also when the ring turns out to be full: to try again at every event would cost each of them.
-    // SAFETY: an entry of the map.
-    unsafe { (&raw mut (*entry).told_at).write_volatile(now) };
+    // Not when a task came: what it creates first is to be told with its name.
+    if cause as u32 != Cause::Entered as u32 {
+        // SAFETY: an entry of the map.
+        unsafe { (&raw mut (*entry).told_at).write_volatile(jiffies()) };
+    }
     let (charge, scope) = owner.charge();
     let record = Rate {
         header: header(Kind::Rate, owner.id),
@@ -60,6 +63,13 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, now: u64, cause: Cause) {
         charge,
         charge_scope: scope as u32,
         cause: cause as u32,
+        pid: if cause as u32 == Cause::Created as u32 {
+            (bpf_get_current_pid_tgid() >> 32) as u32
+        } else {
+            moved
+        },
+        reserved: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
     };
     // No wake-up: user space looks once a window anyway.
     if RING
@@ -117,8 +127,12 @@ fn send_failure(
         (&raw mut (*out).pid).write((pid_tgid >> 32) as u32);
         (&raw mut (*out).tid).write(pid_tgid as u32);
         (&raw mut (*out).uid).write(bpf_get_current_uid_gid() as u32);
-        (&raw mut (*out).reserved).write(0);
         (&raw mut (*out).comm).write(bpf_get_current_comm().unwrap_or_default());
+        let (parent, parent_comm) = lineage::parent(task).unwrap_or_default();
+        (&raw mut (*out).parent).write(parent);
+        (&raw mut (*out).parent_comm).write(parent_comm);
+        (&raw mut (*out).origin).write(lineage::origin(task as u64, owner.css_set as u64));
+        (&raw mut (*out).reserved).write(0);
         write_totals(entry, &raw mut (*out).totals);
     }
     record.submit(u64::from(BPF_RB_FORCE_WAKEUP));

@@ -10,6 +10,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
+use pidwatch_common::record::Cause;
 
 use crate::{
     cgroup::{Owner, count, own_shard},
@@ -53,5 +54,5 @@ fn exited(task: Task) {
             count(&raw mut (*own_shard(entry)).exited.threads);
         }
     }
-    emit::rate_if_due(owner, entry);
+    emit::rate_if_due(owner, entry, Cause::Counted);
 }

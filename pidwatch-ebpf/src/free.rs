@@ -8,6 +8,7 @@
 //! guard that makes 7.x lose events elsewhere has nothing to skip here.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use pidwatch_common::record::Cause;
 
 use crate::{
     cgroup::{Owner, count},
@@ -44,6 +45,6 @@ pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
             count(&raw mut (*entry).freed.threads);
         }
     }
-    emit::rate_if_due(owner, entry);
+    emit::rate_if_due(owner, entry, Cause::Counted);
     0
 }

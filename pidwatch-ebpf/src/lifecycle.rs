@@ -19,7 +19,7 @@ use crate::{
     cgroup::Owner,
     emit::{self, header, lose},
     maps::{PATH_SCRATCH, RING, offset, setting},
-    task::{Task, jiffies, load},
+    task::{Task, load},
 };
 
 #[btf_tracepoint(function = "cgroup_mkdir")]
@@ -43,9 +43,10 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     if !counts_tasks(ctx.arg(0)) {
         return 0;
     }
-    let owner = Owner::of(Task(ctx.arg(2)));
+    let task = Task(ctx.arg(2));
+    let owner = Owner::of(task);
     if let Some(entry) = owner.entry() {
-        emit::rate(owner, entry, jiffies(), Cause::Entered);
+        emit::rate(owner, entry, Cause::Entered, task.pid());
     }
     0
 }

@@ -23,6 +23,7 @@ mod free;
 mod held;
 mod idr;
 mod lifecycle;
+mod lineage;
 mod maps;
 mod task;
 

@@ -21,11 +21,11 @@ use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
-    identity::{Resolver, identify},
+    identity::{Execs, Resolver, identify},
     incident::{self, Incident, LimitKey, Tracker},
     limits::{LimitOwner, Live, Readings, Reasons, Verdict},
     model::{Activity, Model},
-    probe::{self, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
+    probe::{self, Cause, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
     snapshot::{NodeState, Owner, Row, Snapshot},
     state_file,
@@ -47,6 +47,8 @@ const TELL_OF_CGROUPS: [&str; 4] = [
     "cgroup_rmdir",
     "cgroup_rename",
 ];
+/// Creators that a row names.
+const CREATORS: usize = 3;
 /// Least time between two walks of the cgroup tree for an id that nobody announced.
 const WALK_PACE: Duration = Duration::from_secs(1);
 
@@ -123,6 +125,8 @@ pub struct FailedClone {
     pub limit_owner: Option<Owner>,
     /// Failures of the cgroup that were not shown since the last one.
     pub suppressed: u64,
+    /// The caller came into the container from outside (or what it started did), at a probe's pace.
+    pub exec_probe: bool,
 }
 
 /// An owner that is in another state.
@@ -146,6 +150,7 @@ pub struct Node {
     tree: Tree,
     model: Model,
     names: Resolver,
+    execs: Execs,
     reasons: Reasons,
     window: Duration,
     state_file: Option<StateFile>,
@@ -200,6 +205,7 @@ impl Node {
         Ok(Self {
             probe,
             names,
+            execs: Execs::default(),
             files: Files::new(&layout, &settings.proc_root),
             layout,
             tree,
@@ -289,8 +295,20 @@ impl Node {
         for event in events.drain(..) {
             self.model.apply(&event);
             match event {
-                Event::Totals { cgroup, .. } => {
+                Event::Totals {
+                    cgroup,
+                    time,
+                    charge,
+                    cause,
+                    who,
+                    ..
+                } => {
                     self.touched.insert(cgroup);
+                    if let (Cause::Entered, Some(moved)) = (cause, who)
+                        && self.owner(cgroup, now).identity.container.is_some()
+                    {
+                        self.execs.entered(cgroup, moved.pid, time, charge);
+                    }
                 }
                 Event::CloneFailed(failure) => {
                     let verdict = self.reasons.of(
@@ -310,12 +328,15 @@ impl Node {
                     }
                     let suppressed = self.model.take_suppressed(&failure);
                     let owner = self.owner(failure.cgroup, now);
+                    let pids = [failure.pid, failure.origin.unwrap_or(failure.pid)];
+                    let exec_probe = self.execs.is_probe(failure.cgroup, &pids);
                     let failed = FailedClone {
                         owner,
                         failure,
                         verdict,
                         limit_owner,
                         suppressed,
+                        exec_probe,
                     };
                     self.incidents.failed(&failed);
                     updates.push(Update::Failed(Box::new(failed)));
@@ -476,6 +497,7 @@ impl Node {
             self.reasons.forget(id);
             self.unfindable.remove(&id);
             self.names.forget(id);
+            self.execs.forget(id);
         }
     }
 
@@ -512,6 +534,7 @@ impl Node {
             counts: activity.window,
             total: activity.total,
             verdict: self.detector.verdict(id).cloned(),
+            creators: self.model.creators(id, CREATORS),
         }
     }
 

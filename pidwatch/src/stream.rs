@@ -16,7 +16,7 @@ use crate::{
     identity::Names,
     incident,
     limits::{Basis, Limit, LimitOwner, Reason},
-    model::Counts,
+    model::{self, Counts},
     node::{FailedClone, Node, StateChange},
     output::errno_name,
     probe::{Mechanism, ProbeStatus},
@@ -290,6 +290,31 @@ pub struct Rate {
     pub counts: Counted,
     /// Since start.
     pub total: Counted,
+    /// Who created, the busiest first; sampled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub creators: Vec<Creator>,
+}
+
+/// A process that creates tasks.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Creator {
+    /// Its name.
+    pub comm: String,
+    /// Its thread group.
+    pub pid: u32,
+    /// Its part of the cgroup's creations of late, 0 to 1.
+    pub share: f64,
+}
+
+impl From<&model::Creator> for Creator {
+    fn from(creator: &model::Creator) -> Self {
+        Self {
+            comm: escape::for_json(&creator.who.comm),
+            pid: creator.who.pid,
+            // Sampled: more digits would say nothing.
+            share: (creator.share * 100.0).round() / 100.0,
+        }
+    }
 }
 
 impl Rate {
@@ -304,6 +329,14 @@ impl Rate {
             zombies: snapshot.knows_frees.then_some(row.zombies),
             counts: Counted::of(&row.counts, snapshot),
             total: Counted::of(&row.total, snapshot),
+            creators: {
+                let created = row.counts.created;
+                let of_late = row.creators.iter();
+                of_late
+                    .filter(|_| created.processes + created.threads > 0)
+                    .map(Into::into)
+                    .collect()
+            },
         }
     }
 }
@@ -437,6 +470,7 @@ impl From<&FailedClone> for CloneFailed {
             verdict,
             limit_owner,
             suppressed,
+            exec_probe,
         } = failed;
         Self {
             owner: owner.into(),
@@ -452,10 +486,24 @@ impl From<&FailedClone> for CloneFailed {
                 pid: failure.pid,
                 tid: failure.tid,
                 uid: failure.uid,
+                parent: failure.parent.as_ref().map(|parent| Parent {
+                    comm: escape::for_json(&parent.comm),
+                    pid: parent.pid,
+                }),
+                exec_probe: *exec_probe,
             },
             suppressed: *suppressed,
         }
     }
+}
+
+/// A process's parent.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Parent {
+    /// Its name.
+    pub comm: String,
+    /// Its thread group.
+    pub pid: u32,
 }
 
 /// A task, by the numbers of the initial namespaces.
@@ -469,6 +517,12 @@ pub struct Process {
     pub tid: u32,
     /// Its user.
     pub uid: u32,
+    /// Its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// It is an exec probe's, or was started by one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exec_probe: bool,
 }
 
 /// An owner in another state.

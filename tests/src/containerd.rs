@@ -194,6 +194,9 @@ impl Containerd {
         for name in ["sh", "sleep", "true", "cat", "usleep"] {
             std::os::unix::fs::symlink("busybox", bin.join(name))?;
         }
+        for name in ["fifo-own", "fifo-probe"] {
+            run(Command::new("mkfifo").arg(folder.join("layer").join(name)))?;
+        }
         let tar = |arguments: &[&str], at: &Path| {
             run(Command::new("tar")
                 .arg("-C")

@@ -9,6 +9,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, as_root};
 
+/// What tests with real containers take, each with its package: a runtime, and what its image is made
+/// of.
+pub const CONTAINERS: [(&str, &str); 3] = [
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("busybox", "busybox-static"),
+];
+
 /// Makes sure that programs are there, given each with the package it comes in.
 pub fn ensure_programs(programs: &[(&str, &str)], purpose: &str) -> Result<()> {
     let missing = programs

@@ -116,6 +116,7 @@ fn on_host(scenarios: &Scenarios) -> Part {
     let run = || -> Result<Part> {
         let tracers = [("bpftrace", "bpftrace"), ("forkstat", "forkstat")];
         packages::ensure_programs(&tracers, "comparing with other tracers")?;
+        packages::ensure_programs(&packages::CONTAINERS, "tests with real containers")?;
         let mut runner = process::as_root(&scenarios.runner, &scenarios.variables(None))?;
         // Scenarios measure one node: two at a time would count each other.
         runner

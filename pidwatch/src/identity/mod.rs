@@ -5,11 +5,13 @@
 //! waits.
 
 mod cri;
+mod execs;
 mod names;
 mod path;
 
 pub use self::{
     cri::{Resolver, Sockets},
+    execs::Execs,
     names::{Counters, Names},
     path::{Container, Identity, Role, identify},
 };

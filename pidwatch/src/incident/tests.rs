@@ -89,6 +89,8 @@ fn failure(id: CgroupId, second: u64, comm: &[u8], reason: Reason) -> FailedClon
             tid: 1,
             uid: 1000,
             comm: comm.into(),
+            parent: None,
+            origin: None,
             evidence: Box::default(),
         },
         verdict: Refusal {
@@ -98,6 +100,7 @@ fn failure(id: CgroupId, second: u64, comm: &[u8], reason: Reason) -> FailedClon
         },
         limit_owner: None,
         suppressed: 0,
+        exec_probe: false,
     }
 }
 

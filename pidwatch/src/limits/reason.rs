@@ -492,6 +492,8 @@ mod tests {
             tid: 1,
             uid: 1000,
             comm: Vec::new(),
+            parent: None,
+            origin: None,
             evidence: Box::new(evidence),
         }
     }

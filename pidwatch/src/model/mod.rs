@@ -5,16 +5,20 @@
 //! Invariant: totals only grow. Records of different CPUs may arrive out of order, so each counter
 //! takes the larger value; the windows told add up to the totals.
 
+mod creators;
+
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::totals::{Kinds, Totals};
 
+pub use self::creators::Creator;
+use self::creators::Creators;
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     limits::Reason,
-    probe::{self, Cause, Event, Failure},
+    probe::{self, Cause, Event, Failure, Who},
 };
 
 /// What ended this long ago and is not freed is a zombie; before that it may be reaped and only on
@@ -127,6 +131,7 @@ struct State {
     released: Option<Released>,
     /// Frees that the hook was not there for.
     unseen_frees: u64,
+    creators: Creators,
 }
 
 impl State {
@@ -206,24 +211,38 @@ impl Model {
         match event {
             Event::Totals {
                 cgroup,
+                time,
                 totals,
                 cause,
+                who,
                 ..
             } => {
-                self.take_totals(*cgroup, totals);
+                let creator = who.as_ref().filter(|_| *cause == Cause::Created);
+                self.take_totals(*cgroup, totals, creator, *time);
                 if *cause == Cause::Entered {
                     self.entered.insert(*cgroup);
                 }
             }
-            Event::CloneFailed(failure) => self.take_totals(failure.cgroup, &failure.totals),
+            Event::CloneFailed(failure) => {
+                self.take_totals(failure.cgroup, &failure.totals, None, failure.time);
+            }
             Event::CgroupAdded(..) | Event::CgroupRemoved(..) | Event::CgroupRenamed(..) => {}
         }
     }
 
-    fn take_totals(&mut self, cgroup: CgroupId, totals: &Totals) {
+    fn take_totals(
+        &mut self,
+        cgroup: CgroupId,
+        totals: &Totals,
+        creator: Option<&Who>,
+        time: BootTime,
+    ) {
         let state = self.states.entry(cgroup).or_default();
         let merged = larger(&state.totals, &minus(totals, &state.before));
         if merged != state.totals {
+            let created = |kinds: Kinds| kinds.processes + kinds.threads;
+            let creations = created(merged.created) - created(state.totals.created);
+            state.creators.sample(creator, creations, time);
             state.totals = merged;
             self.changed.insert(cgroup);
         }
@@ -245,6 +264,13 @@ impl Model {
             .saturating_sub(state.suppressed_told);
         state.suppressed_told += suppressed;
         suppressed
+    }
+
+    /// Who creates in a cgroup of late, the busiest first.
+    pub fn creators(&self, cgroup: CgroupId, most: usize) -> Vec<Creator> {
+        self.states
+            .get(&cgroup)
+            .map_or_else(Vec::new, |state| state.creators.top(most))
     }
 
     /// A cgroup came. Where its id was another one's that is not yet forgotten (the kernel hands ids
@@ -454,6 +480,7 @@ mod tests {
             totals,
             charge: Charge::Unknown,
             cause: Cause::Counted,
+            who: None,
         });
     }
 
@@ -587,6 +614,8 @@ mod tests {
             tid: 1,
             uid: 0,
             comm: Vec::new(),
+            parent: None,
+            origin: None,
             evidence: Box::default(),
         };
         assert_eq!(model.take_suppressed(&failure), 5);

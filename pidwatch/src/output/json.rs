@@ -130,6 +130,7 @@ mod tests {
             counts,
             total: counts,
             verdict: None,
+            creators: Vec::new(),
         }
     }
 

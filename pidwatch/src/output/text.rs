@@ -138,7 +138,12 @@ impl Text {
             why(failed),
             escape::for_terminal(&failure.comm),
         );
-        let more = format!("uid {}  {more}", failure.uid);
+        let probe = if failed.exec_probe {
+            "exec probe  "
+        } else {
+            ""
+        };
+        let more = format!("{probe}uid {}  {more}", failure.uid);
         let one = format!("{what} {more}");
         match self.width {
             // No room for the path: the rest goes on a line of its own, below the text.
@@ -376,6 +381,7 @@ mod tests {
             counts,
             total: counts,
             verdict: None,
+            creators: Vec::new(),
         };
         let snapshot = Snapshot {
             time: BootTime::from_nanos(0),
@@ -438,6 +444,8 @@ mod tests {
             tid: 4713,
             uid: 1000,
             comm: b"java\x1b".to_vec(),
+            parent: None,
+            origin: None,
             evidence: Box::default(),
         };
         let verdict = Verdict {
@@ -451,6 +459,7 @@ mod tests {
             verdict,
             limit_owner: None,
             suppressed: 17,
+            exec_probe: false,
         };
         let line = text.failure(&failed);
         assert_eq!(line.width(), 110, "{line}");

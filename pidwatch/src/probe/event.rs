@@ -26,6 +26,9 @@ pub enum Event {
         charge: Charge,
         /// Why they were told.
         cause: Cause,
+        /// Who made that happen, if it was someone: whose creation was counted, or the task that was
+        /// moved in.
+        who: Option<Who>,
     },
     /// A creation failed.
     CloneFailed(Failure),
@@ -37,6 +40,15 @@ pub enum Event {
     CgroupRenamed(CgroupId, BootTime, Vec<u8>),
 }
 
+/// A process, or a task that was moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// In the initial PID namespace.
+    pub pid: u32,
+    /// The running task's name, any bytes: the creator's, or that of whoever moved the task.
+    pub comm: Vec<u8>,
+}
+
 /// Why totals were told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -46,6 +58,8 @@ pub enum Cause {
     Entered,
     /// The probe asked for them.
     Asked,
+    /// A creation was counted.
+    Created,
 }
 
 /// A cgroup's charge as the pids controller counts it.
@@ -80,6 +94,11 @@ pub struct Failure {
     pub uid: u32,
     /// The caller's name, as the kernel keeps it: any bytes.
     pub comm: Vec<u8>,
+    /// The caller's parent.
+    pub parent: Option<Who>,
+    /// Of the caller and its ancestors the first whose parent is in another cgroup: who came into
+    /// this one from outside.
+    pub origin: Option<u32>,
     /// The limits around it.
     pub evidence: Box<Evidence>,
 }
@@ -151,8 +170,13 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         let cause = match record.try_get_u32_ne().ok()? {
             asked if asked == record::Cause::Asked as u32 => Cause::Asked,
             entered if entered == record::Cause::Entered as u32 => Cause::Entered,
+            created if created == record::Cause::Created as u32 => Cause::Created,
             _ => Cause::Counted,
         };
+        let pid = record.try_get_u32_ne().ok()?;
+        let _reserved = record.try_get_u32_ne().ok()?;
+        let comm = until_nul(record.get(..16)?);
+        let who = (pid != 0).then_some(Who { pid, comm });
         let charge = u64::try_from(charge).map_or(Charge::Unknown, |charge| match scope {
             own if own == ChargeScope::Own as u32 => Charge::Own(charge),
             subtree if subtree == ChargeScope::Subtree as u32 => Charge::Subtree(charge),
@@ -164,6 +188,7 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             totals,
             charge,
             cause,
+            who,
         });
     }
     if kind == Kind::CloneFailed as u32 {
@@ -173,9 +198,14 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         let pid = record.try_get_u32_ne().ok()?;
         let tid = record.try_get_u32_ne().ok()?;
         let uid = record.try_get_u32_ne().ok()?;
-        let _reserved = record.try_get_u32_ne().ok()?;
+        let parent = record.try_get_u32_ne().ok()?;
         let comm = until_nul(record.get(..16)?);
-        let evidence = Box::new(read_evidence(record.get(16..)?)?);
+        record.advance(16);
+        let parent_comm = until_nul(record.get(..16)?);
+        record.advance(16);
+        let origin = record.try_get_u32_ne().ok()?;
+        let _reserved = record.try_get_u32_ne().ok()?;
+        let evidence = Box::new(read_evidence(record)?);
         return Some(Event::CloneFailed(Failure {
             cgroup,
             time,
@@ -186,6 +216,11 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             tid,
             uid,
             comm,
+            parent: (parent != 0).then_some(Who {
+                pid: parent,
+                comm: parent_comm,
+            }),
+            origin: (origin != 0).then_some(origin),
             evidence,
         }));
     }
@@ -265,6 +300,9 @@ mod tests {
             charge: 5,
             charge_scope: ChargeScope::Own as u32,
             cause: record::Cause::Entered as u32,
+            pid: 4711,
+            reserved: 0,
+            comm: *b"runc\0...........",
         };
         let expected = Event::Totals {
             cgroup: CgroupId(42),
@@ -272,6 +310,10 @@ mod tests {
             totals: totals(),
             charge: Charge::Own(5),
             cause: Cause::Entered,
+            who: Some(Who {
+                pid: 4711,
+                comm: b"runc".to_vec(),
+            }),
         };
         assert_eq!(decode(bytes_of(&record)), Some(expected));
     }
@@ -286,8 +328,11 @@ mod tests {
             pid: 10,
             tid: 11,
             uid: 1000,
-            reserved: 0,
+            parent: 9,
             comm: *b"java\0garbage....",
+            parent_comm: *b"sh\0.............",
+            origin: 8,
+            reserved: 0,
             evidence: Evidence {
                 nr_threads: 77,
                 ..Evidence::default()
@@ -298,6 +343,14 @@ mod tests {
         };
         assert_eq!(failure.comm, b"java");
         assert_eq!(failure.evidence.nr_threads, 77);
+        assert_eq!(failure.origin, Some(8));
+        assert_eq!(
+            failure.parent,
+            Some(Who {
+                pid: 9,
+                comm: b"sh".to_vec()
+            })
+        );
         assert_eq!(
             failure.syscall.map(|name| name.to_string()).as_deref(),
             Some("clone3")
@@ -341,6 +394,9 @@ mod tests {
             charge: 5,
             charge_scope: 1,
             cause: 0,
+            pid: 0,
+            reserved: 0,
+            comm: [0; 16],
         };
         let bytes = bytes_of(&record);
         for len in 0..bytes.len() {

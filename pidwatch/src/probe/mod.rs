@@ -33,7 +33,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 pub use self::{
     attach::ProbeStatus,
     error::ProbeError,
-    event::{Cause, Charge, Event, Failure, SyscallName},
+    event::{Cause, Charge, Event, Failure, SyscallName, Who},
     losses::Losses,
     mechanism::{Choice, Hook, KernelVersion, Mechanism},
 };

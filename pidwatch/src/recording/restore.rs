@@ -15,10 +15,10 @@ use crate::{
     detect::{self, Change},
     incident,
     limits::{Basis, Limit, LimitOwner, Reason, Verdict},
-    model::Counts,
+    model::{Counts, Creator},
     node::{FailedClone, StateChange, Update},
     output::errno_of,
-    probe::{Failure, SyscallName},
+    probe::{Failure, SyscallName, Who},
     snapshot::{NodeState, Owner, Row, Snapshot},
     stream::{self, Event, Line},
 };
@@ -143,6 +143,17 @@ impl Restorer {
             zombies: rate.zombies.unwrap_or(0),
             counts: counts(&rate.counts),
             total: counts(&rate.total),
+            creators: rate
+                .creators
+                .into_iter()
+                .map(|told| Creator {
+                    who: Who {
+                        pid: told.pid,
+                        comm: told.comm.into_bytes(),
+                    },
+                    share: told.share,
+                })
+                .collect(),
         }
     }
 
@@ -184,6 +195,11 @@ impl Restorer {
                 tid: told.proc.tid,
                 uid: told.proc.uid,
                 comm: told.proc.comm.into_bytes(),
+                parent: told.proc.parent.map(|parent| Who {
+                    pid: parent.pid,
+                    comm: parent.comm.into_bytes(),
+                }),
+                origin: None,
                 evidence: Box::default(),
             },
             owner,
@@ -194,6 +210,7 @@ impl Restorer {
             },
             limit_owner: limit_owner.flatten(),
             suppressed: told.suppressed,
+            exec_probe: told.proc.exec_probe,
         }
     }
 

@@ -13,10 +13,10 @@ use crate::{
     detect::{self, Change},
     incident::{self, Incident, LimitKey},
     limits::{Basis, Limit, LimitOwner, Reason, Verdict},
-    model::Counts,
+    model::{Counts, Creator},
     node::{FailedClone, StateChange, Update},
     output::{Lines, json::Json, text::Text},
-    probe::{Failure, SyscallName},
+    probe::{Failure, SyscallName, Who},
     snapshot::{NodeState, Owner, Row, Snapshot},
     stream::{Event, Started},
 };
@@ -67,6 +67,11 @@ fn updates(second: u64) -> Vec<Update> {
             tid: 11,
             uid: 1000,
             comm: b"java \xfe".into(),
+            parent: Some(Who {
+                pid: 9,
+                comm: b"sh".into(),
+            }),
+            origin: None,
             evidence: Box::default(),
         },
         verdict: Verdict {
@@ -76,6 +81,7 @@ fn updates(second: u64) -> Vec<Update> {
         },
         limit_owner: Some(above.clone()),
         suppressed: 17,
+        exec_probe: true,
     };
     let incident = Incident {
         id: "pids.max-2-1".into(),
@@ -116,6 +122,13 @@ fn updates(second: u64) -> Vec<Update> {
         zombies: 4,
         counts,
         total: counts,
+        creators: vec![Creator {
+            who: Who {
+                pid: 10,
+                comm: b"java".into(),
+            },
+            share: 0.75,
+        }],
         verdict: Some(verdict.clone()),
     };
     let change = Change {

@@ -10,7 +10,7 @@ use crate::{
     identity::{Identity, Names, Role, identify},
     incident::Incident,
     limits::Limit,
-    model::Counts,
+    model::{Counts, Creator},
 };
 
 /// The node at one moment.
@@ -157,6 +157,8 @@ pub struct Row {
     pub total: Counts,
     /// What the detector says of it, if not simply `ok`.
     pub verdict: Option<Verdict>,
+    /// Who creates there of late, the busiest first.
+    pub creators: Vec<Creator>,
 }
 
 #[cfg(test)]

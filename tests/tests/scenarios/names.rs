@@ -20,6 +20,7 @@ pub fn scenarios(_: &Env) -> Vec<Scenario> {
         scenario!(hostile_names_are_cut_and_escaped),
         scenario!(the_newer_of_two_owners_is_the_one),
         scenario!(a_filter_by_pod_shows_that_pod_alone),
+        scenario!(who_creates_is_told_with_the_rate),
     ]
 }
 
@@ -256,5 +257,26 @@ fn a_filter_by_pod_shows_that_pod_alone(env: &Env) -> Result<()> {
     {
         assert_eq!(event.text("/k8s/podName"), Some("web-1"), "{}", event.json);
     }
+    Ok(())
+}
+
+fn who_creates_is_told_with_the_rate(env: &Env) -> Result<()> {
+    let mut pidwatch = Invocation::trace(env)
+        .args(["--cri-socket", "none"])
+        .start()?;
+    let cgroup = Cgroup::new(&env.hierarchy, "creator")?;
+    let load = Load::new(env, "forks")
+        .with("count", 3_000)
+        .inside(&cgroup)
+        .start()?;
+    let pid = u64::from(load.id());
+    let truth = load.finish()?;
+    pidwatch.wait(|seen| seen.total(cgroup.id).created == truth.here.created)?;
+    let recording = pidwatch.stop()?;
+    let rate = recording.rates(cgroup.id).next().context("no rate")?;
+    println!("    {}", rate.json["creators"]);
+    assert_eq!(rate.number("/creators/0/pid"), Some(pid), "{}", rate.json);
+    assert_eq!(rate.text("/creators/0/comm"), Some("pidwatch-load"));
+    assert!(rate.json["creators"][0]["share"].as_f64() > Some(0.9));
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Real containers, of a real containerd and runc: named as whoever made them named them.
 
-use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
 use pidwatch_tests::containerd::{Containerd, IMAGE};
 use pidwatch_tests::env::Env;
 use pidwatch_tests::fake_runtime::{id, uid};
@@ -18,6 +20,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(containers_are_named_within_a_second_of_their_start).minutes(5),
         scenario!(a_container_of_200_ms_is_counted_and_named).minutes(5),
         scenario!(a_container_without_a_pod_is_known_by_its_id).minutes(5),
+        scenario!(a_failing_exec_probe_is_told_from_the_container_s_own_failures).minutes(5),
     ]
 }
 
@@ -170,5 +173,77 @@ fn a_container_without_a_pod_is_known_by_its_id(env: &Env) -> Result<()> {
         assert!(event.json.get("k8s").is_none(), "{}", event.json);
     }
     recording.assert_nothing_missed(env);
+    Ok(())
+}
+
+/// A probe every second, of which the fourth finds no place for a task; then the container itself
+/// finds none either.
+fn a_failing_exec_probe_is_told_from_the_container_s_own_failures(env: &Env) -> Result<()> {
+    let containerd = Containerd::start(env)?;
+    let mut pidwatch = traced(env, &containerd)?;
+    let pod = containerd.pod("victim", &uid(3))?;
+    let (id, path) = pod.run(
+        "app",
+        &["/bin/sh", "-c", "read x < /fifo-own; /bin/true; true"],
+    )?;
+    let number = containerd.cgroup_id(&path)?;
+    let folder = containerd.directory(&path);
+    let processes = || -> Result<Vec<u64>> {
+        let text = std::fs::read_to_string(folder.join("cgroup.procs"))?;
+        Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
+    };
+    let own = *processes()?.first().context("nobody there")?;
+    let let_go = |fifo: &str| {
+        std::fs::write(format!("/proc/{own}/root/{fifo}"), "\n").context("cannot let go")
+    };
+    let period = Duration::from_secs(if env.guest { 5 } else { 1 });
+    let began = Instant::now();
+    for n in 0..3 {
+        std::thread::sleep((began + period * n).saturating_duration_since(Instant::now()));
+        let executed = containerd.cri.exec(&id, &["/bin/true"])?;
+        assert_eq!(executed.exit_code, 0, "{executed:?}");
+    }
+    std::thread::sleep((began + period * 3).saturating_duration_since(Instant::now()));
+    let probe = std::thread::scope(|scope| -> Result<u64> {
+        let exec = scope.spawn(|| {
+            let command = ["/bin/sh", "-c", "read x < /fifo-probe; /bin/true; true"];
+            containerd.cri.exec(&id, &command)
+        });
+        // The probe's shell, once it has opened the fifo, and not what runc makes it from.
+        let let_go = std::fs::OpenOptions::new()
+            .write(true)
+            .open(format!("/proc/{own}/root/fifo-probe"));
+        let probe = processes()?.into_iter().find(|&pid| pid != own);
+        std::fs::write(folder.join("pids.max"), "2")?;
+        std::io::Write::write_all(&mut let_go?, b"\n")?;
+        let Ok(executed) = exec.join() else {
+            bail!("the exec panicked")
+        };
+        let executed = executed?;
+        println!("    {}", String::from_utf8_lossy(&executed.stderr).trim());
+        assert_ne!(executed.exit_code, 0, "{executed:?}");
+        probe.context("no probe")
+    })?;
+    std::fs::write(folder.join("pids.max"), "1")?;
+    let_go("fifo-own")?;
+    pidwatch.wait(|seen| seen.failures(number).count() >= 2)?;
+    let recording = pidwatch.stop()?;
+    for event in recording.failures(number) {
+        println!("    {}", event.json["proc"]);
+    }
+    let told: Vec<_> = recording
+        .failures(number)
+        .map(|event| {
+            (
+                event.number("/proc/pid"),
+                event.json["proc"]["exec_probe"] == true,
+            )
+        })
+        .collect();
+    assert_eq!(told, [(Some(probe), true), (Some(own), false)]);
+    for event in recording.failures(number) {
+        assert_eq!(event.text("/k8s/containerName"), Some("app"));
+        assert_eq!(event.text("/proc/parent/comm"), Some("containerd-shim"));
+    }
     Ok(())
 }
