@@ -1,0 +1,129 @@
+//! A case of the corpus: owners on a node, for a while.
+
+use pidwatch::cgroup::CgroupId;
+use pidwatch::detect::Limits;
+use pidwatch::limits::{Limit, LimitOwner};
+
+use super::owner::Owner;
+use super::random::Random;
+
+/// The node's limits, and what others use of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    pub pid_max: u64,
+    pub threads_max: u64,
+    pub background: u64,
+}
+
+impl Node {
+    /// That of the incident: 49 thousand PIDs.
+    pub fn small(random: &mut Random) -> Self {
+        Self {
+            pid_max: 49_152,
+            threads_max: 1_545_000,
+            background: random.whole(400, 3000),
+        }
+    }
+
+    /// 4 million PIDs, 250 thousand threads.
+    pub fn large(random: &mut Random) -> Self {
+        Self {
+            pid_max: 4_194_304,
+            threads_max: 250_000,
+            background: random.whole(1000, 6000),
+        }
+    }
+
+    /// Two in three are small.
+    pub fn any(random: &mut Random) -> Self {
+        if random.chance(0.67) {
+            Self::small(random)
+        } else {
+            Self::large(random)
+        }
+    }
+}
+
+/// One case.
+pub struct Case {
+    pub class: &'static str,
+    pub number: u64,
+    /// Never used to tune the detector.
+    pub is_unseen: bool,
+    pub node: Node,
+    pub owners: Vec<Owner>,
+    /// Seconds that pass before the detector begins to watch.
+    pub warm_up: u64,
+    /// Seconds at most; a limit that is hit ends it sooner.
+    pub duration: u64,
+}
+
+/// The limits of a case as they are now.
+pub struct Readings {
+    node: Node,
+    /// Tasks of all owners.
+    pub total: u64,
+    /// `pids.max` and usage of each owner's pod.
+    pub pods: Vec<(Option<u64>, u64)>,
+}
+
+impl Readings {
+    pub fn new(node: Node, owners: &[Owner]) -> Self {
+        Self {
+            node,
+            total: 0,
+            pods: owners.iter().map(|owner| (owner.pids_max, 0)).collect(),
+        }
+    }
+
+    /// An owner now has so many.
+    pub fn set(&mut self, owner: usize, tasks: u64) {
+        let usage = &mut self.pods[owner].1;
+        self.total = self.total + tasks - *usage;
+        *usage = tasks;
+    }
+
+    /// How many tasks an owner may still create.
+    pub fn room(&self, owner: usize) -> u64 {
+        let (pids_max, usage) = self.pods[owner];
+        let of_pod = pids_max.map_or(u64::MAX, |max| max.saturating_sub(usage));
+        let used = self.total + self.node.background;
+        let of_node = self.node.pid_max.min(self.node.threads_max);
+        of_pod.min(of_node.saturating_sub(used))
+    }
+}
+
+/// An owner's cgroup, by its place in the case.
+pub fn id(owner: usize) -> CgroupId {
+    CgroupId(1 + owner as u64)
+}
+
+impl Limits for Readings {
+    fn chain(&self, owner: CgroupId) -> Vec<Limit> {
+        let (pids_max, usage) = self.pods[owner.0 as usize - 1];
+        let limit = |name, value, usage, owner| Limit {
+            name,
+            value,
+            usage,
+            owner,
+        };
+        let used = self.total + self.node.background;
+        let mut chain = Vec::with_capacity(3);
+        // The pod's cgroup lies above its container's.
+        let pod = LimitOwner::Cgroup(CgroupId(1_000_000 + owner.0));
+        chain.extend(pids_max.map(|max| limit("pids.max", max, usage, pod)));
+        chain.push(limit(
+            "kernel.pid_max",
+            self.node.pid_max,
+            used,
+            LimitOwner::Node,
+        ));
+        chain.push(limit(
+            "kernel.threads-max",
+            self.node.threads_max,
+            used,
+            LimitOwner::Node,
+        ));
+        chain
+    }
+}

@@ -1,0 +1,302 @@
+//! Plays a case to the detector, and to the rules that people use today, and notes what each said.
+
+use pidwatch::clock::BootTime;
+use pidwatch::detect::{DetectSettings, Detector, Limits, State};
+
+use super::baseline::{self, Baselines};
+use super::case::{Case, Readings, id};
+
+/// Boot time at which a case begins: not a round number for any horizon.
+const BOOT: u64 = 100_003;
+/// A flag of an episode that comes so late after its end still is its.
+const AFTERMATH: u64 = 5;
+/// A forecast is looked at for so long after the first one.
+const FORECASTS_S: u64 = 600;
+
+/// What came of one episode of a leak.
+#[derive(Clone, Debug, Default)]
+pub struct Episode {
+    pub owner: usize,
+    pub from: u64,
+    pub until: u64,
+    pub steady_per_s: Option<f64>,
+    /// Headroom of the limit that it was to hit first, when it began.
+    pub headroom: u64,
+    /// Tasks of the owner then.
+    pub base: u64,
+    /// Seconds from its beginning.
+    pub growing: Option<u64>,
+    pub leaking: Option<u64>,
+    /// Seconds from its beginning to when 3 % of the headroom were used.
+    pub three_percent: Option<u64>,
+    /// Share of the headroom that was used when it was flagged.
+    pub used: f64,
+    /// Whether nobody else was named, at the flag and to the end.
+    pub is_named_right: bool,
+    /// Relative errors of the forecast: the first due one, and later ones.
+    pub forecasts: Vec<f64>,
+    /// Seconds from its beginning to the first flag of each baseline, and whether that named it.
+    pub baselines: [Option<u64>; 3],
+}
+
+/// A flag of an owner that did not leak then.
+#[derive(Clone, Debug)]
+pub struct False {
+    pub owner: usize,
+    pub at: u64,
+    pub why: String,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub class: &'static str,
+    pub number: u64,
+    pub is_unseen: bool,
+    pub is_leak: bool,
+    pub owners: usize,
+    pub episodes: Vec<Episode>,
+    /// Seconds of owners that did not leak.
+    pub calm_s: u64,
+    pub growing: Vec<False>,
+    pub leaking: Vec<False>,
+    pub baselines: [u64; 3],
+    /// Second at which a limit was hit.
+    pub full: Option<u64>,
+}
+
+/// How much is wanted of a play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything, to the end.
+    Whole,
+    /// The detector alone, and a leak's case only until all are flagged.
+    Flags,
+}
+
+/// Plays a case.
+pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome {
+    let mut detector = Detector::new(settings.clone());
+    let mut readings = Readings::new(case.node, &case.owners);
+    let mut baselines = vec![Baselines::default(); case.owners.len()];
+    let mut outcome = Outcome {
+        class: case.class,
+        number: case.number,
+        is_unseen: case.is_unseen,
+        is_leak: case.owners.iter().any(|owner| owner.label.is_some()),
+        owners: case.owners.len(),
+        episodes: episodes(&case),
+        calm_s: 0,
+        growing: Vec::new(),
+        leaking: Vec::new(),
+        baselines: [0; 3],
+        full: None,
+    };
+    let mut is_shown = vec![false; case.owners.len()];
+    for at in 0..case.duration {
+        let time = BootTime::from_seconds(BOOT + at);
+        let is_watched = at >= case.warm_up;
+        begin(&mut outcome.episodes, &readings, at);
+        for (i, owner) in case.owners.iter_mut().enumerate() {
+            if at == owner.gone {
+                readings.set(i, 0);
+                if is_watched {
+                    detector.gone(id(i), time);
+                }
+            }
+            if !owner.is_alive(at) {
+                continue;
+            }
+            if at == owner.born && is_watched {
+                detector.born(id(i), time);
+            }
+            let (changed, refused) = owner.step(at, readings.room(i));
+            if changed {
+                readings.set(i, owner.now().tasks);
+            }
+            if is_watched && (changed || !is_shown[i]) {
+                detector.observe(id(i), time, owner.now());
+                is_shown[i] = true;
+            }
+            if refused && owner.leaks(at) {
+                outcome.full = Some(at);
+            }
+            outcome.calm_s += u64::from(is_watched && !owner.leaks(at));
+        }
+        if is_watched {
+            let changes = detector.look(time, &readings);
+            for change in &changes {
+                let owner = change.owner.0 as usize - 1;
+                note(&mut outcome, owner, at, change.verdict.state, || {
+                    change.verdict.why.clone()
+                });
+            }
+            if outcome.is_leak && (at % 10 == 0 || !changes.is_empty()) {
+                judge_names(&mut outcome, &case, &detector, at);
+                if depth == Depth::Whole {
+                    judge_forecasts(&mut outcome, &detector, &readings, at);
+                }
+            }
+        }
+        if depth == Depth::Whole && is_watched && at % baseline::SCRAPE == 0 {
+            scrape(&mut outcome, &mut baselines, &case, &readings, at);
+        }
+        let is_done = outcome.is_leak
+            && depth == Depth::Flags
+            && outcome
+                .episodes
+                .iter()
+                .all(|episode| episode.leaking.is_some());
+        if outcome.full.is_some() || is_done {
+            break;
+        }
+        three_percent(&mut outcome.episodes, &case, at);
+    }
+    outcome
+}
+
+fn episodes(case: &Case) -> Vec<Episode> {
+    let mut episodes = Vec::new();
+    for (owner, label) in case.owners.iter().enumerate() {
+        let Some(label) = &label.label else {
+            continue;
+        };
+        episodes.extend(label.episodes.iter().map(|&(from, until)| Episode {
+            owner,
+            from,
+            until: until.min(case.duration),
+            steady_per_s: label.steady_per_s,
+            is_named_right: true,
+            ..Episode::default()
+        }));
+    }
+    episodes
+}
+
+/// Notes from where an episode begins.
+fn begin(episodes: &mut [Episode], readings: &Readings, at: u64) {
+    for episode in episodes {
+        if episode.from == at {
+            episode.headroom = readings.room(episode.owner);
+            episode.base = readings.pods[episode.owner].1;
+        }
+    }
+}
+
+fn three_percent(episodes: &mut [Episode], case: &Case, at: u64) {
+    for episode in episodes {
+        if (episode.from..episode.until).contains(&at) && episode.three_percent.is_none() {
+            let gain = case.owners[episode.owner]
+                .now()
+                .tasks
+                .saturating_sub(episode.base);
+            if gain as f64 >= 0.03 * episode.headroom as f64 {
+                episode.three_percent = Some(at - episode.from);
+            }
+        }
+    }
+}
+
+/// A change of state: of an episode, or a false flag.
+fn note(outcome: &mut Outcome, owner: usize, at: u64, state: State, why: impl Fn() -> String) {
+    if !matches!(state, State::Growing | State::Leaking) {
+        return;
+    }
+    let mut episodes = outcome.episodes.iter_mut();
+    let Some(episode) = episodes.find(|episode| {
+        episode.owner == owner && (episode.from..episode.until + AFTERMATH).contains(&at)
+    }) else {
+        let false_flag = False {
+            owner,
+            at,
+            why: why(),
+        };
+        match state {
+            State::Leaking => outcome.leaking.push(false_flag),
+            _ => outcome.growing.push(false_flag),
+        }
+        return;
+    };
+    let after = at - episode.from;
+    episode.growing.get_or_insert(after);
+    if state == State::Leaking {
+        episode.leaking.get_or_insert(after);
+    }
+}
+
+/// Who is named as culprit: all that are leaking, fastest first.
+fn judge_names(outcome: &mut Outcome, case: &Case, detector: &Detector, at: u64) {
+    let leaking = |state| matches!(state, State::Leaking | State::Saturated);
+    let growers = detector.growers().iter();
+    let named = || growers.clone().filter(|grower| leaking(grower.state));
+    let is_right = named().all(|grower| case.owners[grower.owner.0 as usize - 1].label.is_some());
+    for episode in &mut outcome.episodes {
+        let is_flagged = episode.leaking.is_some() && (episode.from..episode.until).contains(&at);
+        episode.is_named_right &= is_right || !is_flagged;
+    }
+    for episode in &mut outcome.episodes {
+        if episode.leaking == Some(at - episode.from.min(at)) {
+            let readings = case.owners[episode.owner].now().tasks;
+            let gain = readings.saturating_sub(episode.base);
+            episode.used = gain as f64 / episode.headroom.max(1) as f64;
+        }
+    }
+}
+
+/// How far off forecasts are, of a steady leak: from 30 s after its beginning where it is fast, or
+/// after it was called growing.
+fn judge_forecasts(outcome: &mut Outcome, detector: &Detector, readings: &Readings, at: u64) {
+    for episode in &mut outcome.episodes {
+        let (Some(per_s), Some(growing)) = (episode.steady_per_s, episode.growing) else {
+            continue;
+        };
+        let from = episode.from + if per_s >= 10.0 { 30 } else { growing + 30 };
+        if !(from..from + FORECASTS_S).contains(&at) {
+            continue;
+        }
+        let owner = id(episode.owner);
+        let left = readings.chain(owner).into_iter();
+        let left = left
+            .map(|limit| limit.value.saturating_sub(limit.usage))
+            .min();
+        let truth = left.unwrap_or(0) as f64 / per_s;
+        let told = detector
+            .verdict(owner)
+            .and_then(|verdict| verdict.exhaustion);
+        if truth >= 20.0 {
+            let error = told.map_or(f64::INFINITY, |told| told.in_s / truth - 1.0);
+            episode.forecasts.push(error);
+        }
+    }
+}
+
+fn scrape(
+    outcome: &mut Outcome,
+    baselines: &mut [Baselines],
+    case: &Case,
+    readings: &Readings,
+    at: u64,
+) {
+    for (i, rules) in baselines.iter_mut().enumerate() {
+        let owner = &case.owners[i];
+        if !owner.is_alive(at) {
+            continue;
+        }
+        let now = owner.now();
+        let ratio = readings.chain(id(i)).iter().fold(0.0f64, |most, limit| {
+            most.max(limit.usage as f64 / limit.value as f64)
+        });
+        let fired = rules.scrape(at, now.tasks, now.created, readings.room(i), ratio);
+        for (rule, _) in fired.iter().enumerate().filter(|(_, fired)| **fired) {
+            let mut episodes = outcome.episodes.iter_mut();
+            match episodes.find(|episode| {
+                episode.owner == i && (episode.from..episode.until + AFTERMATH).contains(&at)
+            }) {
+                Some(episode) => {
+                    episode.baselines[rule].get_or_insert(at - episode.from);
+                }
+                None => outcome.baselines[rule] += 1,
+            }
+        }
+    }
+}
