@@ -3,6 +3,9 @@
 //! Each horizon is a row of buckets that hold the *least* tasks seen in their time. What comes and
 //! goes within a bucket leaves no trace in it; what stays raises it. A bucket in which nothing was
 //! heard holds what the owner had, since a charge that nobody changes stays.
+//!
+//! Beside them, for each bucket of the longest horizon, its *peak*: the most that stayed for eight
+//! seconds. What an hour's job needs every night is no news then.
 
 /// Buckets of a horizon that are closed.
 pub const BUCKETS: usize = 32;
@@ -15,7 +18,20 @@ pub const WIDTHS: [u64; 5] = [1, 8, 64, 512, 4096];
 #[derive(Clone, Debug)]
 pub struct Series {
     levels: [Level; WIDTHS.len()],
+    peaks: Peaks,
     last: u32,
+}
+
+/// The horizon whose buckets make peaks ...
+const STAYED: usize = 1;
+/// ... and the one whose buckets have them.
+const LONGEST: usize = WIDTHS.len() - 1;
+
+#[derive(Clone, Debug)]
+struct Peaks {
+    closed: [u32; BUCKETS],
+    open_index: u64,
+    open: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +63,11 @@ impl Series {
                 open_index: time / width,
                 open: tasks,
             }),
+            peaks: Peaks {
+                closed: [0; BUCKETS],
+                open_index: time / WIDTHS[LONGEST],
+                open: 0,
+            },
             last: tasks,
         }
     }
@@ -54,6 +75,17 @@ impl Series {
     /// Takes a reading. One that is older than the newest is taken for now.
     pub fn push(&mut self, time: u64, tasks: u64) {
         let tasks = narrow(tasks);
+        let Level {
+            open_index, open, ..
+        } = self.levels[STAYED];
+        let index = time / WIDTHS[STAYED];
+        if index > open_index {
+            let width = WIDTHS[LONGEST] / WIDTHS[STAYED];
+            self.peaks.push(open_index / width, open);
+            if index > open_index + 1 {
+                self.peaks.silence((index - 1) / width, self.last);
+            }
+        }
         for (level, width) in self.levels.iter_mut().zip(WIDTHS) {
             level.push(time / width, self.last, tasks);
         }
@@ -93,20 +125,50 @@ impl Series {
             .collect()
     }
 
-    /// The most that any bucket of any horizon held, of those that ended in a span of time.
+    /// The most that stayed for a while in a span of time, as far as is known.
     pub fn peak(&self, from: u64, before: u64) -> Option<u64> {
+        let within = |begin: u64, width: u64| begin >= from && begin + width <= before;
         let mut peak = None;
         for (level, width) in self.levels.iter().zip(WIDTHS) {
             let filled = usize::from(level.filled);
             let first = level.open_index - filled as u64;
             for (i, &floor) in level.floors[BUCKETS - filled..].iter().enumerate() {
-                let begin = (first + i as u64) * width;
-                if begin >= from && begin + width <= before {
-                    peak = peak.max(Some(u64::from(floor)));
+                if within((first + i as u64) * width, width) {
+                    peak = peak.max(Some(floor));
                 }
             }
         }
-        peak
+        let last = self.peaks.open_index;
+        for (age, &most) in (1..).zip(self.peaks.closed.iter().rev()) {
+            let known = last.checked_sub(age);
+            if known.is_some_and(|index| within(index * WIDTHS[LONGEST], WIDTHS[LONGEST])) {
+                peak = peak.max(Some(most));
+            }
+        }
+        peak.map(u64::from)
+    }
+}
+
+impl Peaks {
+    /// So many stayed for a while, in this bucket.
+    fn push(&mut self, index: u64, tasks: u32) {
+        self.close_until(index, 0);
+        self.open = self.open.max(tasks);
+    }
+
+    /// Nothing was heard up to this bucket.
+    fn silence(&mut self, index: u64, tasks: u32) {
+        self.open = self.open.max(tasks);
+        self.close_until(index, tasks);
+    }
+
+    fn close_until(&mut self, index: u64, tasks: u32) {
+        let quiet = index.saturating_sub(self.open_index);
+        for _ in 0..quiet.min(BUCKETS as u64 + 1) {
+            self.closed.copy_within(1.., 0);
+            self.closed[BUCKETS - 1] = std::mem::replace(&mut self.open, tasks);
+        }
+        self.open_index = self.open_index.max(index);
     }
 }
 
@@ -177,6 +239,22 @@ mod tests {
         series.push(90, 1);
         assert_eq!(series.points(0, 110).last().unwrap().time, 110);
         assert_eq!(series.last(), 1);
+    }
+
+    #[test]
+    fn a_short_peak_is_known_a_day_later() {
+        let mut series = Series::new(0, 10);
+        for time in 5000..5200 {
+            series.push(time, if time < 5100 { 300 } else { 10 });
+        }
+        // What does not stay is no peak.
+        series.push(5300, 900);
+        series.push(5301, 10);
+        series.advance(100_000);
+        assert_eq!(series.peak(0, 90_000), Some(300));
+        assert_eq!(series.peak(10_000, 90_000), Some(10));
+        series.advance(300_000);
+        assert_eq!(series.peak(0, 290_000), Some(10));
     }
 
     #[test]

@@ -6,21 +6,22 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct DetectSettings {
     /// Least tasks that came to stay before an owner is called `growing`. Under it, workers that come
-    /// with load look the same.
+    /// with load look the same; one task a second is to be found within a minute.
     pub growing_gain: u64,
-    /// Share of the headroom that a growth must have eaten to be a leak. A leak is to be flagged
-    /// before 3 % are gone; what a pool needs is seldom so much of a limit.
-    pub leak_share: f64,
-    /// Tasks that a growth must have brought in any case: pools of a few hundred threads are common,
-    /// also where the limit is near.
+    /// A growth that only returns to where the owner was within the last day and a half is told
+    /// nevertheless when a limit would be hit so soon.
+    pub soon: Duration,
+    /// Tasks that a growth must have brought to be a leak: pools, a day's cycle and nightly jobs bring
+    /// up to a thousand.
     pub leak_gain: u64,
-    /// The same for a growth that began in an owner's [`startup`](Self::startup): application servers
-    /// fill their pools then.
-    pub startup_gain: u64,
-    /// How long an owner is starting.
-    pub startup: Duration,
-    /// But never more than this share of the headroom, or a small limit would be hit unflagged.
+    /// And the share of the headroom, where that is more. A leak is to be flagged before 3 % are gone.
+    pub leak_share: f64,
+    /// But never more than this share of the headroom of a cgroup's own limit, or a small limit would
+    /// be hit unflagged.
     pub most_share: f64,
+    /// A growth that went on for so long is no day's cycle: `leak_gain` is enough then, however much
+    /// headroom there is.
+    pub long: Duration,
     /// A leak has lasted at least this long ...
     pub leak_time: Duration,
     /// ... unless it has already eaten this share of the headroom.
@@ -34,12 +35,12 @@ pub struct DetectSettings {
 impl Default for DetectSettings {
     fn default() -> Self {
         Self {
-            growing_gain: 20,
+            growing_gain: 40,
+            soon: Duration::from_secs(600),
+            leak_gain: 1200,
             leak_share: 0.025,
-            leak_gain: 500,
-            startup_gain: 1000,
-            startup: Duration::from_secs(120),
             most_share: 0.5,
+            long: Duration::from_secs(86_400),
             leak_time: Duration::from_secs(20),
             urgent_share: 0.2,
             storm_per_s: 100.0,

@@ -214,3 +214,110 @@ fn an_owner_that_vanishes_in_the_midst_of_a_leak_is_gone() {
     assert!(detector.is_empty() && detector.growers().is_empty());
     assert_eq!(detector.gone(ID, BootTime::from_seconds(42)), None);
 }
+
+/// Feeds a series of one owner, a reading whenever it changes, and tells each change.
+fn sparse(value: u64, tasks: impl IntoIterator<Item = u64>) -> Vec<(u64, State)> {
+    let mut detector = Detector::default();
+    let mut changes = Vec::new();
+    let mut last = None;
+    for (second, tasks) in tasks.into_iter().enumerate() {
+        let second = second as u64;
+        let time = BootTime::from_seconds(1000 + second);
+        if last != Some(tasks) {
+            last = Some(tasks);
+            let sample = Sample {
+                tasks,
+                created: tasks,
+                ended: 0,
+                zombies: 0,
+            };
+            detector.observe(ID, time, sample);
+        }
+        let room = Room {
+            value,
+            usage: tasks + 300,
+        };
+        for change in detector.look(time, &room) {
+            changes.push((second, change.verdict.state));
+        }
+    }
+    changes
+}
+
+#[test]
+fn who_grows_a_little_while_another_fills_the_node_is_not_accused() {
+    let mut detector = Detector::default();
+    let (leaker, other) = (CgroupId(1), CgroupId(2));
+    for second in 0..=470u64 {
+        let time = BootTime::from_seconds(second);
+        let tasks = |owner| {
+            if owner == leaker {
+                100 * second
+            } else {
+                30 + second
+            }
+        };
+        for owner in [leaker, other] {
+            let sample = Sample {
+                tasks: tasks(owner),
+                created: tasks(owner),
+                ended: 0,
+                zombies: 0,
+            };
+            detector.observe(owner, time, sample);
+        }
+        let room = Room {
+            value: 49_152,
+            usage: 1600 + tasks(leaker) + tasks(other),
+        };
+        for change in detector.look(time, &room) {
+            let is_leaking = change.verdict.state == State::Leaking;
+            assert!(
+                change.owner == leaker || !is_leaking,
+                "{second}: {change:?}"
+            );
+        }
+    }
+    assert_eq!(detector.verdict(leaker).unwrap().state, State::Leaking);
+}
+
+#[test]
+fn a_job_of_every_night_is_known_from_the_night_before() {
+    let night = |s: u64| {
+        if s % 86_400 < 3000 {
+            (s % 86_400).min(600)
+        } else {
+            0
+        }
+    };
+    let changes = sparse(8192, (0..2 * 86_400).map(|s| 40 + night(s + 80_000)));
+    assert!(
+        changes.iter().all(|(second, _)| *second < 20_000),
+        "{changes:?}"
+    );
+    assert!(
+        changes.iter().all(|(_, state)| *state != State::Leaking),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn what_leaks_again_after_a_restart_is_found_as_soon_as_before() {
+    let changes = states(49_152, (0..2800u64).map(|s| 40 + 9 * (s % 700)));
+    let flags: Vec<u64> = changes
+        .iter()
+        .filter(|(_, state)| *state == State::Leaking)
+        .map(|(second, _)| second % 700)
+        .collect();
+    assert_eq!(flags.len(), 4, "{changes:?}");
+    assert!(
+        flags.iter().all(|second| *second <= flags[0] + 40),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn a_slow_leak_under_a_large_limit_is_found_within_a_day_and_a_half() {
+    let changes = sparse(250_000, (0..130_000).map(|s| 40 + s / 60));
+    assert_eq!(changes.last().unwrap().1, State::Leaking, "{changes:?}");
+}

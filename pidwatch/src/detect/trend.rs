@@ -46,6 +46,8 @@ pub struct Demand {
     pub tau: f64,
     /// Least tasks gained.
     pub gain: u64,
+    /// What was there before this is forgotten: it was a leak's.
+    pub known_from: u64,
 }
 
 /// Shares of the points, newest ones, that are looked at when the whole shows no sustained growth:
@@ -72,7 +74,7 @@ pub fn sustained(points: &[Point], demand: &Demand) -> Option<Growth> {
         }
         looked_at = len;
         if let Some(growth) = of(&points[points.len() - len..], demand)
-            && is_news(points, &growth)
+            && is_news(points, &growth, demand.known_from)
         {
             return Some(growth);
         }
@@ -82,8 +84,10 @@ pub fn sustained(points: &[Point], demand: &Demand) -> Option<Growth> {
 
 /// Whether half of what was gained is more than there was before, as far as the points reach back:
 /// what only returns to where it was comes and goes.
-fn is_news(points: &[Point], growth: &Growth) -> bool {
-    let before = points.iter().take_while(|point| point.time < growth.onset);
+fn is_news(points: &[Point], growth: &Growth, known_from: u64) -> bool {
+    let before = points
+        .iter()
+        .filter(|point| (known_from..growth.onset).contains(&point.time));
     let had = before
         .map(|point| u64::from(point.floor))
         .max()
@@ -207,6 +211,7 @@ mod tests {
         late: 0.4,
         tau: 0.6,
         gain: 20,
+        known_from: 0,
     };
 
     fn points(floors: impl IntoIterator<Item = u32>) -> Vec<Point> {

@@ -21,6 +21,7 @@ const AT_ONCE: Demand = Demand {
     late: 0.4,
     tau: 0.6,
     gain: 0,
+    known_from: 0,
 };
 /// On the longer ones each bucket sums up many readings.
 const LONGER: Demand = Demand {
@@ -39,6 +40,8 @@ const GIVEN_BACK: f64 = 0.5;
 const SURE_GAIN: u64 = 100;
 /// The gain beyond all that the owner had before must be this share of what a leak needs.
 const NEW_SHARE: f64 = 0.5;
+/// So must it be of a growth, to be called one though no limit is near.
+const NEWS: f64 = 0.5;
 /// A refusal by a cgroup's limit counts for so long.
 const REFUSED_S: u64 = 10;
 /// Seconds between two notes of the totals, and how many are kept: storms are judged over ten to
@@ -65,6 +68,26 @@ struct Leak {
     grew: u64,
 }
 
+/// What there was when a growth began: what others take of it meanwhile makes nobody's growth a leak.
+#[derive(Clone, Copy, Debug)]
+struct Headroom {
+    /// Of all limits.
+    least: u64,
+    /// Of those of cgroups.
+    of_cgroups: Option<u64>,
+}
+
+impl Headroom {
+    fn before(growth: &Growth, chain: &[Limit]) -> Option<Self> {
+        let room = |limit: &Limit| limit.value.saturating_sub(limit.usage) + growth.gain;
+        let is_cgroups = |limit: &&Limit| matches!(limit.owner, LimitOwner::Cgroup(_));
+        Some(Self {
+            least: chain.iter().map(room).min()?,
+            of_cgroups: chain.iter().filter(is_cgroups).map(room).min(),
+        })
+    }
+}
+
 /// One owner.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -72,8 +95,6 @@ pub(super) struct Watch {
     state: State,
     state_since: u64,
     first_seen: u64,
-    /// It came while watching.
-    is_new: bool,
     now: Mark,
     marks: [Mark; MARKS],
     /// Totals when nothing grew last.
@@ -89,6 +110,8 @@ pub(super) struct Watch {
     refused: Option<u64>,
     /// Peaks before this are those of a leak.
     peaks_from: u64,
+    /// Of the growth, while there is one.
+    headroom: Option<Headroom>,
     chain: Vec<Limit>,
     /// Share of what makes a leak that the growth has reached.
     progress: f64,
@@ -103,7 +126,6 @@ impl Watch {
             state: State::Ok,
             state_since: now,
             first_seen: now,
-            is_new: first.is_none(),
             now: mark,
             marks: [Mark { time: now, ..mark }; MARKS],
             before_growth: mark,
@@ -116,6 +138,7 @@ impl Watch {
             leak: None,
             refused: None,
             peaks_from: 0,
+            headroom: None,
             chain: Vec::new(),
             progress: 0.0,
         }
@@ -183,17 +206,28 @@ impl Watch {
             if self.looked_at[level] != bucket {
                 self.looked_at[level] = bucket;
                 let points = series.points(level, now);
-                self.found[level] = sustained(&points, &demand(level, settings));
+                self.found[level] = sustained(&points, &demand(level, settings, self.peaks_from));
             }
         }
         self.forget_what_came_back();
-        self.growth = best(&self.found);
-        let is_watched = self.growth.is_some() || self.leak.is_some();
+        let growth = best(&self.found);
+        let is_watched = growth.is_some() || self.leak.is_some();
         self.chain = if is_watched || self.refused.is_some() || self.state == State::Saturated {
             chain()
         } else {
             Vec::new()
         };
+        self.growth = growth.filter(|growth| {
+            let known = self.state == State::Growing || self.leak.is_some();
+            known || self.is_news(growth) || self.is_soon(growth, settings)
+        });
+        match &self.growth {
+            Some(growth) if self.headroom.is_none() => {
+                self.headroom = Headroom::before(growth, &self.chain);
+            }
+            Some(_) => {}
+            None => self.headroom = None,
+        }
         if self.growth.is_none() && self.leak.is_none() {
             self.before_growth = self.now;
             self.zombies_before_growth = self.zombies;
@@ -218,6 +252,24 @@ impl Watch {
                 *found = None;
             }
         }
+    }
+
+    /// The most that stayed before a growth began, of the last day and a half.
+    fn had_before(&self, growth: &Growth) -> u64 {
+        let series = self.series.as_ref();
+        let peak = series.and_then(|series| series.peak(self.peaks_from, growth.onset));
+        peak.unwrap_or(0).max(growth.base)
+    }
+
+    fn is_news(&self, growth: &Growth) -> bool {
+        let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
+        beyond >= NEWS * growth.gain as f64
+    }
+
+    fn is_soon(&self, growth: &Growth, settings: &DetectSettings) -> bool {
+        let room = |limit: &Limit| limit.value.saturating_sub(limit.usage) as f64;
+        let will_come = growth.per_s * settings.soon.as_secs_f64();
+        self.chain.iter().any(|limit| room(limit) <= will_come)
     }
 
     fn follow_leak(&mut self, now: u64, settings: &DetectSettings) {
@@ -258,31 +310,18 @@ impl Watch {
 
     /// How far a growth is on the way to be called a leak, and whether it is one.
     fn weigh(&self, growth: &Growth, settings: &DetectSettings) -> (f64, bool) {
-        let headroom = self
-            .chain
-            .iter()
-            .map(|limit| limit.value.saturating_sub(limit.usage) + growth.gain)
-            .min();
-        let started = self.first_seen + settings.startup.as_secs();
-        let least = if self.is_new && growth.onset < started {
-            settings.startup_gain
-        } else {
-            settings.leak_gain
-        } as f64;
-        let (need, urgent) = headroom.map_or((least, f64::INFINITY), |headroom| {
-            let headroom = headroom as f64;
-            let need = least.min(settings.most_share * headroom);
-            (
-                need.max(settings.leak_share * headroom),
-                settings.urgent_share * headroom,
-            )
-        });
-        let had = self
-            .series
-            .as_ref()
-            .and_then(|series| series.peak(self.peaks_from, growth.onset))
-            .unwrap_or(0);
-        let beyond = self.tasks().saturating_sub(had.max(growth.base)) as f64;
+        let mut need = settings.leak_gain as f64;
+        let mut urgent = f64::INFINITY;
+        if let Some(Headroom { least, of_cgroups }) = self.headroom {
+            if let Some(of_cgroups) = of_cgroups {
+                need = need.min(settings.most_share * of_cgroups as f64);
+            }
+            if growth.for_s < settings.long.as_secs() {
+                need = need.max(settings.leak_share * least as f64);
+            }
+            urgent = settings.urgent_share * least as f64;
+        }
+        let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
         let gain = growth.gain as f64;
         let has_lasted = growth.for_s >= settings.leak_time.as_secs() || gain >= urgent;
         let is_leak =
@@ -419,10 +458,11 @@ fn per_time(per_s: f64) -> String {
     }
 }
 
-fn demand(level: usize, settings: &DetectSettings) -> Demand {
+fn demand(level: usize, settings: &DetectSettings, known_from: u64) -> Demand {
     let demand = if level == 0 { AT_ONCE } else { LONGER };
     Demand {
         gain: settings.growing_gain,
+        known_from,
         ..demand
     }
 }
@@ -440,7 +480,7 @@ fn best(found: &[Option<Growth>]) -> Option<Growth> {
 pub(super) fn growth_of(series: &Series, now: u64, settings: &DetectSettings) -> Option<Growth> {
     let mut found = [None; WIDTHS.len()];
     for (level, found) in found.iter_mut().enumerate() {
-        *found = sustained(&series.points(level, now), &demand(level, settings));
+        *found = sustained(&series.points(level, now), &demand(level, settings, 0));
     }
     best(&found)
 }

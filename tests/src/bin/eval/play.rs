@@ -10,6 +10,8 @@ use super::case::{Case, Readings, id};
 const BOOT: u64 = 100_003;
 /// A flag of an episode that comes so late after its end still is its.
 const AFTERMATH: u64 = 5;
+/// A leak that fills its limit within seconds can only be told as what it then is: `saturated`.
+const AFTER_FULL: u64 = 30;
 /// A forecast is looked at for so long after the first one.
 const FORECASTS_S: u64 = 600;
 
@@ -22,8 +24,6 @@ pub struct Episode {
     pub steady_per_s: Option<f64>,
     /// Headroom of the limit that it was to hit first, when it began.
     pub headroom: u64,
-    /// Tasks of the owner then.
-    pub base: u64,
     /// Seconds from its beginning.
     pub growing: Option<u64>,
     pub leaking: Option<u64>,
@@ -96,7 +96,6 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
     for at in 0..case.duration {
         let time = BootTime::from_seconds(BOOT + at);
         let is_watched = at >= case.warm_up;
-        begin(&mut outcome.episodes, &readings, at);
         for (i, owner) in case.owners.iter_mut().enumerate() {
             if at == owner.gone {
                 readings.set(i, 0);
@@ -118,11 +117,17 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
                 detector.observe(id(i), time, owner.now());
                 is_shown[i] = true;
             }
-            if refused && owner.leaks(at) {
-                outcome.full = Some(at);
+            if refused && is_watched {
+                if readings.pods[i].0.is_some() {
+                    detector.refused(id(i), time);
+                }
+                if owner.leaks(at) {
+                    outcome.full.get_or_insert(at);
+                }
             }
             outcome.calm_s += u64::from(is_watched && !owner.leaks(at));
         }
+        begin(&mut outcome.episodes, &readings, at);
         if is_watched {
             let changes = detector.look(time, &readings);
             for change in &changes {
@@ -132,7 +137,7 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
                 });
             }
             if outcome.is_leak && (at % 10 == 0 || !changes.is_empty()) {
-                judge_names(&mut outcome, &case, &detector, at);
+                judge_names(&mut outcome, &case, &detector, &readings, at);
                 if depth == Depth::Whole {
                     judge_forecasts(&mut outcome, &detector, &readings, at);
                 }
@@ -147,10 +152,10 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
                 .episodes
                 .iter()
                 .all(|episode| episode.leaking.is_some());
-        if outcome.full.is_some() || is_done {
+        if outcome.full.is_some_and(|full| at >= full + AFTER_FULL) || is_done {
             break;
         }
-        three_percent(&mut outcome.episodes, &case, at);
+        three_percent(&mut outcome.episodes, &readings, at);
     }
     outcome
 }
@@ -178,19 +183,19 @@ fn begin(episodes: &mut [Episode], readings: &Readings, at: u64) {
     for episode in episodes {
         if episode.from == at {
             episode.headroom = readings.room(episode.owner);
-            episode.base = readings.pods[episode.owner].1;
         }
     }
 }
 
-fn three_percent(episodes: &mut [Episode], case: &Case, at: u64) {
+/// Share of the headroom at an episode's beginning that is gone, whoever took it.
+fn used(episode: &Episode, readings: &Readings) -> f64 {
+    1.0 - readings.room(episode.owner) as f64 / episode.headroom.max(1) as f64
+}
+
+fn three_percent(episodes: &mut [Episode], readings: &Readings, at: u64) {
     for episode in episodes {
         if (episode.from..episode.until).contains(&at) && episode.three_percent.is_none() {
-            let gain = case.owners[episode.owner]
-                .now()
-                .tasks
-                .saturating_sub(episode.base);
-            if gain as f64 >= 0.03 * episode.headroom as f64 {
+            if used(episode, readings) >= 0.03 {
                 episode.three_percent = Some(at - episode.from);
             }
         }
@@ -199,7 +204,7 @@ fn three_percent(episodes: &mut [Episode], case: &Case, at: u64) {
 
 /// A change of state: of an episode, or a false flag.
 fn note(outcome: &mut Outcome, owner: usize, at: u64, state: State, why: impl Fn() -> String) {
-    if !matches!(state, State::Growing | State::Leaking) {
+    if !matches!(state, State::Growing | State::Leaking | State::Saturated) {
         return;
     }
     let mut episodes = outcome.episodes.iter_mut();
@@ -212,20 +217,26 @@ fn note(outcome: &mut Outcome, owner: usize, at: u64, state: State, why: impl Fn
             why: why(),
         };
         match state {
-            State::Leaking => outcome.leaking.push(false_flag),
-            _ => outcome.growing.push(false_flag),
+            State::Growing => outcome.growing.push(false_flag),
+            _ => outcome.leaking.push(false_flag),
         }
         return;
     };
     let after = at - episode.from;
     episode.growing.get_or_insert(after);
-    if state == State::Leaking {
+    if state != State::Growing {
         episode.leaking.get_or_insert(after);
     }
 }
 
 /// Who is named as culprit: all that are leaking, fastest first.
-fn judge_names(outcome: &mut Outcome, case: &Case, detector: &Detector, at: u64) {
+fn judge_names(
+    outcome: &mut Outcome,
+    case: &Case,
+    detector: &Detector,
+    readings: &Readings,
+    at: u64,
+) {
     let leaking = |state| matches!(state, State::Leaking | State::Saturated);
     let growers = detector.growers().iter();
     let named = || growers.clone().filter(|grower| leaking(grower.state));
@@ -236,9 +247,7 @@ fn judge_names(outcome: &mut Outcome, case: &Case, detector: &Detector, at: u64)
     }
     for episode in &mut outcome.episodes {
         if episode.leaking == Some(at - episode.from.min(at)) {
-            let readings = case.owners[episode.owner].now().tasks;
-            let gain = readings.saturating_sub(episode.base);
-            episode.used = gain as f64 / episode.headroom.max(1) as f64;
+            episode.used = used(episode, readings);
         }
     }
 }
