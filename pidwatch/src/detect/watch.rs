@@ -210,7 +210,13 @@ impl Watch {
             }
         }
         self.forget_what_came_back();
-        let growth = best(&self.found);
+        if let Some(level) = self.found.iter().position(Option::is_some) {
+            self.growing_until = now + GROWING_HOLD_S.max(2 * WIDTHS[level]);
+        }
+        let held = self.growth.filter(|growth| {
+            now < self.growing_until && has_kept(self.tasks(), growth.base, growth.gain)
+        });
+        let growth = best(&self.found).or(held);
         let is_watched = growth.is_some() || self.leak.is_some();
         self.chain = if is_watched || self.refused.is_some() || self.state == State::Saturated {
             chain()
@@ -245,10 +251,7 @@ impl Watch {
     fn forget_what_came_back(&mut self) {
         let tasks = self.tasks();
         for found in &mut self.found {
-            if found.is_some_and(|growth| {
-                let kept = tasks.saturating_sub(growth.base) as f64;
-                kept < GIVEN_BACK * growth.gain as f64
-            }) {
+            if found.is_some_and(|growth| !has_kept(tasks, growth.base, growth.gain)) {
                 *found = None;
             }
         }
@@ -279,12 +282,11 @@ impl Watch {
                 leak.most = tasks;
                 leak.grew = now;
             }
-            let leaked = leak.most.saturating_sub(leak.base) as f64;
-            let kept = tasks.saturating_sub(leak.base) as f64;
+            let leaked = leak.most.saturating_sub(leak.base);
             let (least, most) = LEAK_HOLD_S;
             let hold = (leak.grew.saturating_sub(leak.onset) / 2).clamp(least, most);
             let is_full = is_full(&self.chain, settings);
-            if kept < GIVEN_BACK * leaked || (now - leak.grew > hold && !is_full) {
+            if !has_kept(tasks, leak.base, leaked) || (now - leak.grew > hold && !is_full) {
                 self.leak = None;
                 self.peaks_from = now;
                 self.found = [None; WIDTHS.len()];
@@ -367,14 +369,9 @@ impl Watch {
         }
         let (created, ended) = self.rates(now);
         let is_storm = created >= settings.storm_per_s && ended >= 0.8 * created;
-        if let Some((level, _)) = self.found.iter().enumerate().find(|(_, g)| g.is_some()) {
-            self.growing_until = now + GROWING_HOLD_S.max(2 * WIDTHS[level]);
-        }
-        let still = self.state == State::Growing && now < self.growing_until;
         match self.growth {
             Some(growth) if !is_storm || growth.per_s >= 0.2 * created => State::Growing,
             _ if is_storm => State::Storm,
-            _ if still => State::Growing,
             _ => State::Ok,
         }
     }
@@ -483,6 +480,11 @@ pub(super) fn growth_of(series: &Series, now: u64, settings: &DetectSettings) ->
         *found = sustained(&series.points(level, now), &demand(level, settings, 0));
     }
     best(&found)
+}
+
+/// Whether most of what was gained is still there.
+fn has_kept(tasks: u64, base: u64, gain: u64) -> bool {
+    tasks.saturating_sub(base) as f64 >= GIVEN_BACK * gain as f64
 }
 
 fn fills(limit: &Limit, settings: &DetectSettings) -> bool {

@@ -54,7 +54,7 @@ pub struct Baselines {
 
 impl Baselines {
     /// Takes a scrape in; which of the rules begin to fire. `room` is how many tasks the owner may
-    /// still create, `ratio` the fullest limit's usage over its value.
+    /// still create, `ratio` its pod's usage over its limit.
     pub fn scrape(
         &mut self,
         now: u64,
@@ -78,6 +78,17 @@ impl Baselines {
             self.predict.update(now, will_fill, PREDICT.2),
             self.forks.update(now, is_whole && per_s > FORKS.0, 0),
         ]
+    }
+}
+
+/// The first rule, for the node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeRule(Pending);
+
+impl NodeRule {
+    /// Whether it begins to fire.
+    pub fn scrape(&mut self, now: u64, ratio: f64) -> bool {
+        self.0.update(now, ratio > USAGE.0, USAGE.1)
     }
 }
 

@@ -83,6 +83,18 @@ impl Readings {
         *usage = tasks;
     }
 
+    /// How full an owner's pod is.
+    pub fn pod_ratio(&self, owner: usize) -> f64 {
+        let (pids_max, usage) = self.pods[owner];
+        pids_max.map_or(0.0, |max| usage as f64 / max as f64)
+    }
+
+    /// How full the node is.
+    pub fn node_ratio(&self) -> f64 {
+        let limit = self.node.pid_max.min(self.node.threads_max);
+        (self.total + self.node.background) as f64 / limit as f64
+    }
+
     /// How many tasks an owner may still create.
     pub fn room(&self, owner: usize) -> u64 {
         let (pids_max, usage) = self.pods[owner];

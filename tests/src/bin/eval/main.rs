@@ -13,6 +13,7 @@ mod part;
 mod play;
 mod random;
 mod score;
+mod tradeoff;
 
 use std::process::ExitCode;
 
@@ -46,15 +47,39 @@ fn main() -> ExitCode {
         only: options.only.clone(),
         is_quick: options.quick,
         is_seen_only: options.seen,
+        is_every_third: false,
     };
     let settings = DetectSettings::default();
     let outcomes: Vec<_> = selection
         .cases()
         .map(|case| play(case, &settings, Depth::Whole))
         .collect();
+    if outcomes.is_empty() {
+        eprintln!("error: no kind has that in its name");
+        return ExitCode::FAILURE;
+    }
     if options.only.is_some() {
         score::tell_each(&outcomes);
     }
     score::tables(&outcomes);
-    ExitCode::SUCCESS
+    if !options.quick && options.only.is_none() {
+        tradeoff::curves(&selection);
+    }
+    let missed = score::missed(&outcomes);
+    println!();
+    for target in &missed {
+        println!("missed: {target}");
+    }
+    let leaks: usize = outcomes.iter().map(|outcome| outcome.episodes.len()).sum();
+    let days = score::days(&outcomes.iter().collect::<Vec<_>>());
+    println!(
+        "{} cases, {leaks} leaks, {days:.0} owner-days without one: {} hard targets missed",
+        outcomes.len(),
+        missed.len()
+    );
+    if missed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

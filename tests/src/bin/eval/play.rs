@@ -3,7 +3,7 @@
 use pidwatch::clock::BootTime;
 use pidwatch::detect::{DetectSettings, Detector, Limits, State};
 
-use super::baseline::{self, Baselines};
+use super::baseline::{self, Baselines, NodeRule};
 use super::case::{Case, Readings, id};
 
 /// Boot time at which a case begins: not a round number for any horizon.
@@ -35,8 +35,12 @@ pub struct Episode {
     pub is_named_right: bool,
     /// Relative errors of the forecast: the first due one, and later ones.
     pub forecasts: Vec<f64>,
-    /// Seconds from its beginning to the first flag of each baseline, and whether that named it.
-    pub baselines: [Option<u64>; 3],
+    /// Seconds from its beginning to the first flag of each baseline, and the headroom used then.
+    pub baselines: [Option<(u64, f64)>; 3],
+    /// Of those, which named it and nobody else.
+    pub baselines_named: [bool; 3],
+    /// Seconds from its beginning until its limit was full.
+    pub full: Option<u64>,
 }
 
 /// A flag of an owner that did not leak then.
@@ -61,8 +65,6 @@ pub struct Outcome {
     pub growing: Vec<False>,
     pub leaking: Vec<False>,
     pub baselines: [u64; 3],
-    /// Second at which a limit was hit.
-    pub full: Option<u64>,
 }
 
 /// How much is wanted of a play.
@@ -90,8 +92,9 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
         growing: Vec::new(),
         leaking: Vec::new(),
         baselines: [0; 3],
-        full: None,
     };
+    let mut full = None;
+    let mut node_rule = NodeRule::default();
     let mut is_shown = vec![false; case.owners.len()];
     for at in 0..case.duration {
         let time = BootTime::from_seconds(BOOT + at);
@@ -122,7 +125,7 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
                     detector.refused(id(i), time);
                 }
                 if owner.leaks(at) {
-                    outcome.full.get_or_insert(at);
+                    full.get_or_insert(at);
                 }
             }
             outcome.calm_s += u64::from(is_watched && !owner.leaks(at));
@@ -145,6 +148,10 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
         }
         if depth == Depth::Whole && is_watched && at % baseline::SCRAPE == 0 {
             scrape(&mut outcome, &mut baselines, &case, &readings, at);
+            let fires = node_rule.scrape(at, readings.node_ratio());
+            if fires {
+                scrape_node(&mut outcome, &readings, at);
+            }
         }
         let is_done = outcome.is_leak
             && depth == Depth::Flags
@@ -152,10 +159,13 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
                 .episodes
                 .iter()
                 .all(|episode| episode.leaking.is_some());
-        if outcome.full.is_some_and(|full| at >= full + AFTER_FULL) || is_done {
+        if full.is_some_and(|full| at >= full + AFTER_FULL) || is_done {
             break;
         }
         three_percent(&mut outcome.episodes, &readings, at);
+    }
+    for episode in &mut outcome.episodes {
+        episode.full = full.map(|full| full.saturating_sub(episode.from));
     }
     outcome
 }
@@ -172,6 +182,7 @@ fn episodes(case: &Case) -> Vec<Episode> {
             until: until.min(case.duration),
             steady_per_s: label.steady_per_s,
             is_named_right: true,
+            baselines_named: [true; 3],
             ..Episode::default()
         }));
     }
@@ -181,8 +192,10 @@ fn episodes(case: &Case) -> Vec<Episode> {
 /// Notes from where an episode begins.
 fn begin(episodes: &mut [Episode], readings: &Readings, at: u64) {
     for episode in episodes {
-        if episode.from == at {
-            episode.headroom = readings.room(episode.owner);
+        if episode.from == at || episode.from == at + 1 {
+            // A restart gives back first what was there.
+            let room = readings.room(episode.owner);
+            episode.headroom = episode.headroom.max(room);
         }
     }
 }
@@ -292,20 +305,36 @@ fn scrape(
             continue;
         }
         let now = owner.now();
-        let ratio = readings.chain(id(i)).iter().fold(0.0f64, |most, limit| {
-            most.max(limit.usage as f64 / limit.value as f64)
-        });
+        let ratio = readings.pod_ratio(i);
         let fired = rules.scrape(at, now.tasks, now.created, readings.room(i), ratio);
         for (rule, _) in fired.iter().enumerate().filter(|(_, fired)| **fired) {
-            let mut episodes = outcome.episodes.iter_mut();
-            match episodes.find(|episode| {
-                episode.owner == i && (episode.from..episode.until + AFTERMATH).contains(&at)
-            }) {
-                Some(episode) => {
-                    episode.baselines[rule].get_or_insert(at - episode.from);
+            let mut is_of_leak = false;
+            for episode in &mut outcome.episodes {
+                let is_now = (episode.from..episode.until + AFTERMATH).contains(&at);
+                if is_now && episode.owner == i {
+                    is_of_leak = true;
+                    let used = used(episode, readings);
+                    episode.baselines[rule].get_or_insert((at - episode.from, used));
+                } else if is_now && owner.label.is_none() {
+                    episode.baselines_named[rule] = false;
                 }
-                None => outcome.baselines[rule] += 1,
+            }
+            outcome.baselines[rule] += u64::from(!is_of_leak);
+        }
+    }
+}
+
+/// The usage rule on the node's own limits: it fires, and names nobody.
+fn scrape_node(outcome: &mut Outcome, readings: &Readings, at: u64) {
+    let mut is_of_leak = false;
+    for episode in &mut outcome.episodes {
+        if (episode.from..episode.until + AFTERMATH).contains(&at) {
+            is_of_leak = true;
+            if episode.baselines[0].is_none() {
+                episode.baselines[0] = Some((at - episode.from, used(episode, readings)));
+                episode.baselines_named[0] = false;
             }
         }
     }
+    outcome.baselines[0] += u64::from(!is_of_leak);
 }

@@ -1,75 +1,361 @@
-//! From outcomes to tables.
+//! From outcomes to tables, in Markdown.
 
-use super::play::Outcome;
+use super::baseline;
+use super::play::{Episode, Outcome};
 
+/// Share of the true time to exhaustion that a forecast may be off.
+const FORECAST_ERROR: f64 = 0.2;
+
+/// The outcomes of a part of the corpus.
+pub struct Part<'a> {
+    name: &'a str,
+    outcomes: Vec<&'a Outcome>,
+}
+
+/// Tells each flag and episode.
 pub fn tell_each(outcomes: &[Outcome]) {
     for outcome in outcomes {
-        let Outcome { class, number, .. } = outcome;
+        let name = format!("{} {}", outcome.class, outcome.number);
         for episode in &outcome.episodes {
-            println!("{class} {number}: {episode:?} full {:?}", outcome.full);
+            println!("{name}: {episode:?}");
         }
         for (state, flags) in [("growing", &outcome.growing), ("leaking", &outcome.leaking)] {
             for flag in flags {
-                println!(
-                    "{class} {number}: false {state}: owner {} at {}: {}",
-                    flag.owner, flag.at, flag.why
-                );
+                let (owner, at, why) = (flag.owner, flag.at, &flag.why);
+                println!("{name}: false {state}: owner {owner} at {at} s: {why}");
             }
         }
     }
 }
 
+/// Prints all tables.
 pub fn tables(outcomes: &[Outcome]) {
-    let mut classes: Vec<&str> = Vec::new();
+    for (name, is_unseen) in [
+        ("cases that tuning looked at", false),
+        ("unseen cases", true),
+    ] {
+        let of = outcomes
+            .iter()
+            .filter(|outcome| outcome.is_unseen == is_unseen);
+        let part = Part {
+            name,
+            outcomes: of.collect(),
+        };
+        if part.outcomes.is_empty() {
+            continue;
+        }
+        part.leaks();
+        part.forecasts();
+        part.benign();
+        part.rules();
+    }
+}
+
+/// What the hard targets miss, in words.
+pub fn missed(outcomes: &[Outcome]) -> Vec<String> {
+    let mut missed = Vec::new();
     for outcome in outcomes {
-        if !classes.contains(&outcome.class) {
-            classes.push(outcome.class);
+        let name = format!("{} {}", outcome.class, outcome.number);
+        for flag in &outcome.leaking {
+            missed.push(format!(
+                "{name}: owner {} called leaking at {} s: {}",
+                flag.owner, flag.at, flag.why
+            ));
+        }
+        for episode in &outcome.episodes {
+            let Episode { owner, from, .. } = episode;
+            if episode.leaking.is_none() {
+                missed.push(format!(
+                    "{name}: the leak of {owner} from {from} s on not found"
+                ));
+            }
+            if !episode.is_named_right {
+                missed.push(format!("{name}: others named beside {owner}"));
+            }
         }
     }
-    for class in classes {
-        let of: Vec<_> = outcomes.iter().filter(|o| o.class == class).collect();
-        let days: f64 = of.iter().map(|o| o.calm_s as f64 / 86_400.0).sum();
-        let g: usize = of.iter().map(|o| o.growing.len()).sum();
-        let l: usize = of.iter().map(|o| o.leaking.len()).sum();
-        let b: Vec<u64> = (0..3)
-            .map(|i| of.iter().map(|o| o.baselines[i]).sum())
-            .collect();
-        let eps: Vec<_> = of.iter().flat_map(|o| &o.episodes).collect();
-        let found = eps.iter().filter(|e| e.leaking.is_some()).count();
-        let named = eps.iter().filter(|e| e.is_named_right).count();
-        let mut late: Vec<i64> = eps
-            .iter()
-            .filter_map(|e| Some(e.leaking? as i64 - e.three_percent.unwrap_or(0).max(30) as i64))
-            .collect();
-        late.sort();
-        let mut growing: Vec<u64> = eps.iter().filter_map(|e| e.growing).collect();
-        growing.sort();
-        let mut used: Vec<f64> = eps
-            .iter()
-            .filter(|e| e.leaking.is_some())
-            .map(|e| e.used)
-            .collect();
-        used.sort_by(f64::total_cmp);
-        let fc: Vec<f64> = eps
-            .iter()
-            .flat_map(|e| e.forecasts.iter().copied())
-            .collect();
-        let within = fc.iter().filter(|e| e.abs() <= 0.2).count();
-        let first: Vec<f64> = eps
-            .iter()
-            .filter_map(|e| e.forecasts.first().copied())
-            .collect();
-        let firstok = first.iter().filter(|e| e.abs() <= 0.2).count();
+    missed
+}
+
+impl Part<'_> {
+    /// Rows by class, in the order of the corpus.
+    fn classes(&self, is_leak: bool) -> Vec<(&'static str, Vec<&Outcome>)> {
+        let mut classes: Vec<(&'static str, Vec<&Outcome>)> = Vec::new();
+        for outcome in &self.outcomes {
+            if outcome.is_leak != is_leak {
+                continue;
+            }
+            match classes.iter_mut().find(|(name, _)| *name == outcome.class) {
+                Some((_, of)) => of.push(outcome),
+                None => classes.push((outcome.class, vec![outcome])),
+            }
+        }
+        classes
+    }
+
+    fn leaks(&self) {
+        println!("\n### Leaks, {}\n", self.name);
         println!(
-            "{class}: {days:.1} days, false growing {g} leaking {l}, base {b:?}; episodes {} found {found} named {named}",
-            eps.len()
+            "| | leaks | found | culprit right | growing after, s: median / p90 / worst | in time | \
+             leaking after, s: median / p90 / worst | headroom used: median / worst | in time |"
         );
-        if !eps.is_empty() {
+        println!("|---|---|---|---|---|---|---|---|---|");
+        let row = |name: &str, episodes: &[&Episode]| {
+            let growing = episodes.iter().filter_map(|episode| episode.growing);
+            let leaking = episodes.iter().filter_map(|episode| episode.leaking);
+            let found = || episodes.iter().filter(|episode| episode.leaking.is_some());
+            let used = spread(found().map(|episode| 100.0 * episode.used));
+            let used = used.map_or("-".into(), |[median, _, worst]| {
+                format!("{median:.1} % / {worst:.1} %")
+            });
+            let named = episodes.iter().filter(|episode| episode.is_named_right);
             println!(
-                "    growing {growing:?}\n    leaking late {late:?}\n    used {used:.3?}\n    forecasts ok {within}/{} first {firstok}/{}",
-                fc.len(),
-                first.len()
+                "| {name} | {} | {} | {} | {} | {} | {} | {used} | {} |",
+                episodes.len(),
+                found().count(),
+                named.count(),
+                seconds(growing),
+                share(
+                    episodes
+                        .iter()
+                        .filter_map(|episode| growing_in_time(episode))
+                ),
+                seconds(leaking),
+                share(episodes.iter().map(|episode| leaking_in_time(episode))),
+            );
+        };
+        let mut all = Vec::new();
+        for (name, outcomes) in self.classes(true) {
+            let of: Vec<&Episode> = outcomes.iter().flat_map(|of| &of.episodes).collect();
+            row(name, &of);
+            all.extend(of);
+        }
+        row("**all**", &all);
+        for (name, outcomes) in self.classes(true) {
+            if name != "the incident" {
+                continue;
+            }
+            let lead = outcomes.iter().flat_map(|of| &of.episodes).map(|episode| {
+                let full = episode.full.unwrap_or(0);
+                full.saturating_sub(episode.leaking.unwrap_or(full))
+            });
+            let lead: Vec<String> = lead.map(|seconds| seconds.to_string()).collect();
+            println!(
+                "\nThe incident: seconds from `leaking` to the first failure (more than 480 are asked for): {}.",
+                lead.join(", ")
             );
         }
+    }
+
+    fn forecasts(&self) {
+        println!(
+            "\n### Forecasts of steady leaks, {}\n\n| | leaks | first forecast within 20 % | \
+             all within 20 % | error: median / p90 |\n|---|---|---|---|---|",
+            self.name
+        );
+        for (name, outcomes) in self.classes(true) {
+            let episodes = outcomes.iter().flat_map(|of| &of.episodes);
+            let of: Vec<&Vec<f64>> = episodes
+                .map(|episode| &episode.forecasts)
+                .filter(|forecasts| !forecasts.is_empty())
+                .collect();
+            if of.is_empty() {
+                continue;
+            }
+            let is_near = |error: &f64| error.abs() <= FORECAST_ERROR;
+            let all = || of.iter().copied().flatten();
+            let error = spread(all().map(|error| 100.0 * error.abs()));
+            let error = error.map_or("-".into(), |[median, p90, _]| {
+                format!("{median:.0} % / {p90:.0} %")
+            });
+            println!(
+                "| {name} | {} | {} | {} | {error} |",
+                of.len(),
+                share(of.iter().map(|forecasts| is_near(&forecasts[0]))),
+                share(all().map(is_near)),
+            );
+        }
+    }
+
+    fn benign(&self) {
+        let [usage, predict, forks] = baseline::NAMES;
+        println!(
+            "\n### Owners that do not leak, {}\n\nFlags an owner-day.\n\n| | owner-days | leaking | \
+             growing | {usage} | {predict} | {forks} |\n|---|---|---|---|---|---|---|",
+            self.name
+        );
+        let row = |name: &str, outcomes: &[&Outcome]| {
+            let days = days(outcomes);
+            let rate = |flags: usize| match flags {
+                0 => "0".to_owned(),
+                flags => format!("{:.2}", flags as f64 / days),
+            };
+            let of_rule = |rule: usize| {
+                let flags = outcomes
+                    .iter()
+                    .map(|outcome| outcome.baselines[rule] as usize);
+                rate(flags.sum())
+            };
+            println!(
+                "| {name} | {days:.1} | {} | {} | {} | {} | {} |",
+                rate(outcomes.iter().map(|outcome| outcome.leaking.len()).sum()),
+                rate(outcomes.iter().map(|outcome| outcome.growing.len()).sum()),
+                of_rule(0),
+                of_rule(1),
+                of_rule(2),
+            );
+        };
+        let mut all = Vec::new();
+        for (name, outcomes) in self.classes(false) {
+            row(name, &outcomes);
+            all.extend(outcomes);
+        }
+        row("**all**", &all);
+        let beside: Vec<&Outcome> = self.classes(true).into_iter().flat_map(|of| of.1).collect();
+        row("before and beside leaks", &beside);
+    }
+
+    fn rules(&self) {
+        println!(
+            "\n### Side by side, {}\n\n| | found before the limit is full | culprit right among \
+             others | false flags an owner-day | after, s: median / p90 / worst | headroom used: \
+             median / p90 |\n|---|---|---|---|---|---|",
+            self.name
+        );
+        let days = days(&self.outcomes);
+        let episodes: Vec<&Episode> = self.outcomes.iter().flat_map(|of| &of.episodes).collect();
+        let among: Vec<&Episode> = self
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.owners > 1 && outcome.is_leak)
+            .flat_map(|outcome| &outcome.episodes)
+            .collect();
+        let row = |name: &str,
+                   flag: &dyn Fn(&Episode) -> Option<(u64, f64)>,
+                   named: &dyn Fn(&Episode) -> bool,
+                   wrong: usize| {
+            let before_full = |episode: &Episode| {
+                flag(episode).filter(|(at, _)| episode.full.is_none_or(|full| *at <= full))
+            };
+            let flags = || episodes.iter().filter_map(|episode| before_full(episode));
+            let used = spread(flags().map(|(_, used)| 100.0 * used));
+            let used = used.map_or("-".into(), |[median, p90, _]| {
+                format!("{median:.1} % / {p90:.1} %")
+            });
+            println!(
+                "| {name} | {} | {} | {:.3} | {} | {used} |",
+                share(
+                    episodes
+                        .iter()
+                        .map(|episode| before_full(episode).is_some())
+                ),
+                share(
+                    among
+                        .iter()
+                        .map(|of| before_full(of).is_some() && named(of))
+                ),
+                wrong as f64 / days,
+                seconds(flags().map(|(at, _)| at)),
+            );
+        };
+        let leaking = |episode: &Episode| Some((episode.leaking?, episode.used));
+        let wrong = self
+            .outcomes
+            .iter()
+            .map(|outcome| outcome.leaking.len())
+            .sum();
+        row(
+            "pidwatch, `leaking`",
+            &leaking,
+            &|of| of.is_named_right,
+            wrong,
+        );
+        for (rule, name) in baseline::NAMES.iter().enumerate() {
+            let wrong: u64 = self.outcomes.iter().map(|of| of.baselines[rule]).sum();
+            let flag = |episode: &Episode| episode.baselines[rule];
+            row(name, &flag, &|of| of.baselines_named[rule], wrong as usize);
+        }
+    }
+}
+
+/// `growing` within 10 s from 10 tasks/s on, within a minute from 1/s on, within an hour else; where
+/// the leak is a steady one.
+pub fn growing_in_time(episode: &Episode) -> Option<bool> {
+    let allowed = match episode.steady_per_s? {
+        10.0.. => 10,
+        0.999.. => 60,
+        _ => 3600,
+    };
+    Some(episode.growing.is_some_and(|after| after <= allowed))
+}
+
+/// `leaking` before 3 % of the headroom are used, or within 30 s.
+pub fn leaking_in_time(episode: &Episode) -> bool {
+    let allowed = episode.three_percent.unwrap_or(u64::MAX).max(30);
+    episode.leaking.is_some_and(|after| after <= allowed)
+}
+
+/// Days of owners that did not leak.
+pub fn days(outcomes: &[&Outcome]) -> f64 {
+    outcomes
+        .iter()
+        .map(|outcome| outcome.calm_s as f64 / 86_400.0)
+        .sum()
+}
+
+/// Median, 90th percentile and worst.
+pub fn spread(values: impl Iterator<Item = f64>) -> Option<[f64; 3]> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    let at = |share: f64| values[(last as f64 * share).round() as usize];
+    Some([at(0.5), at(0.9), at(1.0)])
+}
+
+fn seconds(values: impl Iterator<Item = u64>) -> String {
+    spread(values.map(|seconds| seconds as f64)).map_or("-".into(), |[median, p90, worst]| {
+        format!("{median:.0} / {p90:.0} / {worst:.0}")
+    })
+}
+
+/// `7 of 9`.
+fn share(of: impl Iterator<Item = bool>) -> String {
+    let (mut met, mut all) = (0, 0);
+    for is_met in of {
+        all += 1;
+        met += usize::from(is_met);
+    }
+    if all == 0 {
+        "-".into()
+    } else {
+        format!("{met} of {all}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_median_p90_and_worst() {
+        assert_eq!(spread((0..=10).map(f64::from)), Some([5.0, 9.0, 10.0]));
+        assert_eq!(spread(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn targets_are_by_rate_and_by_headroom() {
+        let mut episode = Episode {
+            steady_per_s: Some(1.0),
+            growing: Some(60),
+            leaking: Some(40),
+            three_percent: Some(20),
+            ..Episode::default()
+        };
+        assert_eq!(growing_in_time(&episode), Some(true));
+        assert!(!leaking_in_time(&episode));
+        episode.three_percent = None;
+        assert!(leaking_in_time(&episode));
+        episode.steady_per_s = Some(10.0);
+        assert_eq!(growing_in_time(&episode), Some(false));
     }
 }
