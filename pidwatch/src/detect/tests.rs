@@ -321,3 +321,36 @@ fn a_slow_leak_under_a_large_limit_is_found_within_a_day_and_a_half() {
     let changes = sparse(250_000, (0..130_000).map(|s| 40 + s / 60));
     assert_eq!(changes.last().unwrap().1, State::Leaking, "{changes:?}");
 }
+
+#[test]
+fn who_is_refused_at_a_limit_that_another_one_fills_is_not_saturated() {
+    struct FullPod;
+    impl Limits for FullPod {
+        fn chain(&self, _: CgroupId) -> Vec<Limit> {
+            vec![Limit {
+                name: "pids.max",
+                value: 800,
+                usage: 800,
+                owner: LimitOwner::Cgroup(CgroupId(1)),
+            }]
+        }
+    }
+    let state = |tasks| {
+        let mut detector = Detector::default();
+        for second in 0..3 {
+            let time = BootTime::from_seconds(second);
+            let sample = Sample {
+                tasks,
+                created: 0,
+                ended: 0,
+                zombies: 0,
+            };
+            detector.observe(ID, time, sample);
+            detector.refused(ID, time);
+            detector.look(time, &FullPod);
+        }
+        detector.verdict(ID).map(|verdict| verdict.state)
+    };
+    assert_eq!(state(798), Some(State::Saturated));
+    assert_eq!(state(2), None);
+}

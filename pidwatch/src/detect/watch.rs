@@ -42,6 +42,8 @@ const SURE_GAIN: u64 = 100;
 const NEW_SHARE: f64 = 0.5;
 /// So must it be of a growth, to be called one though no limit is near.
 const NEWS: f64 = 0.5;
+/// An owner that fills a limit holds at least this share of it.
+const HOLDS_MOST: f64 = 0.5;
 /// A refusal by a cgroup's limit counts for so long.
 const REFUSED_S: u64 = 10;
 /// Seconds between two notes of the totals, and how many are kept: storms are judged over ten to
@@ -356,10 +358,13 @@ impl Watch {
         if self.refused.is_some_and(|at| now - at > REFUSED_S) {
             self.refused = None;
         }
-        let fills_own = self
-            .chain
-            .iter()
-            .any(|limit| matches!(limit.owner, LimitOwner::Cgroup(_)) && fills(limit, settings));
+        // Who is refused at a limit that somebody else below it has filled is no filler.
+        let tasks = self.tasks() as f64;
+        let fills_own = self.chain.iter().any(|limit| {
+            matches!(limit.owner, LimitOwner::Cgroup(_))
+                && fills(limit, settings)
+                && tasks >= HOLDS_MOST * limit.value as f64
+        });
         let was_full = self.state == State::Saturated;
         if fills_own && (self.refused.is_some() || self.leak.is_some() || was_full) {
             return State::Saturated;
