@@ -18,6 +18,7 @@ use crate::{
     probe::Choice,
     record, replay,
     settings::{self, CheckSettings, RecordSettings, ReplaySettings, Settings},
+    thresholds::{self, Threshold},
     trace,
 };
 
@@ -213,6 +214,16 @@ pub struct CommonArgs {
         env = "PIDWATCH_PROBES"
     )]
     pub probes: Vec<Choice>,
+    /// Other thresholds of detection and incidents (NAME=VALUE, comma-separated); docs/detection.md
+    /// has them.
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        value_parser = thresholds::parse,
+        env = "PIDWATCH_DETECT"
+    )]
+    pub detect: Vec<Threshold>,
     /// Remember the open incidents here, so that a restart goes on with them.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_STATE_FILE")]
     pub state_file: Option<PathBuf>,

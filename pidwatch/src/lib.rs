@@ -25,5 +25,6 @@ pub mod settings;
 pub mod snapshot;
 pub mod state_file;
 pub mod stream;
+pub mod thresholds;
 pub mod trace;
 pub mod watch;

@@ -6,12 +6,7 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock.
 
-use std::{
-    borrow::Cow,
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{borrow::Cow, io, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
@@ -28,7 +23,7 @@ use crate::{
     probe::{self, Cause, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
     snapshot::{NodeState, Owner, Row, Snapshot},
-    state_file,
+    state_file::StateFile,
 };
 
 /// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
@@ -194,9 +189,15 @@ impl Node {
         probe.sweep_all(now, &mut events);
         let state_file = settings.state_file.as_deref();
         let state_file = state_file.map(|path| StateFile::new(path, &settings.proc_root));
-        let mut incidents = Tracker::default();
+        let mut incidents = Tracker::new(settings.thresholds.incident.clone());
         if let Some(file) = &state_file {
-            file.load(&tree, &mut incidents)?;
+            let loaded = file.load(&tree).map_err(|error| NodeError::State {
+                path: file.path().display().to_string(),
+                error,
+            })?;
+            for incident in loaded {
+                incidents.restore(incident, BootTime::now());
+            }
         }
         let names = Resolver::start(&settings.cri_sockets);
         for (id, node) in tree.iter() {
@@ -220,7 +221,7 @@ impl Node {
             walked: None,
             unfindable: HashSet::new(),
             processes: HashMap::new(),
-            detector: Detector::default(),
+            detector: Detector::new(settings.thresholds.detect.clone()),
             incidents,
             touched: HashSet::new(),
             look: now + LOOK_EVERY,
@@ -414,7 +415,7 @@ impl Node {
         let growers = self.detector.growers();
         let told = self.incidents.look(time, growers, &view);
         if let Some(file) = self.state_file.as_mut().filter(|_| !told.is_empty()) {
-            file.save(&self.incidents);
+            file.save(self.incidents.open());
         }
         for incident in told {
             updates.push(Update::Incident(Box::new(incident), time));
@@ -604,51 +605,6 @@ impl Node {
             }
             Err(error) => {
                 log::warn!("cannot read {}: {error}", self.layout.mount.display());
-            }
-        }
-    }
-}
-
-/// The file that the open incidents are remembered in.
-struct StateFile {
-    path: PathBuf,
-    proc_root: PathBuf,
-    /// It is told once that it cannot be written.
-    has_failed: bool,
-}
-
-impl StateFile {
-    fn new(path: &Path, proc_root: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            proc_root: proc_root.to_owned(),
-            has_failed: false,
-        }
-    }
-
-    fn load(&self, tree: &Tree, incidents: &mut Tracker) -> Result<(), NodeError> {
-        let loaded = state_file::load(&self.path, &self.proc_root, tree);
-        let loaded = loaded.map_err(|error| NodeError::State {
-            path: self.path.display().to_string(),
-            error,
-        })?;
-        for incident in loaded {
-            incidents.restore(incident, BootTime::now());
-        }
-        Ok(())
-    }
-
-    fn save(&mut self, incidents: &Tracker) {
-        let saved = state_file::save(&self.path, &self.proc_root, incidents.open());
-        match saved {
-            Ok(()) => self.has_failed = false,
-            Err(_) if self.has_failed => {}
-            Err(error) => {
-                self.has_failed = true;
-                let path = self.path.display();
-                log::error!(
-                    "cannot write the state file {path}: {error}; incidents that are open would be new ones after a restart"
-                );
             }
         }
     }

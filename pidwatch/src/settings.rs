@@ -19,6 +19,7 @@ use crate::{
     probe::Choice,
     snapshot::Owner,
     stream::{Event, Line},
+    thresholds::Thresholds,
 };
 
 /// Settings of `trace`.
@@ -45,6 +46,8 @@ pub struct NodeSettings {
     pub ring_size: u32,
     /// Mechanisms forced by the user.
     pub probes: Vec<Choice>,
+    /// When something is a leak, or an incident.
+    pub thresholds: Thresholds,
     /// Where the open incidents are remembered.
     pub state_file: Option<PathBuf>,
     /// Let the kernel side log.
@@ -120,6 +123,7 @@ impl NodeSettings {
                 },
             ring_size,
             probes,
+            detect,
             state_file,
             cri_socket,
             kernel_log,
@@ -129,6 +133,7 @@ impl NodeSettings {
             cgroup_root,
             ring_size,
             probes,
+            thresholds: Thresholds::with(&detect),
             state_file,
             cri_sockets: sockets(cri_socket),
             kernel_log,

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,11 +24,57 @@ struct State {
     incidents: Vec<stream::Incident>,
 }
 
-/// Writes the open incidents.
-///
-/// # Errors
-/// Those of writing in the file's folder.
-pub fn save<'a>(
+/// The file of a node that is watched.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    proc_root: PathBuf,
+    /// It is told once that it cannot be written.
+    has_failed: bool,
+}
+
+impl StateFile {
+    /// At this place, which need not be there yet.
+    pub fn new(path: &Path, proc_root: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            proc_root: proc_root.to_owned(),
+            has_failed: false,
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The incidents that were open when pidwatch ended, if the node is still up; none when there is
+    /// no file yet. A cgroup that is gone keeps its name.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read, or is no state file of this version.
+    pub fn load(&self, tree: &Tree) -> io::Result<Vec<Incident>> {
+        load(&self.path, &self.proc_root, tree)
+    }
+
+    /// Writes the open incidents. What goes wrong is logged, once.
+    pub fn save<'a>(&mut self, incidents: impl Iterator<Item = &'a Incident>) {
+        match save(&self.path, &self.proc_root, incidents) {
+            Ok(()) => self.has_failed = false,
+            Err(_) if self.has_failed => {}
+            Err(error) => {
+                self.has_failed = true;
+                log::error!(
+                    "cannot write the state file {}: {error}; after a restart the open incidents \
+                     would be new ones",
+                    self.path.display()
+                );
+            }
+        }
+    }
+}
+
+fn save<'a>(
     path: &Path,
     proc_root: &Path,
     incidents: impl Iterator<Item = &'a Incident>,
@@ -49,12 +95,7 @@ pub fn save<'a>(
     fs::rename(&beside, path)
 }
 
-/// The incidents that were open when pidwatch ended, if the node is still up; none when there is no
-/// file yet. A cgroup that is gone keeps its name.
-///
-/// # Errors
-/// When there is a file that cannot be read, or is no state file of this version.
-pub fn load(path: &Path, proc_root: &Path, tree: &Tree) -> io::Result<Vec<Incident>> {
+fn load(path: &Path, proc_root: &Path, tree: &Tree) -> io::Result<Vec<Incident>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

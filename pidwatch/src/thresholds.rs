@@ -1,0 +1,155 @@
+//! The thresholds of detection and of incidents by their names, as `--detect` takes them.
+
+use std::time::Duration;
+
+use crate::{detect::DetectSettings, incident::IncidentSettings, settings::parse_duration};
+
+/// Every threshold.
+#[derive(Clone, Debug, Default)]
+pub struct Thresholds {
+    /// What counts as growth, a leak, a storm.
+    pub detect: DetectSettings,
+    /// When an incident opens and closes.
+    pub incident: IncidentSettings,
+}
+
+/// One threshold with another value: `leak_gain=500`.
+#[derive(Clone, Debug)]
+pub struct Threshold {
+    name: &'static str,
+    value: Value,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    Count(u64),
+    Share(f64),
+    Rate(f64),
+    Time(Duration),
+}
+
+impl Thresholds {
+    /// The defaults with these changed; of two for the same the later counts.
+    pub fn with(changed: &[Threshold]) -> Self {
+        let mut thresholds = Self::default();
+        for threshold in changed {
+            thresholds.set(threshold);
+        }
+        thresholds
+    }
+
+    fn set(&mut self, threshold: &Threshold) {
+        let Self { detect, incident } = self;
+        match (threshold.name, threshold.value) {
+            ("growing_gain", Value::Count(count)) => detect.growing_gain = count,
+            ("soon", Value::Time(time)) => detect.soon = time,
+            ("leak_gain", Value::Count(count)) => detect.leak_gain = count,
+            ("leak_share", Value::Share(share)) => detect.leak_share = share,
+            ("most_share", Value::Share(share)) => detect.most_share = share,
+            ("long", Value::Time(time)) => detect.long = time,
+            ("leak_time", Value::Time(time)) => detect.leak_time = time,
+            ("urgent_share", Value::Share(share)) => detect.urgent_share = share,
+            ("storm_per_s", Value::Rate(rate)) => detect.storm_per_s = rate,
+            ("full", Value::Share(share)) => detect.full = share,
+            ("horizon", Value::Time(time)) => incident.horizon = time,
+            ("calm", Value::Time(time)) => incident.calm = time,
+            ("update_every", Value::Time(time)) => incident.update_every = time,
+            // `parse` lets no other through.
+            _ => {}
+        }
+    }
+}
+
+/// What kind of value each takes.
+const NAMES: [(&str, fn(&str) -> Result<Value, String>); 13] = [
+    ("growing_gain", count),
+    ("soon", time),
+    ("leak_gain", count),
+    ("leak_share", share),
+    ("most_share", share),
+    ("long", time),
+    ("leak_time", time),
+    ("urgent_share", share),
+    ("storm_per_s", rate),
+    ("full", share),
+    ("horizon", time),
+    ("calm", time),
+    ("update_every", time),
+];
+
+/// Reads `NAME=VALUE`.
+///
+/// # Errors
+/// When there is no such threshold (the names there are are told), or its value is none.
+pub fn parse(text: &str) -> Result<Threshold, String> {
+    let all = || NAMES.map(|(name, _)| name).join(", ");
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is no NAME=VALUE; there are {}", all()))?;
+    let (name, parse) = NAMES
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| format!("no threshold `{name}`; there are {}", all()))?;
+    Ok(Threshold {
+        name,
+        value: parse(value).map_err(|error| format!("{name}: {error}"))?,
+    })
+}
+
+fn count(text: &str) -> Result<Value, String> {
+    let number = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no number of tasks"))?;
+    Ok(Value::Count(number))
+}
+
+fn share(text: &str) -> Result<Value, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(Value::Share(share)),
+        _ => Err(format!("`{text}` is no share from 0 to 1")),
+    }
+}
+
+fn rate(text: &str) -> Result<Value, String> {
+    match text.parse() {
+        Ok(rate) if rate >= 0.0 && f64::is_finite(rate) => Ok(Value::Rate(rate)),
+        _ => Err(format!("`{text}` is no number a second")),
+    }
+}
+
+fn time(text: &str) -> Result<Value, String> {
+    parse_duration(text).map(Value::Time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_sets_something() {
+        let shown = |thresholds: &Thresholds| format!("{thresholds:?}");
+        for (name, _) in NAMES {
+            let value = ["3", "0.123", "7s"].into_iter();
+            let set = value
+                .filter_map(|value| parse(&format!("{name}={value}")).ok())
+                .next();
+            let thresholds = Thresholds::with(&[set.unwrap()]);
+            assert_ne!(shown(&thresholds), shown(&Thresholds::default()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused() {
+        for (bad, word) in [
+            ("leak_gain", "NAME=VALUE"),
+            ("leek_gain=3", "leak_gain"),
+            ("leak_gain=-1", "tasks"),
+            ("leak_share=2", "0 to 1"),
+            ("calm=soon", "calm"),
+            ("storm_per_s=NaN", "a second"),
+        ] {
+            let error = parse(bad).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}
