@@ -60,8 +60,10 @@ impl Thresholds {
     }
 }
 
+type Parse = fn(&str) -> Result<Value, String>;
+
 /// What kind of value each takes.
-const NAMES: [(&str, fn(&str) -> Result<Value, String>); 13] = [
+const NAMES: [(&str, Parse); 13] = [
     ("growing_gain", count),
     ("soon", time),
     ("leak_gain", count),
