@@ -18,7 +18,7 @@ use crate::{
     detect::{self, Change, Detector, Sample},
     identity::{Execs, Resolver, identify},
     incident::{self, Incident, LimitKey, Tracker},
-    limits::{LimitOwner, Live, Readings, Reasons, Verdict},
+    limits::{Limit, LimitOwner, Live, Readings, Reasons, Verdict},
     model::{Activity, Model},
     probe::{self, Cause, Event, Failure, Hook, Probe, ProbeError, ProbeSettings},
     settings::NodeSettings,
@@ -135,6 +135,9 @@ pub struct StateChange {
     pub change: Change,
     /// Whose the limit is that it will hit, if a cgroup's.
     pub limit_owner: Option<Owner>,
+    /// The limits above it, nearest first, with whose each is if a cgroup's; `None` when one could
+    /// not be read.
+    pub limits: Option<Vec<(Limit, Option<Owner>)>>,
 }
 
 /// The node under watch.
@@ -424,15 +427,26 @@ impl Node {
 
     fn state_change(&mut self, change: Change, time: BootTime, now: Instant) -> StateChange {
         let limit = change.verdict.exhaustion.map(|exhaustion| exhaustion.limit);
-        let limit_owner = match limit.map(|limit| limit.owner) {
-            Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
-            _ => None,
-        };
+        let limit_owner = limit.and_then(|limit| self.limit_owner(&limit, now));
+        let chain = Live::new(&self.files, &self.tree).whole_chain(change.owner);
+        let limits = chain.map(|chain| {
+            let with_owner = |limit| (limit, self.limit_owner(&limit, now));
+            chain.into_iter().map(with_owner).collect()
+        });
         StateChange {
             owner: self.owner(change.owner, now),
             time,
             change,
             limit_owner,
+            limits,
+        }
+    }
+
+    /// Whose a limit is, if a cgroup's.
+    fn limit_owner(&mut self, limit: &Limit, now: Instant) -> Option<Owner> {
+        match limit.owner {
+            LimitOwner::Cgroup(id) => Some(self.owner(id, now)),
+            _ => None,
         }
     }
 

@@ -159,7 +159,7 @@ pub struct Cgroup {
 }
 
 /// A Kubernetes pod.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct K8s {
     /// Its namespace.
@@ -549,6 +549,9 @@ pub struct State {
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhaustion: Option<Exhaustion>,
+    /// Every limit above it that is set, nearest first; left out when one could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<LimitUse>>,
     /// In words.
     pub why: String,
 }
@@ -560,6 +563,7 @@ impl State {
             owner,
             change,
             limit_owner,
+            limits,
             ..
         } = told;
         let verdict = &change.verdict;
@@ -574,6 +578,12 @@ impl State {
             exhaustion: verdict
                 .exhaustion
                 .map(|exhaustion| Exhaustion::of(&exhaustion, limit_owner.as_ref())),
+            limits: limits.as_ref().map(|limits| {
+                limits
+                    .iter()
+                    .map(|(limit, owner)| LimitUse::of(limit, owner.as_ref()))
+                    .collect()
+            }),
             why: verdict.why.clone(),
         }
     }

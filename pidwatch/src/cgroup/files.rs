@@ -114,6 +114,11 @@ impl Files {
         }
     }
 
+    /// Whether a cgroup is there.
+    pub fn exists(&self, path: &[u8]) -> bool {
+        directory(&self.mount, path).is_dir()
+    }
+
     /// Most tasks that a cgroup ever had (`pids.peak`, 6.6).
     pub fn pids_peak(&self, path: &[u8]) -> Option<u64> {
         self.number(path, "pids.peak").ok()

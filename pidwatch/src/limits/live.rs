@@ -2,7 +2,7 @@
 //!
 //! Read for owners that grow or are refused, never for all.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, io};
 
 use pidwatch_common::evidence::RESERVED_PIDS;
 
@@ -11,6 +11,12 @@ use crate::{
     cgroup::{CgroupId, Files, Tree, parent_path},
     detect::Limits,
 };
+
+/// `kernel.pid_max` and `kernel.threads-max`.
+const NODE_LIMITS: usize = 2;
+
+/// A limit may be there, but cannot be read.
+struct Unread;
 
 /// Reader of limits; what concerns the whole node is read once in its life.
 pub struct Live<'a> {
@@ -74,13 +80,44 @@ impl<'a> Live<'a> {
     }
 
     fn of_cgroup(&self, id: CgroupId) -> Option<Limit> {
-        let path = self.path(id)?;
-        Some(Limit {
+        self.read_cgroup(id).ok()?
+    }
+
+    /// `Ok(None)` for no limit; an error for one that cannot be read.
+    fn read_cgroup(&self, id: CgroupId) -> Result<Option<Limit>, Unread> {
+        let path = self.path(id).ok_or(Unread)?;
+        let value = match self.files.pids_max(path) {
+            Ok(Some(value)) => value,
+            Ok(None) => return Ok(None),
+            // The root, and a cgroup that the controller is not switched on for, have no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.files.exists(path) => {
+                return Ok(None);
+            }
+            Err(_) => return Err(Unread),
+        };
+        Ok(Some(Limit {
             name: "pids.max",
-            value: self.files.pids_max(path).ok()??,
-            usage: self.files.subtree_charge(path)?,
+            value,
+            usage: self.files.subtree_charge(path).ok_or(Unread)?,
             owner: LimitOwner::Cgroup(id),
-        })
+        }))
+    }
+
+    /// Every limit above an owner that is set, nearest first; `None` when one of them cannot be read,
+    /// so that what is not in it is not there.
+    pub fn whole_chain(&self, owner: CgroupId) -> Option<Vec<Limit>> {
+        let mut chain = Vec::new();
+        let mut path = Some(self.path(owner)?);
+        while let Some(at) = path {
+            chain.extend(self.read_cgroup(self.tree.find(at)?).ok()?);
+            path = parent_path(at);
+        }
+        let node = self.of_node();
+        if node.len() < NODE_LIMITS {
+            return None;
+        }
+        chain.extend(node);
+        Some(chain)
     }
 
     /// Path of a cgroup that is there.
@@ -127,5 +164,44 @@ impl Limits for Live<'_> {
         }
         chain.extend(self.of_node());
         chain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::cgroup::{Layout, LayoutKind};
+
+    #[test]
+    fn a_chain_is_whole_or_none() {
+        let mount = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| fs::write(mount.path().join(name), text).unwrap();
+        fs::create_dir_all(mount.path().join("a/b")).unwrap();
+        file("a/pids.max", "100\n");
+        file("a/pids.current", "7\n");
+        file("a/b/pids.max", "max\n");
+        let layout = Layout {
+            kind: LayoutKind::V2,
+            mount: mount.path().to_owned(),
+            hierarchy_id: 0,
+            unified: true,
+            has_pids: true,
+        };
+        let files = Files::new(&layout, Path::new("/proc"));
+        let tree = Tree::walk(mount.path()).unwrap();
+        let owner = tree.find(b"/a/b").unwrap();
+        let chain = || {
+            let limits = Live::new(&files, &tree).whole_chain(owner)?;
+            Some(limits.iter().map(|limit| limit.name).collect::<Vec<_>>())
+        };
+        // The root has no file, and so no limit.
+        let node = ["kernel.pid_max", "kernel.threads-max"];
+        assert_eq!(chain().unwrap(), [&["pids.max"], &node[..]].concat());
+        file("a/pids.max", "max\n");
+        assert_eq!(chain().unwrap(), node);
+        file("a/pids.max", "?\n");
+        assert_eq!(chain(), None);
     }
 }
