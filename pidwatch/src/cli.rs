@@ -15,6 +15,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::{
     check, config,
     limits::Severity,
+    post_mortem,
     probe::Choice,
     record, replay,
     settings::{self, CheckSettings, RecordSettings, ReplaySettings, Settings},
@@ -61,6 +62,47 @@ pub enum Command {
     /// the most tasks, and findings with advice. Needs no BPF; what it may not see without root it
     /// names.
     Check(CheckArgs),
+    /// Write the post-mortem of a recording.
+    ///
+    /// What happened, who it was, who suffered, why nothing stopped it, what to do, and an alert that
+    /// would have caught it. Reads what `trace -o json` wrote; needs neither root nor BPF.
+    Report(ReportArgs),
+}
+
+/// Options of `report`.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The recording; `-` for standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Form of the report.
+    #[arg(
+        long,
+        short,
+        value_enum,
+        default_value = "text",
+        env = "PIDWATCH_REPORT_OUTPUT"
+    )]
+    pub output: ReportFormat,
+    /// Only this incident, by its id.
+    #[arg(long, value_name = "ID", env = "PIDWATCH_INCIDENT")]
+    pub incident: Option<String>,
+    /// Read options from a TOML file: their long names, `_` or `-` between words.
+    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For a terminal.
+    Text,
+    /// One JSON object.
+    Json,
+    /// For a ticket or a wiki.
+    Markdown,
+    /// One page with charts; needs no other file.
+    Html,
 }
 
 /// Options of `check`.
@@ -284,6 +326,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(false) => Ok(DONE),
             Err(error) => Err((FAILED, error.to_string())),
         },
+        Some(Command::Report(args)) => post_mortem::run(&args.into())
+            .map(|()| DONE)
+            .map_err(|error| (FAILED, error.to_string())),
         None => Ok(DONE),
     };
     match result {
@@ -325,6 +370,7 @@ impl Cli {
             Command::Record(args) => Some(("record", args.common.roots.config.as_deref()?)),
             Command::Replay(args) => Some(("replay", args.config.as_deref()?)),
             Command::Check(args) => Some(("check", args.roots.config.as_deref()?)),
+            Command::Report(args) => Some(("report", args.config.as_deref()?)),
         }
     }
 }

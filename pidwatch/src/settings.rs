@@ -11,8 +11,8 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
     cli::{
-        CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs, RootArgs,
-        TraceArgs,
+        CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs, ReportArgs,
+        ReportFormat, RootArgs, TraceArgs,
     },
     identity::{Names, Sockets},
     limits::Severity,
@@ -306,6 +306,33 @@ impl From<CheckArgs> for CheckSettings {
             fail_on: args.fail_on,
             proc_root,
             cgroup_root,
+        }
+    }
+}
+
+/// Settings of `report`.
+#[derive(Debug)]
+pub struct ReportSettings {
+    /// The recording; `None` for standard input.
+    pub file: Option<PathBuf>,
+    /// Form of the report.
+    pub output: ReportFormat,
+    /// Only this incident.
+    pub incident: Option<String>,
+}
+
+impl From<ReportArgs> for ReportSettings {
+    fn from(args: ReportArgs) -> Self {
+        let ReportArgs {
+            file,
+            output,
+            incident,
+            config: _,
+        } = args;
+        Self {
+            file: (file.as_os_str() != "-").then_some(file),
+            output,
+            incident,
         }
     }
 }

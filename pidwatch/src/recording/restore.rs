@@ -257,7 +257,9 @@ impl Restorer {
         } else {
             self.verdicts.insert(owner.id, verdict.clone());
         }
+        let limits = told.limits.as_ref();
         StateChange {
+            limits: limits.map(|limits| limits.iter().map(|limit| self.limit(limit)).collect()),
             time,
             change: Change {
                 owner: owner.id,

@@ -143,6 +143,7 @@ fn updates(second: u64) -> Vec<Update> {
             time,
             change,
             limit_owner: Some(above.clone()),
+            limits: Some(vec![(LIMIT, Some(above.clone()))]),
         })),
         Update::Failed(Box::new(failed)),
         Update::Incident(Box::new(incident.clone()), time),

@@ -1,0 +1,549 @@
+//! One pass over a stream, in bounded room.
+//!
+//! In: lines in the order in which they were told. Out: for every owner that may matter its curves,
+//! for every limit its usage, who was refused by it how often, and the incidents as they ended.
+//! Invariant: what is kept does not grow with the length of the stream; what had to be left out is
+//! counted.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+use jiff::Timestamp;
+
+use super::{
+    curve::{Curve, Histogram},
+    words::seconds,
+};
+use crate::stream::{
+    CloneFailed, Event, Incident, Kinds, LimitUse, Line, NodeWindow, Owner, Rate, Started, State,
+    Victim,
+};
+
+/// Owners that are kept when there are twice as many: who was flagged or refused first, then who
+/// holds and creates the most.
+const OWNERS: usize = 256;
+/// Limits whose usage is kept.
+const LIMITS: usize = 256;
+/// Incidents that are kept, those with the most refused creations.
+const INCIDENTS: usize = 100;
+/// Owners that are kept by name among those refused by one limit.
+const REFUSED: usize = 64;
+/// Kinds of failure that are kept of one owner.
+const KINDS: usize = 16;
+/// Changes of state that are kept of one owner, the latest.
+const CHANGES: usize = 32;
+/// Gaps that are kept.
+const GAPS: usize = 16;
+/// So many windows without a word are a gap.
+const GAP_WINDOWS: f64 = 5.0;
+
+/// A limit as lines name it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LimitKey {
+    /// Its name as people set it.
+    pub name: String,
+    /// The cgroup whose it is.
+    pub cgroup: Option<String>,
+    /// The user whose it is.
+    pub uid: Option<u32>,
+}
+
+impl LimitKey {
+    fn of(limit: &LimitUse) -> Self {
+        Self {
+            name: limit.name.clone(),
+            cgroup: limit.cgroup.clone(),
+            uid: limit.uid,
+        }
+    }
+
+    /// The limit that an incident is about.
+    pub fn of_incident(incident: &Incident) -> Self {
+        Self {
+            name: incident.limit.clone(),
+            cgroup: incident.cgroup.clone(),
+            uid: incident.uid,
+        }
+    }
+
+    /// The limit that refused, as far as the line tells.
+    fn of_failure(failed: &CloneFailed) -> Option<Self> {
+        if let Some(limit) = &failed.limit {
+            return Some(Self::of(limit));
+        }
+        let (name, uid) = match failed.reason.as_str() {
+            "pid_max" => ("kernel.pid_max", None),
+            "threads_max" => ("kernel.threads-max", None),
+            "rlimit_nproc" => ("RLIMIT_NPROC", Some(failed.proc.uid)),
+            _ => return None,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            cgroup: None,
+            uid,
+        })
+    }
+}
+
+/// A limit over time.
+#[derive(Clone, Debug, Default)]
+pub struct LimitTrack {
+    /// What of it is used.
+    pub usage: Curve,
+    /// Itself: it may be changed.
+    pub value: Curve,
+}
+
+/// An owner over time.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// Who.
+    pub owner: Owner,
+    /// Its own charge.
+    pub tasks: Curve,
+    /// Processes and threads created since the stream began.
+    pub created: [Curve; 2],
+    /// Those created before the last start of pidwatch.
+    before_start: [u64; 2],
+    /// The most tasks it had.
+    pub peak: u64,
+    /// Creations refused, by the counters.
+    pub refused: u64,
+    /// The most zombies it had.
+    pub zombies: u64,
+    /// Its states, oldest first.
+    pub changes: Vec<(Timestamp, State)>,
+    /// Changes of state that led to a leak or a full limit.
+    pub flags: u64,
+    /// Its cgroup was removed.
+    pub removed: Option<Timestamp>,
+}
+
+impl Track {
+    fn new(owner: Owner) -> Self {
+        Self {
+            owner,
+            tasks: Curve::default(),
+            created: [Curve::default(), Curve::default()],
+            before_start: [0; 2],
+            peak: 0,
+            refused: 0,
+            zombies: 0,
+            changes: Vec::new(),
+            flags: 0,
+            removed: None,
+        }
+    }
+
+    /// Tasks created in all.
+    pub fn created_in_all(&self) -> u64 {
+        let last = |curve: &Curve| curve.last().unwrap_or(0.0) as u64;
+        self.created.iter().map(last).sum()
+    }
+
+    /// What makes it worth keeping.
+    fn weight(&self) -> (bool, u64, u64, u64) {
+        let is_flagged = self.flags > 0;
+        (is_flagged, self.refused, self.peak, self.created_in_all())
+    }
+}
+
+/// A kind of failure.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
+    /// Name of the calling task.
+    pub comm: String,
+    /// How it asked.
+    pub syscall: Option<String>,
+    /// The error's name.
+    pub errno: String,
+    /// Why.
+    pub reason: String,
+    /// How that is known.
+    pub evidence: Option<String>,
+    /// The caller was an exec probe.
+    pub exec_probe: bool,
+}
+
+/// Who was refused by a limit.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Who.
+    pub owner: Owner,
+    /// How often, with those that were not shown.
+    pub count: u64,
+    /// By kind, with the first caller's process; only those that were shown.
+    pub kinds: HashMap<Kind, (u64, u32)>,
+    /// When.
+    pub when: Histogram,
+    /// The first and the last time.
+    pub span: (Timestamp, Timestamp),
+}
+
+/// Everybody refused by one limit in one incident.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By cgroup.
+    pub owners: HashMap<u64, Refused>,
+    /// Of owners that are not kept by name.
+    pub others: u64,
+    /// When those were.
+    pub others_when: Histogram,
+}
+
+impl Tally {
+    fn push(&mut self, time: Timestamp, failed: &CloneFailed) {
+        let count = failed.suppressed.saturating_add(1);
+        let id = failed.owner.cgroup.id;
+        if self.owners.len() >= REFUSED && !self.owners.contains_key(&id) {
+            self.others += count;
+            self.others_when.push(seconds(time), count);
+            return;
+        }
+        let refused = self.owners.entry(id).or_insert_with(|| Refused {
+            owner: failed.owner.clone(),
+            count: 0,
+            kinds: HashMap::new(),
+            when: Histogram::default(),
+            span: (time, time),
+        });
+        refused.count += count;
+        refused.when.push(seconds(time), count);
+        refused.span.1 = refused.span.1.max(time);
+        let kind = Kind {
+            comm: failed.proc.comm.clone(),
+            syscall: failed.syscall.clone(),
+            errno: failed.errno.clone(),
+            reason: failed.reason.clone(),
+            evidence: failed.evidence.clone(),
+            exec_probe: failed.proc.exec_probe,
+        };
+        if refused.kinds.len() < KINDS || refused.kinds.contains_key(&kind) {
+            refused.kinds.entry(kind).or_insert((0, failed.proc.pid)).0 += 1;
+        }
+    }
+
+    /// Creations refused in all.
+    pub fn count(&self) -> u64 {
+        self.owners
+            .values()
+            .map(|refused| refused.count)
+            .sum::<u64>()
+            + self.others
+    }
+}
+
+/// An incident as it was told last.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// It.
+    pub incident: Incident,
+    /// When it was told last.
+    pub last: Timestamp,
+    /// Who was refused in it; taken when it closes.
+    pub tally: Tally,
+}
+
+/// What a stream held.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// The node's name.
+    pub node: String,
+    /// How the stream began.
+    pub started: Option<Started>,
+    /// Starts of pidwatch after the first.
+    pub restarts: u64,
+    /// The first and the last moment.
+    pub span: Option<(Timestamp, Timestamp)>,
+    /// Lines.
+    pub lines: u64,
+    /// Owners by cgroup.
+    pub owners: HashMap<u64, Track>,
+    /// Owners that were not kept.
+    pub owners_left_out: u64,
+    /// Limits.
+    pub limits: HashMap<LimitKey, LimitTrack>,
+    /// The node's tasks.
+    pub tasks: Curve,
+    /// Incidents by id.
+    pub incidents: HashMap<String, Told>,
+    /// Incidents that were not kept.
+    pub incidents_left_out: u64,
+    /// Refused by limits that no incident is open for.
+    tallies: HashMap<LimitKey, Tally>,
+    /// Refused for another reason than a limit, or none that is known.
+    pub elsewhere: Tally,
+    /// What was lost where.
+    pub lost: BTreeMap<String, u64>,
+    /// Times without a word from the node.
+    pub gaps: Vec<(Timestamp, Timestamp)>,
+    /// Gaps in all.
+    pub gap_count: u64,
+    /// The clock was set back so often.
+    pub steps_back: u64,
+    last_window: Option<Timestamp>,
+}
+
+impl Collected {
+    /// Takes the next line in.
+    pub fn push(&mut self, line: &Line) {
+        let time = line.time;
+        self.lines += 1;
+        if self.node.is_empty() {
+            self.node.clone_from(&line.node);
+        }
+        let span = self.span.get_or_insert((time, time));
+        *span = (span.0.min(time), span.1.max(time));
+        match &line.event {
+            Event::Started(started) => self.start(started),
+            Event::Rate(rate) => self.rate(time, rate),
+            Event::Node(window) => self.window(time, window),
+            Event::CloneFailed(failed) => self.failed(time, failed),
+            Event::State(state) => self.state(time, state),
+            Event::Incident(incident) => self.incident(time, incident),
+            Event::Cgroup(change) => {
+                if let Some(track) = self.owners.get_mut(&change.owner.cgroup.id) {
+                    learn(&mut track.owner, &change.owner);
+                    if change.change == "removed" {
+                        track.removed = Some(time);
+                        track.tasks.hold(seconds(time));
+                        track.tasks.push(seconds(time) + 0.001, 0.0);
+                    }
+                }
+            }
+            Event::Lost { place, count } => {
+                let room = self.lost.len() < LIMITS;
+                match self.lost.get_mut(place) {
+                    Some(lost) => *lost = lost.saturating_add(*count),
+                    None if room => {
+                        self.lost.insert(place.clone(), *count);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, started: &Started) {
+        if self.started.is_some() {
+            self.restarts += 1;
+            // Counters begin anew.
+            for track in self.owners.values_mut() {
+                let last = |curve: &Curve| curve.last().unwrap_or(0.0) as u64;
+                track.before_start = [last(&track.created[0]), last(&track.created[1])];
+            }
+        }
+        self.started = Some(started.clone());
+    }
+
+    fn rate(&mut self, time: Timestamp, rate: &Rate) {
+        let at = seconds(time);
+        let began = at - rate.window_s;
+        let track = self.track(&rate.owner);
+        if let (None, Some(tasks)) = (track.tasks.last(), rate.tasks) {
+            // Where it came from, if nothing moved in or out.
+            let sum = |kinds: Kinds| kinds.processes + kinds.threads;
+            let before = tasks + sum(rate.counts.exited);
+            let before = before.saturating_sub(sum(rate.counts.created));
+            track.tasks.push(began, before as f64);
+        }
+        for (i, total) in [rate.total.created.processes, rate.total.created.threads]
+            .into_iter()
+            .enumerate()
+        {
+            let curve = &mut track.created[i];
+            curve.hold(began);
+            curve.push(at, (track.before_start[i].saturating_add(total)) as f64);
+        }
+        if let Some(tasks) = rate.tasks {
+            track.tasks.hold(began);
+            track.tasks.push(at, tasks as f64);
+            track.peak = track.peak.max(tasks);
+            track.removed = None;
+        }
+        track.zombies = track.zombies.max(rate.zombies.unwrap_or(0));
+        if let Some(failed) = &rate.counts.failed {
+            track.refused = track.refused.saturating_add(failed.values().sum());
+        }
+    }
+
+    fn window(&mut self, time: Timestamp, window: &NodeWindow) {
+        if let Some(last) = self.last_window {
+            let silence = seconds(time) - seconds(last);
+            if silence > GAP_WINDOWS * window.window_s.max(0.1) && silence > window.window_s + 1.0 {
+                self.gap_count += 1;
+                if self.gaps.len() < GAPS {
+                    self.gaps.push((last, time));
+                }
+            }
+            if silence < -1.0 {
+                self.steps_back += 1;
+            }
+        }
+        self.last_window = Some(time);
+        if let Some(tasks) = window.tasks {
+            self.tasks.push(seconds(time), tasks as f64);
+        }
+        for limit in &window.limits {
+            self.limit(time, limit);
+        }
+    }
+
+    fn limit(&mut self, time: Timestamp, limit: &LimitUse) {
+        self.use_of(time, LimitKey::of(limit), limit.value, limit.usage);
+    }
+
+    fn use_of(&mut self, time: Timestamp, key: LimitKey, value: u64, usage: u64) {
+        if self.limits.len() >= LIMITS && !self.limits.contains_key(&key) {
+            return;
+        }
+        let track = self.limits.entry(key).or_default();
+        let at = seconds(time);
+        if track.value.last().is_some_and(|last| last != value as f64) {
+            // It was set to another value at once, not little by little.
+            track.value.hold(at - 0.001);
+        }
+        track.value.push(at, value as f64);
+        track.usage.push(at, usage as f64);
+    }
+
+    fn failed(&mut self, time: Timestamp, failed: &CloneFailed) {
+        if let Some(limit) = &failed.limit {
+            self.limit(time, limit);
+        }
+        match LimitKey::of_failure(failed) {
+            Some(key) if self.tallies.len() < LIMITS || self.tallies.contains_key(&key) => {
+                self.tallies.entry(key).or_default().push(time, failed);
+            }
+            _ => self.elsewhere.push(time, failed),
+        }
+    }
+
+    fn state(&mut self, time: Timestamp, state: &State) {
+        if let Some(exhaustion) = &state.exhaustion {
+            let key = LimitKey {
+                name: exhaustion.limit.clone(),
+                cgroup: exhaustion.cgroup.clone(),
+                uid: None,
+            };
+            self.use_of(time, key, exhaustion.value, exhaustion.usage);
+        }
+        let track = self.track(&state.owner);
+        if matches!(state.to.as_str(), "leaking" | "saturated") {
+            track.flags += 1;
+        }
+        if state.to != "gone" {
+            track.tasks.push(seconds(time), state.tasks as f64);
+            track.peak = track.peak.max(state.tasks);
+        }
+        if track.changes.len() >= CHANGES {
+            track.changes.remove(0);
+        }
+        track.changes.push((time, state.clone()));
+    }
+
+    fn incident(&mut self, time: Timestamp, incident: &Incident) {
+        let key = LimitKey::of_incident(incident);
+        if let (Some(value), Some(usage)) = (incident.value, incident.usage) {
+            self.use_of(time, key.clone(), value, usage);
+        }
+        for culprit in &incident.culprits {
+            self.track(&culprit.owner).flags += 1;
+        }
+        for Victim { owner, .. } in &incident.victims {
+            self.track(owner).flags += 1;
+        }
+        if self.incidents.len() >= INCIDENTS && !self.incidents.contains_key(&incident.id) {
+            self.forget_incident();
+        }
+        let told = self.incidents.entry(incident.id.clone());
+        let told = told.or_insert_with(|| Told {
+            incident: incident.clone(),
+            last: time,
+            tally: Tally::default(),
+        });
+        told.incident.clone_from(incident);
+        told.last = time;
+        if incident.phase == "closed"
+            && let Some(tally) = self.tallies.remove(&key)
+        {
+            told.tally = tally;
+        }
+    }
+
+    /// Makes room for another incident.
+    fn forget_incident(&mut self) {
+        let worth = |told: &&Told| {
+            let incident = &told.incident;
+            (incident.phase != "closed", incident.failures, told.last)
+        };
+        let least = self.incidents.values().min_by_key(worth);
+        let least = least.map(|told| told.incident.id.clone());
+        if let Some(id) = least {
+            self.incidents.remove(&id);
+            self.incidents_left_out += 1;
+        }
+    }
+
+    fn track(&mut self, owner: &Owner) -> &mut Track {
+        let id = owner.cgroup.id;
+        if self.owners.len() >= 2 * OWNERS && !self.owners.contains_key(&id) {
+            let mut ids: Vec<_> = self
+                .owners
+                .iter()
+                .map(|(&id, track)| (track.weight(), id))
+                .collect();
+            ids.sort_unstable();
+            for (_, id) in &ids[..OWNERS] {
+                self.owners.remove(id);
+            }
+            self.owners_left_out += OWNERS as u64;
+        }
+        let track = self
+            .owners
+            .entry(id)
+            .or_insert_with(|| Track::new(owner.clone()));
+        learn(&mut track.owner, owner);
+        track
+    }
+
+    /// The stream is over: who was refused goes to the incident that is still open about it.
+    pub fn finish(&mut self) {
+        let mut open: Vec<_> = self
+            .incidents
+            .values_mut()
+            .filter(|told| told.incident.phase != "closed")
+            .collect();
+        open.sort_by_key(|told| std::cmp::Reverse(told.incident.opened));
+        for told in open {
+            if let Some(tally) = self.tallies.remove(&LimitKey::of_incident(&told.incident)) {
+                told.tally = tally;
+            }
+        }
+    }
+
+    /// Who was refused by a limit that no incident in the stream is about.
+    pub fn stray_tallies(&self) -> impl Iterator<Item = &Tally> {
+        self.tallies.values().chain([&self.elsewhere])
+    }
+}
+
+/// Keeps the most that was ever said of an owner.
+fn learn(known: &mut Owner, said: &Owner) {
+    if said.cgroup.path.is_some() {
+        known.cgroup.path.clone_from(&said.cgroup.path);
+    }
+    let names = |owner: &Owner| {
+        let k8s = owner.k8s.as_ref();
+        k8s.is_some_and(|k8s| k8s.pod_name.is_some())
+    };
+    if said.k8s.is_some() && (names(said) || !names(known)) {
+        known.k8s.clone_from(&said.k8s);
+    }
+    if said.runtime.is_some() {
+        known.runtime.clone_from(&said.runtime);
+    }
+    if said.unit.is_some() {
+        known.unit.clone_from(&said.unit);
+    }
+}

@@ -1,0 +1,217 @@
+//! What a report says of the node as a whole, incident or not.
+
+use jiff::Timestamp;
+
+use super::{
+    case::{held, kinds_of, ratio, series},
+    collect::{Collected, Track},
+    curve::Curve,
+    model::{Case, Limit, OwnerLine, Series, Severity, Symptom},
+    words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
+};
+
+/// Owners in the table that have no part in an incident: who held the most, who created the most.
+const LARGEST: usize = 8;
+const BUSIEST: usize = 4;
+/// Lines of failures that belong to no incident.
+const FAILURES: usize = 20;
+
+/// The node's limits with the most that was used of them.
+pub fn limits(all: &Collected) -> Vec<Limit> {
+    let node = all
+        .limits
+        .iter()
+        .filter(|(key, _)| key.cgroup.is_none() && key.uid.is_none());
+    let mut limits: Vec<_> = node
+        .map(|(key, track)| {
+            let top = track.usage.peak(0.0, f64::MAX);
+            let peak = top.map(|(_, most)| most as u64);
+            let value = top.and_then(|(at, _)| track.value.at(at));
+            let value = value.map(|value| value as u64);
+            Limit {
+                name: key.name.clone(),
+                cgroup: None,
+                uid: None,
+                value,
+                peak,
+                ratio: ratio(peak, value),
+            }
+        })
+        .collect();
+    limits.sort_by(|a, b| {
+        let order = |limit: &Limit| limit.ratio.unwrap_or(0.0);
+        order(b)
+            .total_cmp(&order(a))
+            .then_with(|| a.name.cmp(&b.name))
+    });
+    limits
+}
+
+/// The node's tasks.
+pub fn tasks(all: &Collected, (from, to): (Timestamp, Timestamp)) -> Series {
+    whole(&all.tasks, from, to)
+}
+
+fn whole(curve: &Curve, from: Timestamp, to: Timestamp) -> Series {
+    series(
+        &held(curve, seconds(to)),
+        seconds(from),
+        seconds(from),
+        seconds(to),
+    )
+}
+
+/// The worst state that an owner was in.
+fn worst_state(track: &Track) -> Option<&'static str> {
+    const BAD: [&str; 4] = ["leaking", "saturated", "growing", "storm"];
+    let was = |state: &&&str| track.changes.iter().any(|(_, change)| change.to == **state);
+    BAD.iter().find(was).copied()
+}
+
+/// The table of owners: culprits, victims, then who held the most.
+pub fn owners(
+    all: &Collected,
+    incidents: &[Case],
+    (from, to): (Timestamp, Timestamp),
+) -> Vec<OwnerLine> {
+    let is_culprit = |id: u64| {
+        let mut culprits = incidents.iter().flat_map(|case| &case.culprits);
+        culprits.any(|culprit| culprit.owner.cgroup.id == id)
+    };
+    let is_victim = |id: u64| {
+        let mut victims = incidents.iter().flat_map(|case| &case.victims);
+        victims.any(|victim| victim.owner.cgroup.id == id)
+    };
+    let mut tracks: Vec<&Track> = all.owners.values().collect();
+    tracks.sort_by_key(|track| {
+        (
+            std::cmp::Reverse(track.created_in_all()),
+            track.owner.cgroup.id,
+        )
+    });
+    let busiest: Vec<u64> = ids(tracks.iter().take(BUSIEST));
+    tracks.sort_by_key(|track| (std::cmp::Reverse(track.peak), track.owner.cgroup.id));
+    let largest: Vec<u64> = ids(tracks.iter().take(LARGEST));
+    let rank = |id: u64| match () {
+        () if is_culprit(id) => 0,
+        () if is_victim(id) => 1,
+        () => 2,
+    };
+    tracks.retain(|track| {
+        let id = track.owner.cgroup.id;
+        rank(id) < 2 || busiest.contains(&id) || largest.contains(&id)
+    });
+    tracks.sort_by_key(|track| rank(track.owner.cgroup.id));
+    tracks
+        .into_iter()
+        .map(|track| {
+            let id = track.owner.cgroup.id;
+            let role = match rank(id) {
+                0 => Some("culprit"),
+                1 => Some("victim"),
+                _ => worst_state(track),
+            };
+            let failures = incidents.iter().flat_map(|case| &case.victims);
+            let told = failures
+                .filter(|victim| victim.owner.cgroup.id == id)
+                .map(|victim| victim.failures);
+            OwnerLine {
+                name: name_of(&track.owner),
+                role: role.map(Into::into),
+                tasks_peak: track.peak,
+                tasks_last: track.tasks.last().map(|last| last as u64),
+                created: track.created_in_all(),
+                failures: track.refused.max(told.sum()),
+                zombies: track.zombies,
+                tasks: whole(&track.tasks, from, to),
+                owner: track.owner.clone(),
+            }
+        })
+        .collect()
+}
+
+fn ids<'a>(tracks: impl Iterator<Item = &'a &'a Track>) -> Vec<u64> {
+    tracks.map(|track| track.owner.cgroup.id).collect()
+}
+
+/// Creations refused that belong to no incident.
+pub fn other_failures(all: &Collected) -> Vec<Symptom> {
+    let tallies = all.stray_tallies();
+    let mut failures: Vec<_> = tallies
+        .flat_map(|tally| tally.owners.values())
+        .flat_map(|refused| kinds_of(refused, false))
+        .collect();
+    failures.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.who.cmp(&b.who)));
+    failures.truncate(FAILURES);
+    failures
+}
+
+/// All of it in one paragraph.
+pub fn summary(
+    all: &Collected,
+    incidents: &[Case],
+    limits: &[Limit],
+    owners: &[OwnerLine],
+    (from, to): (Timestamp, Timestamp),
+) -> Words {
+    match incidents {
+        [] => {}
+        [one] => return one.summary.clone(),
+        several => {
+            let of = |severity: Severity| several.iter().filter(|c| c.severity == severity).count();
+            let kinds = [
+                (of(Severity::Outage), "outage", "outages"),
+                (of(Severity::Contained), "contained", "contained"),
+                (of(Severity::NearMiss), "near miss", "near misses"),
+            ];
+            let kinds = kinds.into_iter().filter(|(n, ..)| *n > 0);
+            let kinds = kinds
+                .map(|(n, one, more)| format!("{n} {}", if n == 1 { one } else { more }).into());
+            let mut words = words![
+                strong(format!("{} incidents", several.len())),
+                " on ",
+                code(&all.node),
+                ": "
+            ];
+            words.append(Words::list(kinds));
+            words.push(". The worst first. ");
+            words.append(several[0].summary.clone());
+            return words;
+        }
+    }
+    let mut words = words![
+        "In the ",
+        lasting(seconds(to) - seconds(from)),
+        " of this recording nothing leaked on ",
+        code(&all.node),
+        " and no limit refused anybody."
+    ];
+    if let Some(limit) = limits.first()
+        && let (Some(ratio), Some(value), Some(peak)) = (limit.ratio, limit.value, limit.peak)
+    {
+        words.append(words![
+            " Nearest to its end was ",
+            code(&limit.name),
+            ", with ",
+            strong(percent(ratio)),
+            format!(
+                " used at most ({} of {}): there was room for {} more.",
+                number(peak),
+                number(value),
+                number(value.saturating_sub(peak))
+            )
+        ]);
+    }
+    if let Some(owner) = owners.iter().max_by_key(|owner| owner.created) {
+        words.append(words![
+            " The busiest was ",
+            code(&owner.name),
+            format!(
+                ", with {} created and at most {} at a time.",
+                count(owner.created, "task"),
+                number(owner.tasks_peak)
+            )
+        ]);
+    }
+    words
+}
