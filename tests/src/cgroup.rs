@@ -101,6 +101,17 @@ impl Cgroup {
         )
     }
 
+    /// A cgroup of this name at the top of the pids hierarchy. One that is left of an earlier run is
+    /// removed with what is inside.
+    pub fn named(hierarchy: &Hierarchy, name: &str) -> Result<Self> {
+        delegate(&hierarchy.pids);
+        let directory = hierarchy.pids.join(name);
+        if directory.exists() {
+            remove(&directory)?;
+        }
+        Self::make(&hierarchy.pids, directory)
+    }
+
     /// The path of the cgroup that holds all those of this test program.
     pub fn own_path() -> String {
         format!("/pidwatch-test-{}", std::process::id())

@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod demo;
 mod libtest;
 mod linker;
 mod lint;
@@ -43,6 +44,8 @@ enum Command {
     Build,
     /// Build pidwatch and run it as root, with the given arguments
     Run(run::Options),
+    /// Play the incident that pidwatch is for in small, safely, with pidwatch watching
+    Demo(demo::Options),
     /// Check format, lints, documentation, licences and the workspace's own rules
     Lint,
     /// Run all tests: unit tests, scenarios on this host, scenarios in guests of other kernels
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::report().map(|()| ExitCode::SUCCESS),
         Command::Build => build::build().map(|_| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options),
+        Command::Demo(options) => demo::demo(&options),
         Command::Lint => lint::lint(),
         Command::Test => test::test(),
         Command::Vm(options) => vm::vm(&options),
