@@ -37,6 +37,11 @@ restrict_oom_score_adj = true
 sandbox_image = "@IMAGE@"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+# A guest's root is the initramfs, which pivot_root(2) refuses to put away.
+NoPivotRoot = @IN_GUEST@
 "#;
 
 /// A containerd that runs. What it made goes with it.
@@ -50,6 +55,7 @@ pub struct Containerd {
     /// Containers that were made without CRI.
     plain: Mutex<Vec<String>>,
     mount: PathBuf,
+    is_guest: bool,
 }
 
 impl Containerd {
@@ -72,7 +78,8 @@ impl Containerd {
         fs::create_dir_all(&folder)?;
         let config = CONFIG
             .replace("@FOLDER@", &folder.display().to_string())
-            .replace("@IMAGE@", IMAGE);
+            .replace("@IMAGE@", IMAGE)
+            .replace("@IN_GUEST@", &env.guest.to_string());
         fs::write(folder.join("config.toml"), config)?;
         let log = fs::File::create(folder.join("log"))?;
         let process = Process::start(
@@ -93,6 +100,7 @@ impl Containerd {
             pods: Mutex::default(),
             plain: Mutex::default(),
             mount: env.hierarchy.pids.clone(),
+            is_guest: env.guest,
         };
         let until = Instant::now() + START;
         while let Err(error) = containerd.cri.version() {
@@ -146,19 +154,13 @@ impl Containerd {
     pub fn plain(&self, id: &str, command: &[&str]) -> Result<String> {
         let cgroup = format!("{}/{id}", Cgroup::own_path());
         lock(&self.plain).push(id.to_owned());
-        self.ctr(
-            &[
-                "run",
-                "--detach",
-                "--snapshotter",
-                "native",
-                "--cgroup",
-                &cgroup,
-                IMAGE,
-                id,
-            ],
-            command,
-        )?;
+        let mut arguments = vec!["run", "--detach", "--snapshotter", "native"];
+        arguments.extend(["--cgroup", &cgroup]);
+        if self.is_guest {
+            arguments.push("--no-pivot");
+        }
+        arguments.extend([IMAGE, id]);
+        self.ctr(&arguments, command)?;
         Ok(cgroup)
     }
 

@@ -156,10 +156,20 @@ impl FakeRuntime {
         }
     }
 
-    /// It removed all that a name matches.
+    /// It removed a container with its pod.
     pub fn remove(&self, container: &str) {
         let mut state = self.shared.state();
-        state.containers.retain(|known| known.id != container);
+        let mut sandboxes = Vec::new();
+        state.containers.retain(|known| {
+            let is_it = known.id == container;
+            if is_it {
+                sandboxes.push(known.pod_sandbox_id.clone());
+            }
+            !is_it
+        });
+        state
+            .sandboxes
+            .retain(|known| !sandboxes.contains(&known.id));
     }
 
     /// How often it was asked for its containers.

@@ -11,7 +11,7 @@ mod mirror;
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -120,8 +120,12 @@ pub fn prepare() -> Result<()> {
         ("qemu-system-x86_64", "qemu-system-x86"),
         ("busybox", "busybox-static"),
     ];
-    packages::ensure_programs(&programs, "guests of other kernels")
+    packages::ensure_programs(&programs, "guests of other kernels")?;
+    packages::ensure_programs(&packages::CONTAINERS, "a guest with real containers")
 }
+
+/// The guest that has a container runtime: one is enough, and starting it in emulation takes long.
+const WITH_CONTAINERS: (&str, Layout) = ("6.12", Layout::V2);
 
 /// Runs the guests asked for, one a host CPU at a time: each is emulated by one thread.
 pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
@@ -137,7 +141,11 @@ pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
         Ok(kernel) => {
             let guest = Guest {
                 kernel,
-                initramfs: &initramfs,
+                initramfs: if (series.as_str(), *layout) == WITH_CONTAINERS {
+                    &initramfs.with_containers
+                } else {
+                    &initramfs.plain
+                },
                 layout: *layout,
             };
             report(&guest, &folder, Duration::from_secs(options.time_limit))
@@ -217,23 +225,38 @@ fn shell(options: &Options, scenarios: &Scenarios) -> Result<()> {
     let kernel = kernels::ensure(&series)?;
     Guest {
         kernel: &kernel,
-        initramfs: &initramfs,
+        initramfs: &initramfs.plain,
         layout,
     }
     .shell()
 }
 
-fn write_initramfs(options: &Options, scenarios: &Scenarios) -> Result<std::path::PathBuf> {
+/// The archives that guests boot into.
+struct Initramfs {
+    plain: PathBuf,
+    with_containers: PathBuf,
+}
+
+fn write_initramfs(options: &Options, scenarios: &Scenarios) -> Result<Initramfs> {
     let folder = workspace::target_dir().join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     // Scenarios measure one node: two at a time would count each other.
     let mut args = vec!["--test-threads=1".to_owned()];
     args.extend(options.filter.clone());
     args.extend(options.args.iter().cloned());
-    let path = folder.join("initramfs.cpio");
-    fs::write(&path, initramfs::build(scenarios, &args)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+    let written = Initramfs {
+        plain: folder.join("initramfs.cpio"),
+        with_containers: folder.join("initramfs-containers.cpio"),
+    };
+    let write = |path: &Path, archive: &[u8]| {
+        fs::write(path, archive).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let mut archive = initramfs::build(scenarios, &args)?;
+    write(&written.plain, &archive)?;
+    // The kernel unpacks one archive after the other.
+    archive.extend(initramfs::container_runtime()?);
+    write(&written.with_containers, &archive)?;
+    Ok(written)
 }
 
 /// The failing scenarios' own output, or the end of the console when there is none.

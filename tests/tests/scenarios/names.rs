@@ -12,8 +12,8 @@ use pidwatch_tests::recording::{Event, Recording};
 
 use crate::{Scenario, scenario};
 
-pub fn scenarios(_: &Env) -> Vec<Scenario> {
-    vec![
+pub fn scenarios(env: &Env) -> Vec<Scenario> {
+    let mut all = vec![
         scenario!(a_container_has_the_names_that_its_runtime_tells),
         scenario!(a_runtime_that_comes_late_or_is_slow_is_heard),
         scenario!(a_runtime_that_fails_is_told_of_once_and_counting_goes_on),
@@ -21,7 +21,12 @@ pub fn scenarios(_: &Env) -> Vec<Scenario> {
         scenario!(the_newer_of_two_owners_is_the_one),
         scenario!(a_filter_by_pod_shows_that_pod_alone),
         scenario!(who_creates_is_told_with_the_rate),
-    ]
+    ];
+    // An emulated guest needs some 50 ms for each.
+    if !env.guest {
+        all.push(scenario!(a_thousand_containers_come_and_go_and_each_has_its_names).minutes(5));
+    }
+    all
 }
 
 /// Names as an event has them.
@@ -279,4 +284,82 @@ fn who_creates_is_told_with_the_rate(env: &Env) -> Result<()> {
     assert_eq!(rate.text("/creators/0/comm"), Some("pidwatch-load"));
     assert!(rate.json["creators"][0]["share"].as_f64() > Some(0.9));
     Ok(())
+}
+
+fn a_thousand_containers_come_and_go_and_each_has_its_names(env: &Env) -> Result<()> {
+    const CONTAINERS: u64 = 1000;
+    /// By then buffers have grown to what they need.
+    const WARM: u64 = 300;
+    let runtime = FakeRuntime::start("churn", Manner::Right)?;
+    let mut pidwatch = traced(env, &[&runtime])?;
+    let pods = Cgroup::new(&env.hierarchy, "kubepods")?;
+    let class = pods.child("burstable")?;
+    let began = Instant::now();
+    let mut names = std::collections::HashMap::new();
+    let mut warm = 0;
+    for n in 0..CONTAINERS {
+        let name = format!("web-{n}");
+        runtime.add(&id(5000 + n), &id(n), pod(&name, &uid(n)), "app", n as i64);
+        let pod = class.child(format!("pod{}", uid(n)))?;
+        let container = pod.child(id(n))?;
+        names.insert(container.id, name);
+        Load::new(env, "forks")
+            .with("count", 3)
+            .inside(&container)
+            .run()?;
+        container.remove()?;
+        pod.remove()?;
+        // Runtimes list what has ended for a while.
+        if let Some(ended) = n.checked_sub(50) {
+            runtime.remove(&id(ended));
+        }
+        if n == WARM {
+            warm = resident_kib(pidwatch.id())?;
+        }
+    }
+    let took = began.elapsed();
+    let named = |seen: &Recording| {
+        let events = seen
+            .of_type("cgroup")
+            .filter(|event| event.json["change"] == "named");
+        let cgroups: std::collections::HashSet<_> = events.filter_map(Event::cgroup).collect();
+        names.keys().filter(|id| cgroups.contains(id)).count()
+    };
+    pidwatch.wait(|seen| {
+        names
+            .keys()
+            .all(|&id| seen.total(id).created.processes == 3)
+            && named(seen) == names.len()
+    })?;
+    let after = resident_kib(pidwatch.id())?;
+    let asked = runtime.asked();
+    let recording = pidwatch.stop()?;
+    let mut rates = (0, 0);
+    for event in &recording.events {
+        if let Some(expected) = event.cgroup().and_then(|id| names.get(&id)) {
+            if let Some(name) = event.text("/k8s/podName") {
+                assert_eq!(name, expected, "{}", event.json);
+            }
+            if event.kind() == "rate" {
+                rates.0 += 1;
+                rates.1 += usize::from(event.text("/k8s/containerName") == Some("app"));
+            }
+        }
+    }
+    println!(
+        "    {CONTAINERS} pods and containers in {took:.1?}; {} of {} rates named; the runtime was asked \
+         {asked} times; {warm} KiB resident after {WARM}, {after} KiB at the end",
+        rates.1, rates.0
+    );
+    assert!(asked <= 2 * CONTAINERS, "asked {asked} times");
+    assert!(after < warm + 2048, "{warm} KiB grew to {after} KiB");
+    recording.assert_nothing_missed(env);
+    Ok(())
+}
+
+fn resident_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("no VmRSS")?.parse()?)
 }

@@ -65,6 +65,40 @@ pub fn build(scenarios: &Scenarios, args: &[String]) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
+/// An archive to come after the other, with what containers take.
+pub fn container_runtime() -> Result<Vec<u8>> {
+    let mut files: Vec<(String, PathBuf)> = Vec::new();
+    let mut libraries = BTreeSet::new();
+    for name in ["containerd", "containerd-shim-runc-v2", "runc", "ctr"] {
+        let program = process::find(name)
+            .with_context(|| format!("there is no {name}; install containerd and runc"))?;
+        libraries.append(&mut libraries_of(&program)?);
+        files.push((guest_path(FOLDER, &program), program));
+    }
+    files.extend(
+        libraries
+            .into_iter()
+            .map(|library| (library.display().to_string(), library)),
+    );
+    let mut archive = Archive::default();
+    let folders: BTreeSet<PathBuf> = files
+        .iter()
+        .flat_map(|(place, _)| Path::new(place).ancestors().skip(1).map(Path::to_path_buf))
+        .collect();
+    for folder in folders.iter().filter(|folder| *folder != Path::new("/")) {
+        archive.directory(&folder.display().to_string());
+    }
+    // containerd copies both into every pod.
+    archive.file("/etc/hosts", b"127.0.0.1 localhost\n");
+    archive.file("/etc/resolv.conf", b"");
+    for (place, source) in files {
+        let content =
+            fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        archive.file(&place, &content);
+    }
+    Ok(archive.finish())
+}
+
 fn init(scenarios: &Scenarios, args: &[String]) -> String {
     let mut exports = vec![("PIDWATCH_GUEST".to_owned(), "1".to_owned())];
     exports.extend(scenarios.variables(Some(FOLDER)));
