@@ -57,6 +57,8 @@ fn clippy() -> Result<()> {
         "--exclude",
         "pidwatch-ebpf",
         "--all-targets",
+        "--features",
+        "pidwatch-tests/eval",
     ]);
     process::run(clippy.args(["--", "--deny", "warnings"]))
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod eval;
 mod libtest;
 mod linker;
 mod lint;
@@ -54,6 +55,8 @@ enum Command {
     Vm(vm::Options),
     /// Measure what pidwatch costs, next to the least possible and to other tracers
     Bench(bench::Options),
+    /// Score the detector on the labelled corpus, beside the rules in use today
+    Eval(eval::Options),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Test => test::test(),
         Command::Vm(options) => vm::vm(&options),
         Command::Bench(options) => bench::bench(&options),
+        Command::Eval(options) => eval::eval(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: unit tests, scenarios on this host, scenarios in guests of other kernels.
+//! `cargo xtask test`: unit tests, the detector on its corpus, scenarios on this host, scenarios in
+//! guests of other kernels.
 //!
 //! In: the sources and the machine. Out: a line for each part and at the very end the sum, `N
 //! passed, N failed`. What cannot run here is named with the way to get it; with `CI=true` it
@@ -7,11 +8,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::libtest::{Counts, Tally};
 use crate::scenarios::Scenarios;
-use crate::{packages, process, setup, vm, workspace};
+use crate::{eval, packages, process, setup, vm, workspace};
 
 /// A part of the tests, as the summary shows it.
 struct Part {
@@ -50,7 +51,7 @@ impl Part {
 /// Runs everything, whatever fails on the way.
 pub fn test() -> Result<ExitCode> {
     setup::setup()?;
-    let mut parts = vec![unit()];
+    let mut parts = vec![unit(), detector()];
     match Scenarios::build() {
         Ok(scenarios) => {
             parts.push(on_host(&scenarios));
@@ -89,6 +90,8 @@ fn unit() -> Part {
         "pidwatch-tests",
         "--lib",
         "--bins",
+        "--features",
+        "eval",
     ];
     // A binary without the kernel side, as it comes from a machine without a BPF toolchain.
     let stub = ["--package", "pidwatch", "--test", "stub"];
@@ -109,6 +112,22 @@ fn unit() -> Part {
         }
     }
     Part::ran("unit", sum)
+}
+
+/// One case of each kind of the detector's corpus: each leak found, nobody else accused.
+fn detector() -> Part {
+    let name = "detector on its corpus, one case of each kind";
+    match eval::quick() {
+        Ok(code) if code == ExitCode::SUCCESS => Part::ran(
+            name,
+            Counts {
+                passed: 1,
+                failed: 0,
+            },
+        ),
+        Ok(_) => Part::failed(name, &anyhow!("missed a target, see above")),
+        Err(error) => Part::failed(name, &error),
+    }
 }
 
 fn on_host(scenarios: &Scenarios) -> Part {

@@ -5,14 +5,15 @@
 //! Pure: time comes in with what is observed.
 //!
 //! A leak is growth that does not come back ([`trend`]), on any of five horizons ([`series`]) at
-//! once, that has eaten a share of the headroom that no pool should need ([`DetectSettings`]), goes
-//! on as fast as before, and is more than the owner ever had. `docs/detection.md` tells it in words.
+//! once, that is larger than what pools and a day's cycle bring ([`DetectSettings`]), goes on as fast
+//! as before, and is more than the owner had in the last day and a half. `docs/detection.md` tells it in words.
 
 mod forecast;
 pub mod series;
 mod settings;
 pub mod trend;
 mod watch;
+mod words;
 
 use std::time::Duration;
 
@@ -133,11 +134,15 @@ pub trait Limits {
     fn chain(&self, owner: CgroupId) -> Vec<Limit>;
 }
 
+/// An owner that is not `ok` and of which nothing is heard is looked at every so many seconds.
+const SILENT_S: u64 = 8;
+
 /// The state of all owners.
 #[derive(Debug, Default)]
 pub struct Detector {
     settings: DetectSettings,
-    watches: HashMap<CgroupId, Watch>,
+    /// Boxed, because a map has up to twice the room that it needs.
+    watches: HashMap<CgroupId, Box<Watch>>,
     node: Option<Series>,
     /// Observed since the last look.
     observed: HashSet<CgroupId>,
@@ -158,7 +163,8 @@ impl Detector {
 
     /// An owner that came while watching: what it does at first is its start.
     pub fn born(&mut self, owner: CgroupId, time: BootTime) {
-        self.watches.insert(owner, Watch::new(time.seconds(), None));
+        let watch = Watch::new(time.seconds(), None);
+        self.watches.insert(owner, Box::new(watch));
     }
 
     /// Takes a reading of an owner in. Those that are not heard of keep what they had.
@@ -167,7 +173,8 @@ impl Detector {
         match self.watches.get_mut(&owner) {
             Some(watch) => watch.observe(now, sample),
             None => {
-                self.watches.insert(owner, Watch::new(now, Some(sample)));
+                let watch = Watch::new(now, Some(sample));
+                self.watches.insert(owner, Box::new(watch));
             }
         }
         self.observed.insert(owner);
@@ -211,12 +218,13 @@ impl Detector {
         })
     }
 
-    /// Judges every owner that was observed since the last time, and every one that is not `ok`.
-    /// To be called about once a second.
+    /// Judges every owner that was observed since the last time, and now and then every one that is
+    /// not `ok`. To be called about once a second.
     pub fn look(&mut self, time: BootTime, limits: &impl Limits) -> Vec<Change> {
         let now = time.seconds();
-        let mut due = std::mem::take(&mut self.observed);
-        due.extend(self.close.drain());
+        let observed = std::mem::take(&mut self.observed);
+        let mut due: HashSet<CgroupId> = std::mem::take(&mut self.close);
+        due.extend(&observed);
         let mut growers = Vec::new();
         let mut moved = Vec::new();
         for owner in due {
@@ -224,14 +232,18 @@ impl Detector {
                 continue;
             };
             let before = watch.state();
-            watch.judge(now, &self.settings, || limits.chain(owner));
+            // What is silent changes only by that; not all of them in the same second.
+            let is_due = observed.contains(&owner) || now.wrapping_add(owner.0) % SILENT_S == 0;
+            if is_due {
+                watch.judge(now, &self.settings, || limits.chain(owner));
+            }
             if watch.is_close() {
                 self.close.insert(owner);
             }
             if let Some(grower) = watch.grower(owner) {
                 growers.push(grower);
             }
-            if watch.state() != State::Ok || before != State::Ok {
+            if is_due && (watch.state() != State::Ok || before != State::Ok) {
                 moved.push((owner, before));
             }
         }
@@ -243,7 +255,7 @@ impl Detector {
         let mut changes = Vec::new();
         for (owner, before) in moved {
             let watch = &self.watches[&owner];
-            let verdict = watch.verdict(&forecast);
+            let verdict = watch.verdict(now, &forecast);
             if watch.state() != before {
                 changes.push(Change {
                     owner,

@@ -30,17 +30,17 @@ const LONGEST: usize = WIDTHS.len() - 1;
 #[derive(Clone, Debug)]
 struct Peaks {
     closed: [u32; BUCKETS],
-    open_index: u64,
+    open_index: u32,
     open: u32,
 }
 
 #[derive(Clone, Debug)]
 struct Level {
     floors: [u32; BUCKETS],
-    filled: u8,
     /// Index (time over width) of the bucket that is open.
-    open_index: u64,
+    open_index: u32,
     open: u32,
+    filled: u8,
 }
 
 /// One point: when its bucket began, and the least tasks in it.
@@ -60,12 +60,12 @@ impl Series {
             levels: WIDTHS.map(|width| Level {
                 floors: [0; BUCKETS],
                 filled: 0,
-                open_index: time / width,
+                open_index: (time / width) as u32,
                 open: tasks,
             }),
             peaks: Peaks {
                 closed: [0; BUCKETS],
-                open_index: time / WIDTHS[LONGEST],
+                open_index: (time / WIDTHS[LONGEST]) as u32,
                 open: 0,
             },
             last: tasks,
@@ -78,16 +78,16 @@ impl Series {
         let Level {
             open_index, open, ..
         } = self.levels[STAYED];
-        let index = time / WIDTHS[STAYED];
+        let index = (time / WIDTHS[STAYED]) as u32;
         if index > open_index {
-            let width = WIDTHS[LONGEST] / WIDTHS[STAYED];
+            let width = (WIDTHS[LONGEST] / WIDTHS[STAYED]) as u32;
             self.peaks.push(open_index / width, open);
             if index > open_index + 1 {
                 self.peaks.silence((index - 1) / width, self.last);
             }
         }
         for (level, width) in self.levels.iter_mut().zip(WIDTHS) {
-            level.push(time / width, self.last, tasks);
+            level.push((time / width) as u32, self.last, tasks);
         }
         self.last = tasks;
     }
@@ -102,6 +102,14 @@ impl Series {
         u64::from(self.last)
     }
 
+    /// How much more there is now than at the least in a horizon.
+    pub fn gain(&self, level: usize) -> u64 {
+        let Level { floors, filled, .. } = &self.levels[level];
+        let closed = &floors[BUCKETS - usize::from(*filled)..];
+        let least = closed.iter().copied().min().unwrap_or(self.last);
+        u64::from(self.last.saturating_sub(least))
+    }
+
     /// The closed buckets of a horizon, oldest first, and at the end what there is now.
     pub fn points(&self, level: usize, now: u64) -> Vec<Point> {
         let Level {
@@ -111,7 +119,7 @@ impl Series {
             ..
         } = &self.levels[level];
         let filled = usize::from(*filled);
-        let first = open_index - filled as u64;
+        let first = u64::from(*open_index) - filled as u64;
         let closed = floors[BUCKETS - filled..].iter().enumerate();
         closed
             .map(|(i, &floor)| Point {
@@ -119,7 +127,7 @@ impl Series {
                 floor,
             })
             .chain([Point {
-                time: now.max(open_index * WIDTHS[level]),
+                time: now.max(u64::from(*open_index) * WIDTHS[level]),
                 floor: self.last,
             }])
             .collect()
@@ -131,7 +139,7 @@ impl Series {
         let mut peak = None;
         for (level, width) in self.levels.iter().zip(WIDTHS) {
             let filled = usize::from(level.filled);
-            let first = level.open_index - filled as u64;
+            let first = u64::from(level.open_index) - filled as u64;
             for (i, &floor) in level.floors[BUCKETS - filled..].iter().enumerate() {
                 if within((first + i as u64) * width, width) {
                     peak = peak.max(Some(floor));
@@ -141,7 +149,9 @@ impl Series {
         let last = self.peaks.open_index;
         for (age, &most) in (1..).zip(self.peaks.closed.iter().rev()) {
             let known = last.checked_sub(age);
-            if known.is_some_and(|index| within(index * WIDTHS[LONGEST], WIDTHS[LONGEST])) {
+            if known
+                .is_some_and(|index| within(u64::from(index) * WIDTHS[LONGEST], WIDTHS[LONGEST]))
+            {
                 peak = peak.max(Some(most));
             }
         }
@@ -151,20 +161,20 @@ impl Series {
 
 impl Peaks {
     /// So many stayed for a while, in this bucket.
-    fn push(&mut self, index: u64, tasks: u32) {
+    fn push(&mut self, index: u32, tasks: u32) {
         self.close_until(index, 0);
         self.open = self.open.max(tasks);
     }
 
     /// Nothing was heard up to this bucket.
-    fn silence(&mut self, index: u64, tasks: u32) {
+    fn silence(&mut self, index: u32, tasks: u32) {
         self.open = self.open.max(tasks);
         self.close_until(index, tasks);
     }
 
-    fn close_until(&mut self, index: u64, tasks: u32) {
+    fn close_until(&mut self, index: u32, tasks: u32) {
         let quiet = index.saturating_sub(self.open_index);
-        for _ in 0..quiet.min(BUCKETS as u64 + 1) {
+        for _ in 0..quiet.min(BUCKETS as u32 + 1) {
             self.closed.copy_within(1.., 0);
             self.closed[BUCKETS - 1] = std::mem::replace(&mut self.open, tasks);
         }
@@ -173,13 +183,13 @@ impl Peaks {
 }
 
 impl Level {
-    fn push(&mut self, index: u64, before: u32, tasks: u32) {
+    fn push(&mut self, index: u32, before: u32, tasks: u32) {
         if index <= self.open_index {
             self.open = self.open.min(tasks);
             return;
         }
         self.close(self.open);
-        let quiet = (index - self.open_index - 1).min(BUCKETS as u64);
+        let quiet = (index - self.open_index - 1).min(BUCKETS as u32);
         for _ in 0..quiet {
             self.close(before);
         }

@@ -1,10 +1,14 @@
 //! One owner under watch: its series, its state, and what led to it.
+//!
+//! Of an owner that is calm there is its series and little else, below 1 KiB; what is needed to
+//! follow a growth is made when there is one ([`Close`]).
 
 use super::{
-    DetectSettings, Exhaustion, Forecast, Grower, Sample, State, Verdict, about,
+    DetectSettings, Forecast, Grower, Sample, State, Verdict,
     forecast::Speed,
     series::{Series, WIDTHS},
     trend::{Demand, Growth, sustained},
+    words,
 };
 use crate::{
     cgroup::CgroupId,
@@ -48,15 +52,25 @@ const HOLDS_MOST: f64 = 0.5;
 const REFUSED_S: u64 = 10;
 /// Seconds between two notes of the totals, and how many are kept: storms are judged over ten to
 /// fifteen seconds.
-const MARK_S: u64 = 5;
+const MARK_S: u32 = 5;
 const MARKS: usize = 3;
 
-/// Totals at a moment.
+/// Totals at a moment: their lower halves, of which only differences are taken.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
-    time: u64,
-    created: u64,
-    ended: u64,
+    time: u32,
+    created: u32,
+    ended: u32,
+}
+
+impl Mark {
+    fn new(now: u64, sample: Sample) -> Self {
+        Self {
+            time: now as u32,
+            created: sample.created as u32,
+            ended: sample.ended as u32,
+        }
+    }
 }
 
 /// A leak under way.
@@ -93,75 +107,77 @@ impl Headroom {
 /// One owner.
 #[derive(Debug)]
 pub(super) struct Watch {
-    series: Option<Series>,
-    state: State,
+    series: Series,
     state_since: u64,
-    first_seen: u64,
-    now: Mark,
-    marks: [Mark; MARKS],
-    /// Totals when nothing grew last.
-    before_growth: Mark,
-    zombies: u64,
-    zombies_before_growth: u64,
-    found: [Option<Growth>; WIDTHS.len()],
-    /// Of each horizon, the bucket at which it was looked at last.
-    looked_at: [u64; WIDTHS.len()],
-    growing_until: u64,
-    growth: Option<Growth>,
-    leak: Option<Leak>,
-    refused: Option<u64>,
     /// Peaks before this are those of a leak.
     peaks_from: u64,
-    /// Of the growth, while there is one.
+    close: Option<Box<Close>>,
+    now: Mark,
+    marks: [Mark; MARKS],
+    zombies: u32,
+    /// Of each horizon, the bucket at which it was looked at last.
+    looked_at: [u32; WIDTHS.len()],
+    state: State,
+}
+
+/// What is kept of an owner that grows, or is refused.
+#[derive(Debug, Default)]
+struct Close {
+    found: [Option<Growth>; WIDTHS.len()],
+    growth: Option<Growth>,
+    /// A growth that is not seen any more is kept so long.
+    growing_until: u64,
+    /// Of the growth.
     headroom: Option<Headroom>,
-    chain: Vec<Limit>,
+    zombies_before: u64,
     /// Share of what makes a leak that the growth has reached.
     progress: f64,
+    leak: Option<Leak>,
+    refused: Option<u64>,
+    chain: Vec<Limit>,
 }
 
 impl Watch {
-    /// `first` is what an owner had that was there before; without it, the owner is new.
+    /// An owner that was there before with what it had, or a new one with nothing.
     pub fn new(now: u64, first: Option<Sample>) -> Self {
-        let mark = first.map_or(Mark::default(), |sample| mark(now, sample));
+        let sample = first.unwrap_or(Sample {
+            tasks: 0,
+            created: 0,
+            ended: 0,
+            zombies: 0,
+        });
+        let mark = Mark::new(now, sample);
         Self {
-            series: first.map(|sample| Series::new(now, sample.tasks)),
-            state: State::Ok,
+            series: Series::new(now, sample.tasks),
             state_since: now,
-            first_seen: now,
-            now: mark,
-            marks: [Mark { time: now, ..mark }; MARKS],
-            before_growth: mark,
-            zombies: first.map_or(0, |sample| sample.zombies),
-            zombies_before_growth: first.map_or(0, |sample| sample.zombies),
-            found: [None; WIDTHS.len()],
-            looked_at: [0; WIDTHS.len()],
-            growing_until: 0,
-            growth: None,
-            leak: None,
-            refused: None,
             peaks_from: 0,
-            headroom: None,
-            chain: Vec::new(),
-            progress: 0.0,
+            close: None,
+            now: mark,
+            marks: [mark; MARKS],
+            zombies: sample.zombies as u32,
+            looked_at: [0; WIDTHS.len()],
+            state: State::Ok,
         }
     }
 
     pub fn observe(&mut self, now: u64, sample: Sample) {
-        match &mut self.series {
-            Some(series) => series.push(now, sample.tasks),
-            // A new owner begins with nothing.
-            None => {
-                let mut series = Series::new(self.first_seen, 0);
-                series.push(now, sample.tasks);
-                self.series = Some(series);
-            }
-        }
-        self.now = mark(now, sample);
-        self.zombies = sample.zombies;
+        self.series.push(now, sample.tasks);
+        self.now = Mark::new(now, sample);
+        self.zombies = sample.zombies as u32;
     }
 
     pub fn refused(&mut self, now: u64) {
-        self.refused = Some(now);
+        self.close().refused = Some(now);
+    }
+
+    fn close(&mut self) -> &mut Close {
+        let zombies_before = u64::from(self.zombies);
+        self.close.get_or_insert_with(|| {
+            Box::new(Close {
+                zombies_before,
+                ..Close::default()
+            })
+        })
     }
 
     pub fn state(&self) -> State {
@@ -169,17 +185,29 @@ impl Watch {
     }
 
     pub fn tasks(&self) -> u64 {
-        self.series.as_ref().map_or(0, Series::last)
+        self.series.last()
+    }
+
+    fn growth(&self) -> Option<&Growth> {
+        self.close.as_ref()?.growth.as_ref()
+    }
+
+    fn leak(&self) -> Option<&Leak> {
+        self.close.as_ref()?.leak.as_ref()
+    }
+
+    fn chain(&self) -> &[Limit] {
+        self.close.as_ref().map_or(&[], |close| &close.chain)
     }
 
     /// Whether it is to be looked at though nothing is heard of it.
     pub fn is_close(&self) -> bool {
-        self.state != State::Ok || self.growth.is_some()
+        self.state != State::Ok || self.close.is_some()
     }
 
     /// What it contributes to the forecast.
     pub fn grower(&self, owner: CgroupId) -> Option<Grower> {
-        let growth = self.growth?;
+        let growth = self.growth()?;
         matches!(
             self.state,
             State::Growing | State::Leaking | State::Saturated
@@ -189,7 +217,7 @@ impl Watch {
             state: self.state,
             per_s: growth.per_s,
             tasks: self.tasks(),
-            chain: self.chain.clone(),
+            chain: self.chain().to_vec(),
         })
     }
 
@@ -199,70 +227,90 @@ impl Watch {
         settings: &DetectSettings,
         chain: impl FnOnce() -> Vec<Limit>,
     ) {
-        let Some(series) = &mut self.series else {
-            return;
-        };
-        series.advance(now);
-        for (level, width) in WIDTHS.into_iter().enumerate() {
-            let bucket = now / width;
-            if self.looked_at[level] != bucket {
-                self.looked_at[level] = bucket;
-                let points = series.points(level, now);
-                self.found[level] = sustained(&points, &demand(level, settings, self.peaks_from));
-            }
+        self.series.advance(now);
+        self.search(now, settings);
+        if self.close.is_some() {
+            self.follow_growth(now, settings, chain);
+            self.follow_leak(now, settings);
         }
-        self.forget_what_came_back();
-        if let Some(level) = self.found.iter().position(Option::is_some) {
-            self.growing_until = now + GROWING_HOLD_S.max(2 * WIDTHS[level]);
-        }
-        let held = self.growth.filter(|growth| {
-            now < self.growing_until && has_kept(self.tasks(), growth.base, growth.gain)
-        });
-        let growth = best(&self.found).or(held);
-        let is_watched = growth.is_some() || self.leak.is_some();
-        self.chain = if is_watched || self.refused.is_some() || self.state == State::Saturated {
-            chain()
-        } else {
-            Vec::new()
-        };
-        self.growth = growth.filter(|growth| {
-            let known = self.state == State::Growing || self.leak.is_some();
-            known || self.is_news(growth) || self.is_soon(growth, settings)
-        });
-        match &self.growth {
-            Some(growth) if self.headroom.is_none() => {
-                self.headroom = Headroom::before(growth, &self.chain);
-            }
-            Some(_) => {}
-            None => self.headroom = None,
-        }
-        if self.growth.is_none() && self.leak.is_none() {
-            self.before_growth = self.now;
-            self.zombies_before_growth = self.zombies;
-        }
-        self.follow_leak(now, settings);
         self.note_totals(now);
         let state = self.decide(now, settings);
         if state != self.state {
             self.state = state;
             self.state_since = now;
         }
+        if self.close.as_ref().is_some_and(|close| close.is_over()) && state != State::Saturated {
+            self.close = None;
+        }
     }
 
-    /// A longer horizon was looked at some time ago.
-    fn forget_what_came_back(&mut self) {
-        let tasks = self.tasks();
-        for found in &mut self.found {
-            if found.is_some_and(|growth| !has_kept(tasks, growth.base, growth.gain)) {
-                *found = None;
+    /// Looks for growth, on each horizon whose points have changed.
+    fn search(&mut self, now: u64, settings: &DetectSettings) {
+        for (level, width) in WIDTHS.into_iter().enumerate() {
+            let bucket = (now / width) as u32;
+            if self.looked_at[level] == bucket {
+                continue;
+            }
+            self.looked_at[level] = bucket;
+            // Most owners, most of the time, end here.
+            let found = (self.series.gain(level) >= settings.growing_gain)
+                .then(|| self.series.points(level, now))
+                .and_then(|points| sustained(&points, &demand(level, settings, self.peaks_from)));
+            if found.is_some() || self.close.is_some() {
+                self.close().found[level] = found;
             }
         }
     }
 
+    fn follow_growth(
+        &mut self,
+        now: u64,
+        settings: &DetectSettings,
+        chain: impl FnOnce() -> Vec<Limit>,
+    ) {
+        let tasks = self.tasks();
+        let is_known = self.state == State::Growing || self.leak().is_some();
+        let is_saturated = self.state == State::Saturated;
+        let close = self.close();
+        for found in &mut close.found {
+            // A longer horizon was looked at some time ago.
+            found.take_if(|growth| !has_kept(tasks, growth.base, growth.gain));
+        }
+        if let Some(level) = close.found.iter().position(Option::is_some) {
+            close.growing_until = now + GROWING_HOLD_S.max(2 * WIDTHS[level]);
+        }
+        let is_held = now < close.growing_until;
+        let held = close
+            .growth
+            .filter(|growth| is_held && has_kept(tasks, growth.base, growth.gain));
+        let growth = best(&close.found).or(held);
+        let is_watched = growth.is_some() || close.leak.is_some();
+        close.chain = if is_watched || close.refused.is_some() || is_saturated {
+            chain()
+        } else {
+            Vec::new()
+        };
+        let growth = growth.filter(|growth| {
+            is_known || self.is_news(growth) || is_soon(growth, self.chain(), settings)
+        });
+        let zombies = u64::from(self.zombies);
+        let close = self.close();
+        match &growth {
+            Some(growth) if close.headroom.is_none() => {
+                close.headroom = Headroom::before(growth, &close.chain);
+            }
+            Some(_) => {}
+            None => close.headroom = None,
+        }
+        if growth.is_none() && close.leak.is_none() {
+            close.zombies_before = zombies;
+        }
+        close.growth = growth;
+    }
+
     /// The most that stayed before a growth began, of the last day and a half.
     fn had_before(&self, growth: &Growth) -> u64 {
-        let series = self.series.as_ref();
-        let peak = series.and_then(|series| series.peak(self.peaks_from, growth.onset));
+        let peak = self.series.peak(self.peaks_from, growth.onset);
         peak.unwrap_or(0).max(growth.base)
     }
 
@@ -271,37 +319,29 @@ impl Watch {
         beyond >= NEWS * growth.gain as f64
     }
 
-    fn is_soon(&self, growth: &Growth, settings: &DetectSettings) -> bool {
-        let room = |limit: &Limit| limit.value.saturating_sub(limit.usage) as f64;
-        let will_come = growth.per_s * settings.soon.as_secs_f64();
-        self.chain.iter().any(|limit| room(limit) <= will_come)
-    }
-
     fn follow_leak(&mut self, now: u64, settings: &DetectSettings) {
         let tasks = self.tasks();
-        if let Some(leak) = &mut self.leak {
+        let close = self.close();
+        let is_full = close.chain.iter().any(|limit| fills(limit, settings));
+        if let Some(leak) = &mut close.leak {
             if tasks > leak.most {
                 leak.most = tasks;
                 leak.grew = now;
             }
-            let leaked = leak.most.saturating_sub(leak.base);
-            let (least, most) = LEAK_HOLD_S;
-            let hold = (leak.grew.saturating_sub(leak.onset) / 2).clamp(least, most);
-            let is_full = is_full(&self.chain, settings);
-            if !has_kept(tasks, leak.base, leaked) || (now - leak.grew > hold && !is_full) {
-                self.leak = None;
+            if leak.is_over(now, tasks, is_full) {
+                close.leak = None;
+                close.found = [None; WIDTHS.len()];
+                close.growth = None;
                 self.peaks_from = now;
-                self.found = [None; WIDTHS.len()];
-                self.growth = None;
             }
             return;
         }
-        self.progress = 0.0;
-        for growth in self.found.iter().flatten() {
-            let (progress, is_leak) = self.weigh(growth, settings);
-            self.progress = self.progress.max(progress);
+        let mut most = 0.0f64;
+        for growth in close.found.into_iter().flatten() {
+            let (progress, is_leak) = self.weigh(&growth, settings);
+            most = most.max(progress);
             if is_leak {
-                self.leak = Some(Leak {
+                self.close().leak = Some(Leak {
                     onset: growth.onset,
                     base: growth.base,
                     most: tasks,
@@ -310,13 +350,15 @@ impl Watch {
                 break;
             }
         }
+        self.close().progress = most;
     }
 
     /// How far a growth is on the way to be called a leak, and whether it is one.
     fn weigh(&self, growth: &Growth, settings: &DetectSettings) -> (f64, bool) {
         let mut need = settings.leak_gain as f64;
         let mut urgent = f64::INFINITY;
-        if let Some(Headroom { least, of_cgroups }) = self.headroom {
+        let headroom = self.close.as_ref().and_then(|close| close.headroom);
+        if let Some(Headroom { least, of_cgroups }) = headroom {
             if let Some(of_cgroups) = of_cgroups {
                 need = need.min(settings.most_share * of_cgroups as f64);
             }
@@ -334,6 +376,7 @@ impl Watch {
     }
 
     fn note_totals(&mut self, now: u64) {
+        let now = now as u32;
         if now >= self.marks[MARKS - 1].time + MARK_S {
             self.marks.rotate_left(1);
             self.marks[MARKS - 1] = Mark {
@@ -346,8 +389,8 @@ impl Watch {
     /// Creations and ends a second, over the last ten to fifteen.
     fn rates(&self, now: u64) -> (f64, f64) {
         let from = self.marks[0];
-        let seconds = now.saturating_sub(from.time).max(MARK_S) as f64;
-        let per_s = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        let seconds = (now as u32).saturating_sub(from.time).max(MARK_S);
+        let per_s = |now: u32, then: u32| f64::from(now.wrapping_sub(then)) / f64::from(seconds);
         (
             per_s(self.now.created, from.created),
             per_s(self.now.ended, from.ended),
@@ -355,109 +398,95 @@ impl Watch {
     }
 
     fn decide(&mut self, now: u64, settings: &DetectSettings) -> State {
-        if self.refused.is_some_and(|at| now - at > REFUSED_S) {
-            self.refused = None;
-        }
         // Who is refused at a limit that somebody else below it has filled is no filler.
         let tasks = self.tasks() as f64;
-        let fills_own = self.chain.iter().any(|limit| {
-            matches!(limit.owner, LimitOwner::Cgroup(_))
-                && fills(limit, settings)
-                && tasks >= HOLDS_MOST * limit.value as f64
-        });
-        let was_full = self.state == State::Saturated;
-        if fills_own && (self.refused.is_some() || self.leak.is_some() || was_full) {
-            return State::Saturated;
-        }
-        if self.leak.is_some() {
-            return State::Leaking;
+        if let Some(close) = &mut self.close {
+            close.refused.take_if(|at| now - *at > REFUSED_S);
+            let is_full = close.chain.iter().any(|limit| {
+                matches!(limit.owner, LimitOwner::Cgroup(_))
+                    && fills(limit, settings)
+                    && tasks >= HOLDS_MOST * limit.value as f64
+            });
+            let was_full = self.state == State::Saturated;
+            if is_full && (close.refused.is_some() || close.leak.is_some() || was_full) {
+                return State::Saturated;
+            }
+            if close.leak.is_some() {
+                return State::Leaking;
+            }
+            // Whatever else comes and goes meanwhile.
+            if close.growth.is_some() {
+                return State::Growing;
+            }
         }
         let (created, ended) = self.rates(now);
-        let is_storm = created >= settings.storm_per_s && ended >= 0.8 * created;
-        match self.growth {
-            Some(growth) if !is_storm || growth.per_s >= 0.2 * created => State::Growing,
-            _ if is_storm => State::Storm,
-            _ => State::Ok,
+        if created >= settings.storm_per_s && ended >= 0.8 * created {
+            State::Storm
+        } else {
+            State::Ok
         }
     }
 
-    pub fn verdict(&self, forecast: &Forecast) -> Verdict {
-        let exhaustion = self
-            .growth
-            .and_then(|growth| forecast.of_chain(&self.chain, Speed::from(growth)));
-        let since = match (self.state, self.leak, self.growth) {
+    pub fn verdict(&self, now: u64, forecast: &Forecast) -> Verdict {
+        let growth = self.growth();
+        let exhaustion =
+            growth.and_then(|growth| forecast.of_chain(self.chain(), Speed::from(*growth)));
+        let since = match (self.state, self.leak(), growth) {
             (State::Leaking | State::Saturated, Some(leak), _) => leak.onset,
             (State::Growing, _, Some(growth)) => growth.onset,
             _ => self.state_since,
         };
-        let confidence = self.growth.map(|growth| match self.leak {
+        let progress = self.close.as_ref().map_or(0.0, |close| close.progress);
+        let confidence = growth.map(|growth| match self.leak() {
             Some(_) => growth.tau,
-            None => growth.tau * (0.5 + 0.5 * self.progress),
+            None => growth.tau * (0.5 + 0.5 * progress),
         });
+        let zombies_before = self.close.as_ref().map_or(0, |close| close.zombies_before);
+        let facts = words::Facts {
+            state: self.state,
+            tasks: self.tasks(),
+            growth,
+            rates: self.rates(now),
+            zombies: u64::from(self.zombies),
+            zombies_before,
+            chain: self.chain(),
+            exhaustion: exhaustion.as_ref(),
+        };
         Verdict {
             state: self.state,
             since: BootTime::from_seconds(since),
             tasks: self.tasks(),
-            growth_per_s: self.growth.map(|growth| growth.per_s),
+            growth_per_s: growth.map(|growth| growth.per_s),
             confidence,
             exhaustion,
-            why: self.why(exhaustion),
+            why: facts.why(),
         }
-    }
-
-    fn why(&self, exhaustion: Option<Exhaustion>) -> String {
-        let tasks = self.tasks();
-        let mut words = match (self.state, self.growth) {
-            (State::Storm, _) => {
-                let (created, ended) = self.rates(self.now.time);
-                return format!("{created:.0} creations/s and {ended:.0} ends/s, no growth");
-            }
-            (State::Ok, _) => return format!("{tasks} tasks, steady"),
-            (_, Some(growth)) => {
-                let created = self.now.created - self.before_growth.created.min(self.now.created);
-                let ended = self.now.ended - self.before_growth.ended.min(self.now.ended);
-                let for_s = std::time::Duration::from_secs(growth.for_s);
-                format!(
-                    "{} for {}, {created} created and {ended} ended",
-                    per_time(growth.per_s),
-                    about(for_s)
-                )
-            }
-            (_, None) => format!("{tasks} tasks"),
-        };
-        let zombies = self.zombies.saturating_sub(self.zombies_before_growth);
-        let gain = self.growth.map_or(0, |growth| growth.gain);
-        if zombies > 0 && zombies >= gain / 2 {
-            words += &format!(
-                "; {} of its tasks are zombies that nobody reaps",
-                self.zombies
-            );
-        }
-        let full = self.chain.iter().find(|limit| limit.usage >= limit.value);
-        match (full, exhaustion) {
-            (Some(limit), _) => words += &format!("; {} is full", limit.name),
-            (_, Some(exhaustion)) => {
-                let time = std::time::Duration::try_from_secs_f64(exhaustion.in_s)
-                    .unwrap_or(std::time::Duration::MAX);
-                words += &format!("; {} in {}", exhaustion.limit.name, about(time));
-            }
-            (None, None) => {}
-        }
-        words
     }
 }
 
-/// `+41 tasks/s`, `+12 tasks/min`, `+3 tasks/h`.
-fn per_time(per_s: f64) -> String {
-    if per_s >= 9.95 {
-        format!("+{per_s:.0} tasks/s")
-    } else if per_s >= 0.95 {
-        format!("+{per_s:.1} tasks/s")
-    } else if per_s * 60.0 >= 0.95 {
-        format!("+{:.1} tasks/min", per_s * 60.0)
-    } else {
-        format!("+{:.1} tasks/h", per_s * 3600.0)
+impl Close {
+    fn is_over(&self) -> bool {
+        self.growth.is_none()
+            && self.leak.is_none()
+            && self.refused.is_none()
+            && self.found.iter().all(Option::is_none)
     }
+}
+
+impl Leak {
+    /// Given back for the most part, or nothing came for long though there was room.
+    fn is_over(&self, now: u64, tasks: u64, is_full: bool) -> bool {
+        let (least, most) = LEAK_HOLD_S;
+        let hold = (self.grew.saturating_sub(self.onset) / 2).clamp(least, most);
+        let leaked = self.most.saturating_sub(self.base);
+        !has_kept(tasks, self.base, leaked) || (now - self.grew > hold && !is_full)
+    }
+}
+
+fn is_soon(growth: &Growth, chain: &[Limit], settings: &DetectSettings) -> bool {
+    let will_come = growth.per_s * settings.soon.as_secs_f64();
+    let room = |limit: &Limit| limit.value.saturating_sub(limit.usage) as f64;
+    chain.iter().any(|limit| room(limit) <= will_come)
 }
 
 fn demand(level: usize, settings: &DetectSettings, known_from: u64) -> Demand {
@@ -494,16 +523,4 @@ fn has_kept(tasks: u64, base: u64, gain: u64) -> bool {
 
 fn fills(limit: &Limit, settings: &DetectSettings) -> bool {
     limit.usage as f64 >= settings.full * limit.value as f64
-}
-
-fn is_full(chain: &[Limit], settings: &DetectSettings) -> bool {
-    chain.iter().any(|limit| fills(limit, settings))
-}
-
-fn mark(now: u64, sample: Sample) -> Mark {
-    Mark {
-        time: now,
-        created: sample.created,
-        ended: sample.ended,
-    }
 }

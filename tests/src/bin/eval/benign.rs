@@ -133,8 +133,8 @@ fn startup(random: &mut Random) -> Owner {
     let born = random.whole(700, 3 * HOUR);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, size, Fill::Linear(size / over)),
-            Jobs::new(
+            Pool::boxed(0, size, Fill::Linear(size / over)),
+            Jobs::boxed(
                 helpers,
                 1.5,
                 (1, 3),
@@ -164,9 +164,9 @@ fn pool(random: &mut Random) -> Owner {
     let from = random.pick(&[0, 5, 120, 1000, 5000]);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, base, Fill::AtOnce),
-            Pool::new(from, size, fill),
-            Jobs::new(0.05, 5.0, (1, 2), Load::Full),
+            Pool::boxed(0, base, Fill::AtOnce),
+            Pool::boxed(from, size, fill),
+            Jobs::boxed(0.05, 5.0, (1, 2), Load::Full),
         ]
     })
     .under(limit)
@@ -214,9 +214,9 @@ fn build(random: &mut Random) -> Owner {
     let linker = random.magnitude(2.0, 40.0);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 2.0, Fill::AtOnce),
-            Jobs::new(width / life / 2.0, life, (1, 3), load),
-            Batch::new(period, period - offset + on / 2, linker, 20, on / 3),
+            Pool::boxed(0, 2.0, Fill::AtOnce),
+            Jobs::boxed(width / life / 2.0, life, (1, 3), load),
+            Batch::boxed(period, period - offset + on / 2, linker, 20, on / 3),
         ]
     })
     .under(limit)
@@ -231,8 +231,8 @@ fn requests(random: &mut Random) -> Owner {
     let phase = random.unit();
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 5.0, Fill::AtOnce),
-            Jobs::new(per_s, life, (1, 1), Load::Cycle { period, phase }),
+            Pool::boxed(0, 5.0, Fill::AtOnce),
+            Jobs::boxed(per_s, life, (1, 1), Load::Cycle { period, phase }),
         ]
     })
     .under(limit)
@@ -246,10 +246,10 @@ fn cron(random: &mut Random) -> Owner {
     let offset = random.whole(0, HOUR);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 1.0, Fill::AtOnce),
-            Batch::new(often, 0, small, 3, often / 3),
-            Batch::new(HOUR, offset, large, ramp, lasts),
-            Jobs::new(0.02, 20.0, (1, 4), Load::Full),
+            Pool::boxed(0, 1.0, Fill::AtOnce),
+            Batch::boxed(often, 0, small, 3, often / 3),
+            Batch::boxed(HOUR, offset, large, ramp, lasts),
+            Jobs::boxed(0.02, 20.0, (1, 4), Load::Full),
         ]
     })
 }
@@ -264,9 +264,9 @@ fn ci(random: &mut Random) -> Owner {
     let over = random.magnitude(1.0, lasts as f64 / 2.0);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 4.0, Fill::AtOnce),
-            Jobs::new(width / 2.0, 2.0, (1, 3), Load::Full),
-            Pool::new(lasts / 3, tests, Fill::Linear(tests / over)),
+            Pool::boxed(0, 4.0, Fill::AtOnce),
+            Jobs::boxed(width / 2.0, 2.0, (1, 3), Load::Full),
+            Pool::boxed(lasts / 3, tests, Fill::Linear(tests / over)),
         ]
     })
     .under(limit)
@@ -290,11 +290,11 @@ fn jvm(random: &mut Random) -> Owner {
         .then(|| born + random.whole(HOUR, 4 * HOUR));
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, own, Fill::Saturating(2.0)),
-            Pool::new(3, 12.0, Fill::Saturating(60.0)),
-            Pool::new(late, other, Fill::Linear(per_s)),
-            Pool::new(late + 20, web, Fill::Saturating(slow)),
-            Jobs::new(0.2, 30.0, (1, 1), Load::Full),
+            Pool::boxed(0, own, Fill::Saturating(2.0)),
+            Pool::boxed(3, 12.0, Fill::Saturating(60.0)),
+            Pool::boxed(late, other, Fill::Linear(per_s)),
+            Pool::boxed(late + 20, web, Fill::Saturating(slow)),
+            Jobs::boxed(0.2, 30.0, (1, 1), Load::Full),
         ]
     })
     .under(limit)
@@ -310,8 +310,8 @@ fn go(random: &mut Random) -> Owner {
     let born = random.whole(700, HOUR);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, first, Fill::Saturating(2.0)),
-            Pool::new(10, blocked, Fill::Saturating(constant)),
+            Pool::boxed(0, first, Fill::Saturating(2.0)),
+            Pool::boxed(10, blocked, Fill::Saturating(constant)),
         ]
     })
     .living(born, u64::MAX)
@@ -339,7 +339,7 @@ fn daily(random: &mut Random) -> Owner {
     Owner::new(random, move |_| {
         let mut workers = Workers::new(base, base + span, load, noise);
         workers.idle_s = 120;
-        vec![boxed(workers), Jobs::new(0.1, 10.0, (1, 2), Load::Full)]
+        vec![boxed(workers), Jobs::boxed(0.1, 10.0, (1, 2), Load::Full)]
     })
     .under(limit)
 }
@@ -358,7 +358,7 @@ fn deployment(random: &mut Random) -> Owner {
             phase: 0.25,
         };
         vec![
-            Pool::new(2, size, fill),
+            Pool::boxed(2, size, fill),
             boxed(Workers::new(1.0, 1.0 + span, load, 0.02 * span)),
         ]
     })
@@ -374,8 +374,8 @@ fn log_rotation(random: &mut Random) -> Owner {
     let threads = random.magnitude(2.0, 100.0);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, threads, Fill::AtOnce),
-            Batch::new(every, offset, tasks, 4, 20),
+            Pool::boxed(0, threads, Fill::AtOnce),
+            Batch::boxed(every, offset, tasks, 4, 20),
         ]
     })
 }
@@ -390,9 +390,9 @@ fn database(random: &mut Random) -> Owner {
     let restart = random.whole(2 * HOUR, 20 * HOUR);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 8.0, Fill::AtOnce),
-            Pool::new(10, pooled, Fill::Saturating(20.0)),
-            Jobs::new(level / life, life, (1, 1), Load::Cycle { period, phase }),
+            Pool::boxed(0, 8.0, Fill::AtOnce),
+            Pool::boxed(10, pooled, Fill::Saturating(20.0)),
+            Jobs::boxed(level / life, life, (1, 1), Load::Cycle { period, phase }),
         ]
     })
     .under(limit)
@@ -407,8 +407,8 @@ fn walk(random: &mut Random) -> Owner {
     let per_hour = span * random.between(0.03, 0.25);
     Owner::new(random, move |_| {
         vec![
-            Walk::new(least, least + span, per_hour),
-            Jobs::new(0.1, 30.0, (1, 3), Load::Full),
+            Walk::boxed(least, least + span, per_hour),
+            Jobs::boxed(0.1, 30.0, (1, 3), Load::Full),
         ]
     })
     .under(limit)
@@ -424,9 +424,9 @@ fn nightly(random: &mut Random) -> Owner {
     let ramp = random.magnitude(10.0, 3600.0) as u64;
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, base, Fill::AtOnce),
-            Batch::new(DAY, offset, tasks, ramp, lasts),
-            Jobs::new(0.1, 30.0, (1, 3), Load::Full),
+            Pool::boxed(0, base, Fill::AtOnce),
+            Batch::boxed(DAY, offset, tasks, ramp, lasts),
+            Jobs::boxed(0.1, 30.0, (1, 3), Load::Full),
         ]
     })
     .under(limit)
@@ -443,9 +443,9 @@ fn restarts(random: &mut Random) -> Owner {
         .collect();
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 3.0, Fill::AtOnce),
-            Pool::new(2, size, fill),
-            Jobs::new(0.5, 3.0, (1, 2), Load::Full),
+            Pool::boxed(0, 3.0, Fill::AtOnce),
+            Pool::boxed(2, size, fill),
+            Jobs::boxed(0.5, 3.0, (1, 2), Load::Full),
         ]
     })
     .under(limit)
@@ -459,7 +459,7 @@ fn moves(random: &mut Random) -> Owner {
     let shims = random.magnitude(10.0, 200.0);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, shims, Fill::Linear(0.1)),
+            Pool::boxed(0, shims, Fill::Linear(0.1)),
             boxed(Moves { per_s, tasks }),
         ]
     })
@@ -474,8 +474,8 @@ fn storm(random: &mut Random) -> Owner {
     let offset = random.whole(0, period);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 4.0, Fill::AtOnce),
-            Jobs::new(per_s, life, (1, 1), Load::Square { period, on, offset }),
+            Pool::boxed(0, 4.0, Fill::AtOnce),
+            Jobs::boxed(per_s, life, (1, 1), Load::Square { period, on, offset }),
         ]
     })
 }
@@ -486,8 +486,8 @@ fn idle(random: &mut Random) -> Owner {
     let per_s = random.magnitude(1e-4, 1e-2);
     Owner::new(random, move |_| {
         vec![
-            Pool::new(0, size, Fill::AtOnce),
-            Jobs::new(per_s, 2.0, (1, 2), Load::Full),
+            Pool::boxed(0, size, Fill::AtOnce),
+            Jobs::boxed(per_s, 2.0, (1, 2), Load::Full),
         ]
     })
 }

@@ -30,7 +30,7 @@ impl Selection {
             .is_none_or(|only| class.contains(only.as_str()));
         let quick = !self.is_quick || number == 0;
         let seen = !self.is_seen_only || number % 3 != 2;
-        let third = !self.is_every_third || number % 3 == 0;
+        let third = !self.is_every_third || number.is_multiple_of(3);
         named && quick && seen && third
     }
 

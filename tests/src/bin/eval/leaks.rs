@@ -68,8 +68,8 @@ fn service(random: &mut Random) -> impl Fn() -> Vec<Box<dyn Part>> + use<> {
     let helpers = random.magnitude(0.01, 2.0);
     move || {
         vec![
-            Pool::new(0, pool, Fill::AtOnce),
-            Jobs::new(helpers, 3.0, (1, 2), Load::Full),
+            Pool::boxed(0, pool, Fill::AtOnce),
+            Jobs::boxed(helpers, 3.0, (1, 2), Load::Full),
         ]
     }
 }
@@ -167,8 +167,8 @@ fn churn(_: u64, random: &mut Random) -> (Node, Vec<Owner>, u64) {
     let (storm, life) = (random.magnitude(50.0, 1000.0), random.magnitude(0.02, 0.3));
     let owner = Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 10.0, Fill::AtOnce),
-            Jobs::new(storm, life, (1, 1), Load::Full),
+            Pool::boxed(0, 10.0, Fill::AtOnce),
+            Jobs::boxed(storm, life, (1, 1), Load::Full),
             Box::new(Leak::new(FROM, Rate::Steady(per_s))),
         ]
     })
@@ -294,8 +294,8 @@ fn startup(_: u64, random: &mut Random) -> (Node, Vec<Owner>, u64) {
     let (pool, constant) = (random.magnitude(10.0, 150.0), random.magnitude(3.0, 60.0));
     let owner = Owner::new(random, move |_| {
         vec![
-            Pool::new(0, 20.0, Fill::AtOnce),
-            Pool::new(2, pool, Fill::Saturating(constant)),
+            Pool::boxed(0, 20.0, Fill::AtOnce),
+            Pool::boxed(2, pool, Fill::Saturating(constant)),
             Box::new(Leak::new(FROM, Rate::Steady(per_s))),
         ]
     })

@@ -4,6 +4,7 @@
 //! hard target is missed: every leak found, nobody else called leaking, the culprit named.
 
 mod baseline;
+mod bench;
 mod benign;
 mod case;
 mod corpus;
@@ -38,10 +39,17 @@ struct Options {
     /// Only cases that the detector may be tuned by
     #[arg(long)]
     seen: bool,
+    /// Nothing but how long the detector takes and how much memory
+    #[arg(long)]
+    bench: bool,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if options.bench {
+        bench::bench();
+        return ExitCode::SUCCESS;
+    }
     let selection = Selection {
         seed: options.seed,
         only: options.only.clone(),
@@ -64,6 +72,7 @@ fn main() -> ExitCode {
     score::tables(&outcomes);
     if !options.quick && options.only.is_none() {
         tradeoff::curves(&selection);
+        bench::bench();
     }
     let missed = score::missed(&outcomes);
     println!();

@@ -158,7 +158,7 @@ mod tests {
     fn a_restart_begins_anew_and_totals_go_on() {
         let mut owner = Owner::new(&mut Random::new("o", 1), |_| {
             vec![
-                Pool::new(0, 10.0, Fill::AtOnce),
+                Pool::boxed(0, 10.0, Fill::AtOnce),
                 Box::new(Leak::new(5, Rate::Bursts(1, 1e-3))),
             ]
         })
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_limit_refuses_what_is_beyond_it() {
         let mut owner = Owner::new(&mut Random::new("o", 1), |_| {
-            vec![Pool::new(0, 10.0, Fill::Linear(4.0))]
+            vec![Pool::boxed(0, 10.0, Fill::Linear(4.0))]
         });
         assert_eq!(owner.step(0, 6), (true, false));
         assert_eq!(owner.step(1, 2), (true, true));

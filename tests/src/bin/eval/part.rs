@@ -105,7 +105,7 @@ pub enum Fill {
 }
 
 impl Pool {
-    pub fn new(from: u64, size: f64, fill: Fill) -> Box<dyn Part> {
+    pub fn boxed(from: u64, size: f64, fill: Fill) -> Box<dyn Part> {
         let level = 0;
         Box::new(Self {
             from,
@@ -196,7 +196,7 @@ pub struct Walk {
 }
 
 impl Walk {
-    pub fn new(least: f64, most: f64, per_hour: f64) -> Box<dyn Part> {
+    pub fn boxed(least: f64, most: f64, per_hour: f64) -> Box<dyn Part> {
         Box::new(Self {
             least,
             most,
@@ -228,7 +228,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    pub fn new(per_s: f64, life_s: f64, tasks: (u64, u64), load: Load) -> Box<dyn Part> {
+    pub fn boxed(per_s: f64, life_s: f64, tasks: (u64, u64), load: Load) -> Box<dyn Part> {
         // Longer lives than eight times the mean are cut.
         let longest = (life_s * 8.0) as usize + 2;
         Box::new(Self {
@@ -275,7 +275,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub fn new(every: u64, offset: u64, tasks: f64, ramp: u64, lasts: u64) -> Box<dyn Part> {
+    pub fn boxed(every: u64, offset: u64, tasks: f64, ramp: u64, lasts: u64) -> Box<dyn Part> {
         Box::new(Self {
             every,
             offset,
@@ -420,13 +420,13 @@ mod tests {
 
     #[test]
     fn a_pool_fills_and_stays() {
-        let mut pool = Pool::new(2, 10.0, Fill::Linear(4.0));
+        let mut pool = Pool::boxed(2, 10.0, Fill::Linear(4.0));
         assert_eq!(levels(&mut *pool, 7), [0, 0, 4, 8, 10, 10, 10]);
     }
 
     #[test]
     fn jobs_all_end() {
-        let mut jobs = Jobs::new(
+        let mut jobs = Jobs::boxed(
             50.0,
             3.0,
             (1, 4),
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_batch_comes_and_goes_on_time() {
-        let mut batch = Batch::new(10, 3, 4.0, 2, 4);
+        let mut batch = Batch::boxed(10, 3, 4.0, 2, 4);
         assert_eq!(
             levels(&mut *batch, 14),
             [0, 0, 0, 2, 4, 4, 4, 0, 0, 0, 0, 0, 0, 2]

@@ -207,10 +207,11 @@ fn used(episode: &Episode, readings: &Readings) -> f64 {
 
 fn three_percent(episodes: &mut [Episode], readings: &Readings, at: u64) {
     for episode in episodes {
-        if (episode.from..episode.until).contains(&at) && episode.three_percent.is_none() {
-            if used(episode, readings) >= 0.03 {
-                episode.three_percent = Some(at - episode.from);
-            }
+        if (episode.from..episode.until).contains(&at)
+            && episode.three_percent.is_none()
+            && used(episode, readings) >= 0.03
+        {
+            episode.three_percent = Some(at - episode.from);
         }
     }
 }

@@ -1,0 +1,78 @@
+//! A verdict in words.
+
+use std::time::Duration;
+
+use super::{Exhaustion, State, about, trend::Growth};
+use crate::limits::Limit;
+
+/// What a verdict stands on.
+pub(super) struct Facts<'a> {
+    pub state: State,
+    pub tasks: u64,
+    pub growth: Option<&'a Growth>,
+    /// Creations and ends a second, of late.
+    pub rates: (f64, f64),
+    pub zombies: u64,
+    /// Zombies before it grew.
+    pub zombies_before: u64,
+    pub chain: &'a [Limit],
+    pub exhaustion: Option<&'a Exhaustion>,
+}
+
+impl Facts<'_> {
+    /// `+41 tasks/s for 12 s, 40 to 532 tasks, 42 created/s and 1 ended/s; kernel.pid_max in 19 min`.
+    pub fn why(&self) -> String {
+        let tasks = self.tasks;
+        let (created, ended) = self.rates;
+        let mut words = match (self.state, self.growth) {
+            (State::Storm, _) => {
+                return format!("{created:.0} creations/s and {ended:.0} ends/s, no growth");
+            }
+            (State::Ok, _) => return format!("{tasks} tasks, steady"),
+            (_, Some(growth)) => {
+                let time = about(Duration::from_secs(growth.for_s));
+                let mut words = format!(
+                    "{} for {time}, {} to {tasks} tasks",
+                    per_time(growth.per_s),
+                    growth.base
+                );
+                if created >= 1.0 {
+                    words += &format!(", {created:.0} created/s and {ended:.0} ended/s");
+                }
+                words
+            }
+            (_, None) => format!("{tasks} tasks"),
+        };
+        let zombies = self.zombies.saturating_sub(self.zombies_before);
+        let gain = self.growth.map_or(0, |growth| growth.gain);
+        if zombies > 0 && zombies >= gain / 2 {
+            words += &format!(
+                "; {} of its tasks are zombies that nobody reaps",
+                self.zombies
+            );
+        }
+        let full = self.chain.iter().find(|limit| limit.usage >= limit.value);
+        match (full, self.exhaustion) {
+            (Some(limit), _) => words += &format!("; {} is full", limit.name),
+            (_, Some(exhaustion)) => {
+                let time = Duration::try_from_secs_f64(exhaustion.in_s).unwrap_or(Duration::MAX);
+                words += &format!("; {} in {}", exhaustion.limit.name, about(time));
+            }
+            (None, None) => {}
+        }
+        words
+    }
+}
+
+/// `+41 tasks/s`, `+12 tasks/min`, `+3 tasks/h`.
+fn per_time(per_s: f64) -> String {
+    if per_s >= 9.95 {
+        format!("+{per_s:.0} tasks/s")
+    } else if per_s >= 0.95 {
+        format!("+{per_s:.1} tasks/s")
+    } else if per_s * 60.0 >= 0.95 {
+        format!("+{:.1} tasks/min", per_s * 60.0)
+    } else {
+        format!("+{:.1} tasks/h", per_s * 3600.0)
+    }
+}
