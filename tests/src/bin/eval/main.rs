@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         score::tell_each(&outcomes);
     }
     score::tables(&outcomes);
-    if !options.quick && options.only.is_none() {
+    if !options.quick && options.only.is_none() && options.seed == 0 {
         tradeoff::curves(&selection);
         bench::bench();
     }

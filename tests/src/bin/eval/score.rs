@@ -235,7 +235,7 @@ impl Part<'_> {
                    named: &dyn Fn(&Episode) -> bool,
                    wrong: usize| {
             let before_full = |episode: &Episode| {
-                flag(episode).filter(|(at, _)| episode.full.is_none_or(|full| *at <= full))
+                flag(episode).filter(|(at, _)| episode.full.is_none_or(|full| *at < full))
             };
             let flags = || episodes.iter().filter_map(|episode| before_full(episode));
             let used = spread(flags().map(|(_, used)| 100.0 * used));
