@@ -22,6 +22,10 @@ pub struct Episode {
     pub from: u64,
     pub until: u64,
     pub steady_per_s: Option<f64>,
+    /// How many leak in its case.
+    pub share_of: usize,
+    /// `pids.max` of its pod.
+    pub pids_max: Option<u64>,
     /// Headroom of the limit that it was to hit first, when it began.
     pub headroom: u64,
     /// Seconds from its beginning.
@@ -172,6 +176,11 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
 
 fn episodes(case: &Case) -> Vec<Episode> {
     let mut episodes = Vec::new();
+    let leakers = case
+        .owners
+        .iter()
+        .filter(|owner| owner.label.is_some())
+        .count();
     for (owner, label) in case.owners.iter().enumerate() {
         let Some(label) = &label.label else {
             continue;
@@ -181,6 +190,8 @@ fn episodes(case: &Case) -> Vec<Episode> {
             from,
             until: until.min(case.duration),
             steady_per_s: label.steady_per_s,
+            share_of: leakers,
+            pids_max: case.owners[owner].pids_max,
             is_named_right: true,
             baselines_named: [true; 3],
             ..Episode::default()

@@ -131,6 +131,25 @@ impl Part<'_> {
             all.extend(of);
         }
         row("**all**", &all);
+        println!("\n`leaking` in time, by the limit that is hit first:\n");
+        let is_split = |episode: &&&Episode| episode.share_of > 1;
+        let alone = || all.iter().filter(|episode| !is_split(episode));
+        let by_limit = |name: &str, least: u64, most: u64| {
+            let of = alone().filter(|of| (least..most).contains(&of.pids_max.unwrap_or(u64::MAX)));
+            println!("- {name}: {}", share(of.map(|of| leaking_in_time(of))));
+        };
+        by_limit("`pids.max` below 4,096", 0, 4096);
+        by_limit("`pids.max` of 4,096 to 16,384", 4096, u64::MAX);
+        let of_node = alone().filter(|of| of.pids_max.is_none());
+        println!(
+            "- the node's: {}",
+            share(of_node.map(|of| leaking_in_time(of)))
+        );
+        let split = all.iter().filter(is_split);
+        println!(
+            "- the node's, split over replicas: {}",
+            share(split.map(|of| leaking_in_time(of)))
+        );
         for (name, outcomes) in self.classes(true) {
             if name != "the incident" {
                 continue;
