@@ -13,7 +13,7 @@ use pidwatch_common::record::PATH_MAX;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
+    cgroup::{CgroupId, Files, Layout, LayoutError, TaskNames, Tree},
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
     identity::{Execs, Resolver, identify},
@@ -138,6 +138,8 @@ pub struct StateChange {
     /// The limits above it, nearest first, with whose each is if a cgroup's; `None` when one could
     /// not be read.
     pub limits: Option<Vec<(Limit, Option<Owner>)>>,
+    /// What its tasks are called, where it was flagged.
+    pub task_names: Option<TaskNames>,
 }
 
 /// The node under watch.
@@ -433,12 +435,19 @@ impl Node {
             let with_owner = |limit| (limit, self.limit_owner(&limit, now));
             chain.into_iter().map(with_owner).collect()
         });
+        let is_flagged = matches!(
+            change.verdict.state,
+            detect::State::Leaking | detect::State::Saturated
+        );
+        let node = self.tree.get(change.owner).filter(|_| is_flagged);
+        let task_names = node.and_then(|node| self.files.task_names(&node.path));
         StateChange {
             owner: self.owner(change.owner, now),
             time,
             change,
             limit_owner,
             limits,
+            task_names,
         }
     }
 

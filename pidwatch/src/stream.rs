@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    cgroup::CgroupId,
+    cgroup::{self, CgroupId},
     clock::BootTime,
     detect, escape,
     identity::Names,
@@ -552,6 +552,9 @@ pub struct State {
     /// Every limit above it that is set, nearest first; left out when one could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitUse>>,
+    /// What its tasks are called, where it is flagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_names: Option<TaskNames>,
     /// In words.
     pub why: String,
 }
@@ -564,6 +567,7 @@ impl State {
             change,
             limit_owner,
             limits,
+            task_names,
             ..
         } = told;
         let verdict = &change.verdict;
@@ -584,7 +588,76 @@ impl State {
                     .map(|(limit, owner)| LimitUse::of(limit, owner.as_ref()))
                     .collect()
             }),
+            task_names: task_names.as_ref().map(TaskNames::from),
             why: verdict.why.clone(),
+        }
+    }
+}
+
+/// What an owner's tasks are called.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TaskNames {
+    /// How many tasks' names were read, of [`State::tasks`].
+    pub sampled: u64,
+    /// The commonest patterns, numbers as `*`.
+    pub patterns: Vec<Pattern>,
+    /// The process with the most threads.
+    pub largest: LargestProcess,
+}
+
+/// Tasks of one pattern.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Pattern {
+    /// `http-nio-*-exec-*`.
+    pub name: String,
+    /// How many of the sampled tasks.
+    pub count: u64,
+}
+
+/// The process with the most threads.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LargestProcess {
+    /// Its name.
+    pub comm: String,
+    /// Its PID, in the PID namespace of pidwatch.
+    pub pid: u32,
+    /// Its threads.
+    pub threads: u64,
+}
+
+impl From<&cgroup::TaskNames> for TaskNames {
+    fn from(names: &cgroup::TaskNames) -> Self {
+        let (comm, pid, threads) = &names.largest;
+        Self {
+            sampled: names.sampled,
+            patterns: names
+                .patterns
+                .iter()
+                .map(|(name, count)| Pattern {
+                    name: escape::for_json(name),
+                    count: *count,
+                })
+                .collect(),
+            largest: LargestProcess {
+                comm: escape::for_json(comm),
+                pid: *pid,
+                threads: *threads,
+            },
+        }
+    }
+}
+
+impl From<TaskNames> for cgroup::TaskNames {
+    fn from(names: TaskNames) -> Self {
+        let LargestProcess { comm, pid, threads } = names.largest;
+        Self {
+            sampled: names.sampled,
+            patterns: names
+                .patterns
+                .into_iter()
+                .map(|pattern| (pattern.name.into_bytes(), pattern.count))
+                .collect(),
+            largest: (comm.into_bytes(), pid, threads),
         }
     }
 }

@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Layout, Node, Tree, tree::directory};
+use super::{
+    Layout, Node, Tree,
+    names::{self, TaskNames},
+    tree::directory,
+};
 
 /// Reader of the files of one hierarchy.
 #[derive(Clone, Debug)]
@@ -132,6 +136,11 @@ impl Files {
             .ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("max "))?;
         line.trim().parse().ok()
+    }
+
+    /// What some of a cgroup's tasks are called. Makes the kernel walk them: only for who is flagged.
+    pub fn task_names(&self, path: &[u8]) -> Option<TaskNames> {
+        names::sample(&directory(&self.mount, path), &self.proc_root)
     }
 
     /// A number of /proc/sys/kernel.

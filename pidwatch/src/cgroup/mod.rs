@@ -3,11 +3,13 @@
 
 mod files;
 mod layout;
+mod names;
 mod tree;
 
 pub use self::{
     files::Files,
     layout::{Layout, LayoutError, LayoutKind},
+    names::TaskNames,
     tree::{Node, Tree, parent_path},
 };
 

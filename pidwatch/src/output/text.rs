@@ -11,6 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Lines, errno_name};
 use crate::{
+    cgroup::TaskNames,
     clock::{BootTime, WallClock},
     detect::State,
     escape, incident,
@@ -244,7 +245,11 @@ impl Lines for Text {
                 let state = verdict.state.name().to_uppercase();
                 let what = format!("{}  {state}: {}  ", self.time(told.time), verdict.why);
                 let line = self.about(what, &told.owner);
-                writeln!(out, "{}", self.styled(style, &line))
+                writeln!(out, "{}", self.styled(style, &line))?;
+                match &told.task_names {
+                    Some(names) => writeln!(out, "{}", self.styled(style, &called(names))),
+                    None => Ok(()),
+                }
             }
             Update::Incident(incident, time) => {
                 let line = format!(
@@ -264,6 +269,21 @@ impl Lines for Text {
             }
         }
     }
+}
+
+/// `490 of 500 tasks looked at are `pool-*`; the largest process is java[4711] with 1480 threads`
+fn called(names: &TaskNames) -> String {
+    let (comm, pid, threads) = &names.largest;
+    let patterns = names.patterns.iter().take(2);
+    let patterns: Vec<_> = patterns
+        .map(|(name, count)| format!("{count} are `{}`", escape::for_terminal(name)))
+        .collect();
+    format!(
+        "          of {} tasks looked at {}; the largest process is {}[{pid}] with {threads} threads",
+        names.sampled,
+        patterns.join(", "),
+        escape::for_terminal(comm),
+    )
 }
 
 /// The limit that refused with its use, or the reason, or at least the error.

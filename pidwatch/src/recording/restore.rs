@@ -260,6 +260,7 @@ impl Restorer {
         let limits = told.limits.as_ref();
         StateChange {
             limits: limits.map(|limits| limits.iter().map(|limit| self.limit(limit)).collect()),
+            task_names: told.task_names.map(Into::into),
             time,
             change: Change {
                 owner: owner.id,

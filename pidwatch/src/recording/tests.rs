@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    cgroup::CgroupId,
+    cgroup::{CgroupId, TaskNames},
     clock::{BootTime, WallClock},
     detect::{self, Change},
     incident::{self, Incident, LimitKey},
@@ -144,6 +144,11 @@ fn updates(second: u64) -> Vec<Update> {
             change,
             limit_owner: Some(above.clone()),
             limits: Some(vec![(LIMIT, Some(above.clone()))]),
+            task_names: Some(TaskNames {
+                sampled: 500,
+                patterns: vec![(b"pool-*".into(), 490)],
+                largest: (b"java".into(), 4711, 1480),
+            }),
         })),
         Update::Failed(Box::new(failed)),
         Update::Incident(Box::new(incident.clone()), time),
