@@ -136,6 +136,8 @@ fn on_host(scenarios: &Scenarios) -> Part {
         let tracers = [("bpftrace", "bpftrace"), ("forkstat", "forkstat")];
         packages::ensure_programs(&tracers, "comparing with other tracers")?;
         packages::ensure_programs(&packages::CONTAINERS, "tests with real containers")?;
+        let jvm = [("javac", "default-jdk-headless")];
+        packages::ensure_programs(&jvm, "a JVM that leaks threads")?;
         let mut runner = process::as_root(&scenarios.runner, &scenarios.variables(None))?;
         // Scenarios measure one node: two at a time would count each other.
         runner

@@ -354,3 +354,25 @@ fn who_is_refused_at_a_limit_that_another_one_fills_is_not_saturated() {
     assert_eq!(state(798), Some(State::Saturated));
     assert_eq!(state(2), None);
 }
+
+#[test]
+fn zombies_that_come_to_stay_are_named_as_such() {
+    let mut detector = Detector::default();
+    for second in 0..=30 {
+        let time = BootTime::from_seconds(second);
+        let sample = Sample {
+            tasks: 10 + 15 * second,
+            created: 15 * second,
+            ended: 15 * second,
+            zombies: 15 * second,
+        };
+        let room = Room {
+            value: 49_152,
+            usage: 300,
+        };
+        detector.observe(ID, time, sample);
+        detector.look(time, &room);
+    }
+    let why = &detector.verdict(ID).unwrap().why;
+    assert!(why.contains("; 450 of its tasks are zombies"), "{why}");
+}

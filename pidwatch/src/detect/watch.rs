@@ -129,7 +129,6 @@ struct Close {
     growing_until: u64,
     /// Of the growth.
     headroom: Option<Headroom>,
-    zombies_before: u64,
     /// Share of what makes a leak that the growth has reached.
     progress: f64,
     leak: Option<Leak>,
@@ -171,13 +170,7 @@ impl Watch {
     }
 
     fn close(&mut self) -> &mut Close {
-        let zombies_before = u64::from(self.zombies);
-        self.close.get_or_insert_with(|| {
-            Box::new(Close {
-                zombies_before,
-                ..Close::default()
-            })
-        })
+        self.close.get_or_insert_default()
     }
 
     pub fn state(&self) -> State {
@@ -293,7 +286,6 @@ impl Watch {
         let growth = growth.filter(|growth| {
             is_known || self.is_news(growth) || is_soon(growth, self.chain(), settings)
         });
-        let zombies = u64::from(self.zombies);
         let close = self.close();
         match &growth {
             Some(growth) if close.headroom.is_none() => {
@@ -301,9 +293,6 @@ impl Watch {
             }
             Some(_) => {}
             None => close.headroom = None,
-        }
-        if growth.is_none() && close.leak.is_none() {
-            close.zombies_before = zombies;
         }
         close.growth = growth;
     }
@@ -441,14 +430,12 @@ impl Watch {
             Some(_) => growth.tau,
             None => growth.tau * (0.5 + 0.5 * progress),
         });
-        let zombies_before = self.close.as_ref().map_or(0, |close| close.zombies_before);
         let facts = words::Facts {
             state: self.state,
             tasks: self.tasks(),
             growth,
             rates: self.rates(now),
             zombies: u64::from(self.zombies),
-            zombies_before,
             chain: self.chain(),
             exhaustion: exhaustion.as_ref(),
         };

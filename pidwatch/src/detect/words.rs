@@ -13,8 +13,6 @@ pub(super) struct Facts<'a> {
     /// Creations and ends a second, of late.
     pub rates: (f64, f64),
     pub zombies: u64,
-    /// Zombies before it grew.
-    pub zombies_before: u64,
     pub chain: &'a [Limit],
     pub exhaustion: Option<&'a Exhaustion>,
 }
@@ -43,9 +41,9 @@ impl Facts<'_> {
             }
             (_, None) => format!("{tasks} tasks"),
         };
-        let zombies = self.zombies.saturating_sub(self.zombies_before);
+        // Those that can be half of what has come to stay.
         let gain = self.growth.map_or(0, |growth| growth.gain);
-        if zombies > 0 && zombies >= gain / 2 {
+        if self.zombies > 0 && self.zombies >= gain / 2 {
             words += &format!(
                 "; {} of its tasks are zombies that nobody reaps",
                 self.zombies

@@ -2,10 +2,12 @@
 //! the right ones, and a recording of it tells the same afterwards.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::deadline::Process;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
@@ -25,6 +27,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
     }
     // What follows depends on no kernel: guests are slow.
     all.extend([
+        scenario!(a_jvm_that_leaks_threads_is_told_with_their_names),
         scenario!(zombies_that_nobody_reaps_are_a_leak),
         scenario!(a_runtime_that_forks_and_moves_is_not_accused),
         scenario!(a_leaker_that_vanishes_is_gone),
@@ -235,6 +238,37 @@ fn a_leak_below_a_pods_limit_is_flagged_before_it_is_full(env: &Env) -> Result<(
         "{}",
         last.json
     );
+    Ok(())
+}
+
+/// A real one, with the threads that every JVM starts before.
+fn a_jvm_that_leaks_threads_is_told_with_their_names(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "jvm")?;
+    cgroup.set("pids.max", "1200")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let procs = cgroup.directory.join("cgroup.procs");
+    let mut java = Command::new("sh");
+    java.args(["-c", "echo $$ > \"$1\"; shift; exec \"$@\"", "sh"])
+        .arg(procs)
+        .args(["java", "-Xmx64m", "-Xss256k", "tests/fixtures/Leak.java"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let java = Process::start(&mut java).context("cannot start java")?;
+    pidwatch.wait_within(LONG, |seen| state(seen, &cgroup, "saturated").is_some())?;
+    drop(java);
+    let recording = pidwatch.stop()?;
+    let flagged = state(&recording, &cgroup, "leaking").context("the JVM was not flagged")?;
+    let failed = first_failure(&recording).context("no clone_failed event")?;
+    let event = &recording.events[flagged];
+    println!("    {} {}", event.json["why"], event.json["task_names"]);
+    assert!(flagged < failed, "flagged after the first failure");
+    assert_only_accused(&recording, &[&cgroup]);
+    assert_eq!(
+        event.text("/task_names/patterns/0/name"),
+        Some("http-nio-*")
+    );
+    assert_eq!(event.text("/task_names/largest/comm"), Some("java"));
     Ok(())
 }
 
