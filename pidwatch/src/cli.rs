@@ -65,15 +65,14 @@ pub enum Command {
     /// Write the post-mortem of a recording.
     ///
     /// What happened, who it was, who suffered, why nothing stopped it, what to do, and an alert that
-    /// would have caught it. Reads what `trace -o json` wrote; needs neither root nor BPF.
+    /// would have caught it. Reads what `record` wrote, or `trace -o json`; needs neither root nor BPF.
     Report(ReportArgs),
 }
 
 /// Options of `report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// The recording; `-` for standard input.
-    #[arg(value_name = "FILE")]
+    /// The recording, or what `trace -o json` printed; `-` is standard input.
     pub file: PathBuf,
     /// Form of the report.
     #[arg(
@@ -81,7 +80,7 @@ pub struct ReportArgs {
         short,
         value_enum,
         default_value = "text",
-        env = "PIDWATCH_REPORT_OUTPUT"
+        env = "PIDWATCH_OUTPUT"
     )]
     pub output: ReportFormat,
     /// Only this incident, by its id.

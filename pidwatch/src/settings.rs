@@ -313,8 +313,8 @@ impl From<CheckArgs> for CheckSettings {
 /// Settings of `report`.
 #[derive(Debug)]
 pub struct ReportSettings {
-    /// The recording; `None` for standard input.
-    pub file: Option<PathBuf>,
+    /// The recording; `-` for standard input.
+    pub file: PathBuf,
     /// Form of the report.
     pub output: ReportFormat,
     /// Only this incident.
@@ -330,7 +330,7 @@ impl From<ReportArgs> for ReportSettings {
             config: _,
         } = args;
         Self {
-            file: (file.as_os_str() != "-").then_some(file),
+            file,
             output,
             incident,
         }

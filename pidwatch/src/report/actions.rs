@@ -107,7 +107,33 @@ fn allowance(case: &Case, culprit: &Culprit) -> u64 {
 fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
     let file = file(scene, &culprit.owner, "pids.max")?;
     if !goes_on(case, culprit) {
-        return None;
+        let current = self::file(scene, &culprit.owner, "pids.current")?;
+        let is_gone = scene.track(&culprit.owner)?.removed.is_some();
+        return Some(Action {
+            id: "brake",
+            when: When::Now,
+            title: words!["Stop the growth of ", code(&culprit.name)],
+            why: words![
+                "The emergency brake: it works on with the tasks that it has at that moment, gets no \
+                 more, and what others give back stays theirs. Lift it with the second line.",
+                if is_gone {
+                    " Its cgroup is gone; where its successor's is, the flag says, and "
+                } else {
+                    ""
+                },
+                if is_gone {
+                    code("pidwatch check")
+                } else {
+                    "".into()
+                },
+                if is_gone { "." } else { "" }
+            ],
+            commands: vec![
+                format!("cat {current} > {file}"),
+                format!("echo max > {file}"),
+            ],
+            config: None,
+        });
     }
     let last = culprit.tasks_last?;
     let room = case.limit.value?.saturating_sub(case.limit.peak?) / 2;
@@ -344,12 +370,7 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Action {
 
 /// The last value of one of the node's limits.
 fn value(scene: &Scene<'_>, name: &str) -> Option<u64> {
-    let key = LimitKey {
-        name: name.to_owned(),
-        cgroup: None,
-        uid: None,
-    };
-    let track = scene.all.limits.get(&key)?;
+    let track = scene.all.limits.get(&LimitKey::of_node(name))?;
     Some(track.value.last()? as u64)
 }
 

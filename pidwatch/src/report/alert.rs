@@ -9,6 +9,8 @@ use super::{
 
 /// How often Prometheus is taken to look, and to evaluate its rules: the common setting.
 const SCRAPE_S: f64 = 15.0;
+/// A shorter lead is none.
+const LEAST_LEAD_S: f64 = 5.0;
 /// How long a leak must be called one before somebody is called: choices, longest first.
 const WAITS: [(u64, &str); 4] = [(300, "5m"), (120, "2m"), (60, "1m"), (30, "30s")];
 /// The wait is at most this part of the time there was.
@@ -45,7 +47,7 @@ pub fn alert(scene: &Scene<'_>, case: &Case) -> Alert {
             let lead = case.moments.first_failure.map(seconds).unwrap_or(0.0) - seconds(fires);
             let when = scene.clock.show(fires);
             let mut words = words![code("PidwatchLeak"), format!(" would have fired by {when}")];
-            if lead > 0.0 {
+            if lead >= LEAST_LEAD_S {
                 words.push(", ");
                 words.push(strong(format!(
                     "{} before the first refusal",
@@ -53,7 +55,7 @@ pub fn alert(scene: &Scene<'_>, case: &Case) -> Alert {
                 )));
             } else {
                 words.push(
-                    ", which is after the first refusal: this leak was faster than any scraped alert, \
+                    ", too late to act before the first refusal: this leak was faster than any scraped alert, \
                      and only a limit set beforehand would have stopped it",
                 );
             }

@@ -273,17 +273,6 @@ fn culprit(
         let (before, after) = (curve.at(seconds(sign?))?, curve.at(top?.0)?);
         Some((after - before).max(0.0).round() as u64)
     };
-    let mut creators: Vec<_> = scene
-        .told
-        .tally
-        .owners
-        .get(&owner.cgroup.id)
-        .into_iter()
-        .flat_map(|refused| &refused.kinds)
-        .map(|(kind, (n, pid))| (*n, kind.comm.clone(), *pid))
-        .collect();
-    creators.sort_by(|a, b| b.cmp(a));
-    creators.dedup_by(|a, b| (&a.1, a.2) == (&b.1, b.2));
     Culprit {
         name: name_of(&owner),
         share: told.share,
@@ -294,18 +283,15 @@ fn culprit(
             let first = track.tasks.within(0.0, f64::MAX).first()?.0;
             match seconds(sign?) {
                 sign if sign < first => Some(0),
-                sign => Some(track.tasks.at(sign)? as u64),
+                // A second before: the detector looks once a second.
+                sign => Some(track.tasks.at(sign - 1.0)? as u64),
             }
         }),
         tasks_peak: peak,
         tasks_last: track.and_then(|track| Some(track.tasks.last()? as u64)),
         created_processes: made(0),
         created_threads: made(1),
-        creators: creators
-            .into_iter()
-            .take(CREATORS)
-            .map(|(_, comm, pid)| Creator { comm, pid })
-            .collect(),
+        creators: creators(scene, &owner),
         verdict: flag.map(|flag| flag.why.clone()),
         limits: flag.and_then(|flag| flag.limits.clone()),
         tasks: track.map_or_else(Series::default, |track| {
@@ -313,6 +299,35 @@ fn culprit(
         }),
         owner,
     }
+}
+
+/// Who creates: as counted or, where the stream does not say, who was refused yet another.
+fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<Creator> {
+    let counted = scene.track(owner).map(|track| &track.creators);
+    let counted = counted.into_iter().flatten();
+    let mut all: Vec<_> = counted
+        .map(|((comm, pid), weight)| (*weight, comm.clone(), *pid))
+        .collect();
+    let sum: f64 = all.iter().map(|creator| creator.0).sum();
+    if all.is_empty() {
+        let refused = scene.told.tally.owners.get(&owner.cgroup.id);
+        let kinds = refused.into_iter().flat_map(|refused| &refused.kinds);
+        all.extend(kinds.map(|(kind, (n, pid))| (*n as f64, kind.comm.clone(), *pid)));
+    }
+    all.sort_by(|a, b| {
+        b.0.total_cmp(&a.0)
+            .then_with(|| (&a.1, a.2).cmp(&(&b.1, b.2)))
+    });
+    all.dedup_by(|a, b| (&a.1, a.2) == (&b.1, b.2));
+    let share = |weight: f64| (sum > 0.0).then(|| (weight / sum * 100.0).round() / 100.0);
+    all.into_iter()
+        .take(CREATORS)
+        .map(|(weight, comm, pid)| Creator {
+            comm,
+            pid,
+            share: share(weight),
+        })
+        .collect()
 }
 
 /// The change of state that called it a leak: the one nearest to the incident's opening.

@@ -159,7 +159,7 @@ pub fn svg(chart: &Chart, id: &str) -> String {
     let all = all.chain(chart.usage.iter().map(|(_, series)| series));
     let all = all.chain(chart.limit.iter().map(|(_, series)| series));
     let values = all.flat_map(|series| &series.0).map(|point| point.1);
-    let most = values.fold(1.0, f64::max) * 1.06;
+    let most = values.fold(1.0, f64::max) * 1.12;
     let plot = Plot {
         from: chart.view.0,
         to: chart.view.1,
@@ -237,7 +237,7 @@ fn limit(out: &mut String, plot: &Plot, name: &str, series: &Series) {
         "<path class=\"limit\" d=\"{path}\"/><text class=\"limit-name\" x=\"{:.0}\" \
          y=\"{:.1}\">{} {}</text>",
         LEFT + 8.0,
-        plot.y(first.1) + 16.0,
+        plot.y(first.1) - 7.0,
         escaped(name),
         number(first.1 as u64)
     );
@@ -265,13 +265,16 @@ fn failures(out: &mut String, chart: &Chart, above: &Plot, floor: f64) {
     );
     for &(at, width, own, others) in &chart.refused {
         let x = plot.x(at);
-        let wide = (plot.x(at + width) - x - 0.6).max(1.2);
+        let wide = plot.x(at + width) - x;
+        // A gap where there is room for one.
+        let wide = if wide > 4.0 { wide - 1.0 } else { wide + 0.2 };
         let mut bottom = floor;
-        for (n, class) in [(own, "own"), (others, "others")] {
+        // Victims stand on the ground and are seen, however few.
+        for (n, class) in [(others, "others"), (own, "own")] {
             if n == 0 {
                 continue;
             }
-            let high = (floor - plot.y(per_s(n, width))).max(1.5);
+            let high = (floor - plot.y(per_s(n, width))).max(3.0);
             bottom -= high;
             let _ = write!(
                 out,
@@ -453,7 +456,7 @@ mod tests {
     #[test]
     fn a_curve_is_a_line_of_blocks() {
         let series = Series(vec![(0.0, 0.0), (10.0, 70.0)]);
-        assert_eq!(spark(&series, (0.0, 10.0), 8), "▁▂▃▄▅▆▇▇".to_owned());
+        assert_eq!(spark(&series, (0.0, 10.0), 7), "▂▃▄▅▆▇█".to_owned());
         assert_eq!(spark(&series, (0.0, 20.0), 4), "▃▆  ");
     }
 }

@@ -32,6 +32,8 @@ const REFUSED: usize = 64;
 const KINDS: usize = 16;
 /// Changes of state that are kept of one owner, the latest.
 const CHANGES: usize = 32;
+/// Creators that are kept of one owner.
+const CREATORS: usize = 16;
 /// Gaps that are kept.
 const GAPS: usize = 16;
 /// So many windows without a word are a gap.
@@ -46,14 +48,27 @@ pub struct LimitKey {
     pub cgroup: Option<String>,
     /// The user whose it is.
     pub uid: Option<u32>,
+    /// The PID namespace whose it is.
+    pub pid_namespace: Option<u32>,
 }
 
 impl LimitKey {
+    /// One of the node's.
+    pub fn of_node(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            cgroup: None,
+            uid: None,
+            pid_namespace: None,
+        }
+    }
+
     fn of(limit: &LimitUse) -> Self {
         Self {
             name: limit.name.clone(),
             cgroup: limit.cgroup.clone(),
             uid: limit.uid,
+            pid_namespace: limit.pid_namespace,
         }
     }
 
@@ -63,6 +78,7 @@ impl LimitKey {
             name: incident.limit.clone(),
             cgroup: incident.cgroup.clone(),
             uid: incident.uid,
+            pid_namespace: incident.pid_namespace,
         }
     }
 
@@ -78,9 +94,8 @@ impl LimitKey {
             _ => return None,
         };
         Some(Self {
-            name: name.to_owned(),
-            cgroup: None,
             uid,
+            ..Self::of_node(name)
         })
     }
 }
@@ -107,6 +122,8 @@ pub struct Track {
     before_start: [u64; 2],
     /// The most tasks it had.
     pub peak: u64,
+    /// Who created, by name and process, with about how many.
+    pub creators: HashMap<(String, u32), f64>,
     /// Creations refused, by the counters.
     pub refused: u64,
     /// The most zombies it had.
@@ -127,6 +144,7 @@ impl Track {
             created: [Curve::default(), Curve::default()],
             before_start: [0; 2],
             peak: 0,
+            creators: HashMap::new(),
             refused: 0,
             zombies: 0,
             changes: Vec::new(),
@@ -361,6 +379,14 @@ impl Collected {
             track.peak = track.peak.max(tasks);
             track.removed = None;
         }
+        let created = rate.counts.created;
+        let created = (created.processes + created.threads) as f64;
+        for creator in &rate.creators {
+            let key = (creator.comm.clone(), creator.pid);
+            if track.creators.len() < CREATORS || track.creators.contains_key(&key) {
+                *track.creators.entry(key).or_default() += creator.share * created;
+            }
+        }
         track.zombies = track.zombies.max(rate.zombies.unwrap_or(0));
         if let Some(failed) = &rate.counts.failed {
             track.refused = track.refused.saturating_add(failed.values().sum());
@@ -422,9 +448,8 @@ impl Collected {
     fn state(&mut self, time: Timestamp, state: &State) {
         if let Some(exhaustion) = &state.exhaustion {
             let key = LimitKey {
-                name: exhaustion.limit.clone(),
                 cgroup: exhaustion.cgroup.clone(),
-                uid: None,
+                ..LimitKey::of_node(&exhaustion.limit)
             };
             self.use_of(time, key, exhaustion.value, exhaustion.usage);
         }

@@ -345,7 +345,11 @@ fn chart(report: &Report, case: &Case) -> Chart {
     };
     let culprits = case.culprits.iter().take(4);
     Chart {
-        title: "Tasks of the culprit against the limit".to_owned(),
+        title: if case.culprits.is_empty() {
+            "Use of the limit".to_owned()
+        } else {
+            "Tasks of the culprit against the limit".to_owned()
+        },
         zero_s: zero,
         view: case.view,
         areas: culprits
@@ -472,7 +476,7 @@ fn around(report: &Report, blocks: &mut Vec<Block>) {
                 ("Limit", false),
                 ("Value", true),
                 ("Used at most", true),
-                ("", true),
+                ("Share", true),
                 ("Headroom", true),
             ],
             rows: rows.collect(),

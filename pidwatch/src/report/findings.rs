@@ -127,20 +127,15 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
 /// How the node's limits stand to each other.
 fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
     let latest = |name: &str| {
-        let key = LimitKey {
-            name: name.to_owned(),
-            cgroup: None,
-            uid: None,
-        };
-        let track = scene.all.limits.get(&key)?;
-        Some((track.value.last()? as u64, track))
+        let track = scene.all.limits.get(&LimitKey::of_node(name))?;
+        Some(track.value.last()? as u64)
     };
     if !is_node_wide(&case.limit) {
         return;
     }
     let value = |name: &str| match case.limit.value.filter(|_| case.limit.name == name) {
         Some(value) => Some(value),
-        None => latest(name).map(|(value, _)| value),
+        None => latest(name),
     };
     match (value("kernel.pid_max"), value("kernel.threads-max")) {
         (Some(pid_max), Some(threads_max)) if pid_max < threads_max => found.push(Finding {

@@ -171,13 +171,16 @@ fn code_span(text: &str) -> String {
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(
-            c,
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '#' | '$'
-        ) {
-            out.push('\\');
+        match c {
+            // Also for readers that take HTML where there is a backslash before it.
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '&' | '|' | '~' | '#' | '$' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
         }
-        out.push(c);
     }
     out
 }
@@ -197,6 +200,9 @@ mod tests {
 
     #[test]
     fn our_own_text_is_no_markup() {
-        assert_eq!(inline(&"a*b_c <d> [e]".into()), "a\\*b\\_c \\<d\\> \\[e\\]");
+        assert_eq!(
+            inline(&"a*b_c <d> [e]".into()),
+            "a\\*b\\_c &lt;d&gt; \\[e\\]"
+        );
     }
 }

@@ -224,7 +224,7 @@ pub struct Culprit {
     /// Threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_threads: Option<u64>,
-    /// Processes that were refused another task, most often first: the likely creators.
+    /// Processes that created its tasks, the busiest first.
     pub creators: Vec<Creator>,
     /// The verdict as it was told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,6 +243,10 @@ pub struct Creator {
     pub comm: String,
     /// Its number in the initial PID namespace.
     pub pid: u32,
+    /// Its part of what was created, 0 to 1, sampled; left out where it is only known that it was
+    /// refused another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
 }
 
 /// Who was refused though it did not grow.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     case::{held, kinds_of, ratio, series},
-    collect::{Collected, Track},
+    collect::{Collected, LimitKey, Track},
     curve::Curve,
     model::{Case, Limit, OwnerLine, Series, Severity, Symptom},
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
@@ -18,10 +18,8 @@ const FAILURES: usize = 20;
 
 /// The node's limits with the most that was used of them.
 pub fn limits(all: &Collected) -> Vec<Limit> {
-    let node = all
-        .limits
-        .iter()
-        .filter(|(key, _)| key.cgroup.is_none() && key.uid.is_none());
+    let is_nodes = |key: &LimitKey| *key == LimitKey::of_node(&key.name);
+    let node = all.limits.iter().filter(|(key, _)| is_nodes(key));
     let mut limits: Vec<_> = node
         .map(|(key, track)| {
             let top = track.usage.peak(0.0, f64::MAX);

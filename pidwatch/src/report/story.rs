@@ -2,12 +2,14 @@
 
 use super::{
     case::Scene,
-    model::{Case, Culprit, Limit, Severity, Victim},
+    model::{Case, Creator, Culprit, Limit, Severity, Victim},
     words::{Words, code, count, lasting, number, pace, percent, shown, strong, words},
 };
 
 /// Victims and culprits named in a sentence.
 const NAMED: usize = 3;
+/// Who created less is not worth a word.
+const LEAST_SHARE: f64 = 0.05;
 /// A part of what was created that is all for a reader.
 const NEARLY_ALL: f64 = 0.9;
 
@@ -85,9 +87,18 @@ fn effect(scene: &Scene<'_>, case: &Case) -> Words {
     ]);
     match case.severity {
         Severity::Outage => {
-            words.push(", also to ");
+            let theirs: u64 = case.victims.iter().map(|victim| victim.failures).sum();
+            words.push(if theirs < case.failures {
+                ", also to "
+            } else {
+                ", all of them to "
+            });
             words.append(victims(&case.victims));
-            words.push(", which had done nothing wrong.");
+            words.push(if case.culprits.is_empty() {
+                "."
+            } else {
+                ", which had done nothing wrong."
+            });
         }
         _ => words.push(", none of them to anybody but the cause itself."),
     }
@@ -145,7 +156,7 @@ fn blame(case: &Case) -> Words {
     {
         growth if growth > 0.0 => words.append(words![
             format!(
-                ", which started {} at a time and kept them: ",
+                ", which kept starting {} and never ended them: ",
                 what_it_makes(first)
             ),
             strong(format!("+{}", pace(growth))),
@@ -208,6 +219,7 @@ fn outcome(scene: &Scene<'_>, case: &Case) -> Words {
         (false, Some(eased), _) => {
             words.push(format!("The growth ended at {}", scene.clock.show(eased)));
             words.push(match now {
+                Some(0) => "; nothing of it is left.".to_owned(),
                 Some(now) => format!("; it has {} now.", count(now, "task")),
                 None => ".".to_owned(),
             });
@@ -282,11 +294,24 @@ fn one_culprit(culprit: &Culprit) -> Words {
         ));
     }
     words.push(". ");
+    let is_counted = culprit
+        .creators
+        .iter()
+        .any(|creator| creator.share.is_some());
     if !culprit.creators.is_empty() {
-        words.push("Refused yet another, and so most likely its source: ");
-        let creators = culprit.creators.iter().map(|creator| {
+        words.push(if is_counted {
+            "Created by "
+        } else {
+            "Refused yet another, and so most likely its source: "
+        });
+        let told = |creator: &&Creator| creator.share.is_none_or(|share| share >= LEAST_SHARE);
+        let creators = culprit.creators.iter().filter(told).map(|creator| {
             let name = shown(&creator.comm);
-            words![code(&format!("{name}[{}]", creator.pid))]
+            let mut one = words![code(&format!("{name}[{}]", creator.pid))];
+            if let Some(share) = creator.share {
+                one.push(format!(" ({})", percent(share)));
+            }
+            one
         });
         words.append(Words::list(creators));
         words.push(". ");

@@ -112,7 +112,7 @@ macro_rules! words {
 pub(super) use words;
 
 /// Characters of a name that are shown.
-pub const NAME: usize = 90;
+pub const NAME: usize = 72;
 
 /// A text from outside, safe to show and no longer than [`NAME`].
 pub fn shown(text: &str) -> String {
@@ -132,22 +132,36 @@ pub fn shortened(text: &str, room: usize) -> String {
     format!("{head}\u{2026}{tail}")
 }
 
-/// What people call an owner: `namespace/pod (container)`, a unit, or a path; not made safe.
+/// Digits of a container's id that people know it by.
+const SHORT_ID: usize = 12;
+
+/// What people call an owner: `namespace/pod/container`, the pod's and the container's id, a unit, or a path; not made safe.
 pub fn name_of(owner: &stream::Owner) -> String {
-    let path = owner.cgroup.path.as_deref();
     if let Some(k8s) = &owner.k8s
         && let Some(pod) = &k8s.pod_name
     {
-        let space = k8s.namespace.iter().map(|space| format!("{space}/"));
-        let container = k8s.container_name.iter().map(|name| format!(" ({name})"));
-        return space
-            .chain([pod.clone()])
-            .chain(container)
-            .collect::<String>();
+        let parts = [
+            k8s.namespace.as_ref(),
+            Some(pod),
+            k8s.container_name.as_ref(),
+        ];
+        return parts
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("/");
     }
-    match (&owner.unit, path) {
+    if let (Some(pod), Some(runtime)) = (
+        owner.k8s.as_ref().and_then(|k8s| k8s.pod_uid.as_ref()),
+        &owner.runtime,
+    ) {
+        let id: String = runtime.container_id.chars().take(SHORT_ID).collect();
+        return format!("pod {pod}/{id}");
+    }
+    match (&owner.unit, &owner.cgroup.path) {
         (Some(unit), _) => unit.clone(),
-        (None, Some(path)) => path.to_owned(),
+        (None, Some(path)) => path.clone(),
         (None, None) => format!("(gone cgroup {})", owner.cgroup.id),
     }
 }
@@ -201,8 +215,8 @@ pub fn lasting(seconds: f64) -> String {
     match whole {
         _ if seconds < 0.05 => "0 s".to_owned(),
         _ if seconds < 9.95 => format!("{seconds:.1} s"),
-        0..=119 => format!("{whole} s"),
-        120..=7199 => two(whole / 60, "min", whole % 60, "s"),
+        0..=99 => format!("{whole} s"),
+        100..=7199 => two(whole / 60, "min", whole % 60, "s"),
         7200..=172_799 => two(whole / 3600, "h", whole % 3600 / 60, "min"),
         _ => two(whole / 86_400, "d", whole % 86_400 / 3600, "h"),
     }
