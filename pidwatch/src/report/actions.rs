@@ -359,9 +359,9 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Action {
             code("systemReserved"),
             " with what is there."
         ],
-        commands: vec!["systemctl restart kubelet".to_owned()],
+        commands: Vec::new(),
         config: Some(format!(
-            "# /var/lib/kubelet/config.yaml\npodPidsLimit: {limit}\nsystemReserved:\n  pid: \
+            "# /var/lib/kubelet/config.yaml, then: systemctl restart kubelet\npodPidsLimit: {limit}\nsystemReserved:\n  pid: \
              \"1000\"\nevictionHard:\n  pid.available: \"10%\"\n  memory.available: \"100Mi\"\n  \
              nodefs.available: \"10%\"\n  nodefs.inodesFree: \"5%\"\n  imagefs.available: \"15%\"\n"
         )),

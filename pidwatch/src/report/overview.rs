@@ -109,10 +109,9 @@ pub fn owners(
                 1 => Some("victim"),
                 _ => worst_state(track),
             };
-            let failures = incidents.iter().flat_map(|case| &case.victims);
-            let told = failures
-                .filter(|victim| victim.owner.cgroup.id == id)
-                .map(|victim| victim.failures);
+            let tallies = all.incidents.values().map(|told| &told.tally);
+            let refused = tallies.filter_map(|tally| tally.owners.get(&id));
+            let told = refused.map(|refused| refused.count);
             OwnerLine {
                 name: name_of(&track.owner),
                 role: role.map(Into::into),

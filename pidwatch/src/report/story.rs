@@ -308,7 +308,7 @@ fn one_culprit(culprit: &Culprit) -> Words {
         let creators = culprit.creators.iter().filter(told).map(|creator| {
             let name = shown(&creator.comm);
             let mut one = words![code(&format!("{name}[{}]", creator.pid))];
-            if let Some(share) = creator.share {
+            if let Some(share) = creator.share.filter(|share| *share < NEARLY_ALL) {
                 one.push(format!(" ({})", percent(share)));
             }
             one
