@@ -90,7 +90,8 @@ pub fn case(scene: &Scene<'_>) -> Case {
         .collect();
     let severity = match failures {
         0 => Severity::NearMiss,
-        _ if victims.is_empty() => Severity::Contained,
+        // Also who fills a limit that nobody else shares.
+        _ if victims.is_empty() || is_alone(incident) => Severity::Contained,
         _ => Severity::Outage,
     };
     let key = LimitKey::of_incident(incident);
@@ -128,6 +129,12 @@ pub fn case(scene: &Scene<'_>) -> Case {
     case.actions = actions::actions(scene, &case);
     case.alert = alert::alert(scene, &case);
     case
+}
+
+/// Nobody grew like a leak, and one owner alone was refused by a limit below the node's.
+fn is_alone(incident: &Incident) -> bool {
+    let is_nodes = incident.limit.starts_with("kernel.");
+    incident.culprits.is_empty() && incident.victims.len() == 1 && !is_nodes
 }
 
 fn moments(scene: &Scene<'_>) -> Moments {

@@ -28,7 +28,18 @@ pub fn document(report: &Report) -> Vec<Block> {
             blocks.push(Block::Heading(2, heading));
             blocks.push(badge(case.severity));
         }
+        let earlier = &report.incidents[..i];
         chapter(report, case, clock, &mut blocks);
+        // The same rules need not be read again.
+        if earlier
+            .iter()
+            .any(|other| other.alert.rule == case.alert.rule)
+        {
+            blocks.push(Block::Text("The rules are those above.".into()));
+        } else {
+            let rule = case.alert.rule.trim_end().to_owned();
+            blocks.push(Block::Code("yaml", rule));
+        }
     }
     if report.incidents.is_empty() {
         blocks.push(Block::Lead(report.summary.clone()));
@@ -197,7 +208,6 @@ fn chapter(report: &Report, case: &Case, clock: Clock, blocks: &mut Vec<Block>) 
     }
     add(section("An alert that would have caught it"));
     add(Block::Text(case.alert.text.clone()));
-    add(Block::Code("yaml", case.alert.rule.trim_end().to_owned()));
 }
 
 /// The plain parts of some words made to matter.

@@ -65,9 +65,9 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
     } else if let Some(limit) = own.iter().find(|limit| is_this(limit)) {
         let is_own = limit.cgroup.as_deref() == path;
         let others = match case.victims.len() {
-            0 => "",
-            1 => " and the one refused beside it",
-            _ => " and those refused beside it",
+            0 => " lives under the ",
+            1 => " and the one refused beside it live under the ",
+            _ => " and those refused beside it live under the ",
         };
         let text = if is_own {
             words![
@@ -83,7 +83,6 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
                 "The limit that stopped it is shared: ",
                 name(),
                 others,
-                " all live under the ",
                 code("pids.max"),
                 " of ",
                 code(limit.cgroup.as_deref().unwrap_or("?")),
@@ -213,6 +212,10 @@ fn usual_alert(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
         return;
     };
     let lead = seconds(failure) - at;
+    if lead <= 0.0 && usage.within(0.0, seconds(failure) - 1.0).is_empty() {
+        // Nobody looked before.
+        return;
+    }
     let mut text = Words::default();
     text.push(if lead > 0.0 {
         format!(

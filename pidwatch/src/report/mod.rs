@@ -95,7 +95,7 @@ impl Reporter {
             })
             .collect();
         incidents.sort_by(|a, b| {
-            let rank = |case: &Case| (case.severity, case.victims.len().min(1), case.failures);
+            let rank = |case: &Case| (case.severity, !case.culprits.is_empty(), case.failures);
             (rank(b), &a.id).cmp(&(rank(a), &b.id))
         });
         let mut trust = trust::trust(all, &incidents, (from, to));

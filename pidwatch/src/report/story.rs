@@ -3,13 +3,16 @@
 use super::{
     case::Scene,
     model::{Case, Creator, Culprit, Limit, Severity, Victim},
-    words::{Words, code, count, lasting, number, pace, percent, shown, strong, words},
+    words::{Words, code, count, lasting, number, pace, percent, shortened, shown, strong, words},
 };
+use crate::escape;
 
 /// Victims and culprits named in a sentence.
 const NAMED: usize = 3;
 /// Who created less is not worth a word.
-const LEAST_SHARE: f64 = 0.05;
+const LEAST_SHARE: f64 = 0.1;
+/// Characters of a verdict that are shown.
+const VERDICT: usize = 240;
 /// A part of what was created that is all for a reader.
 const NEARLY_ALL: f64 = 0.9;
 
@@ -100,6 +103,11 @@ fn effect(scene: &Scene<'_>, case: &Case) -> Words {
                 ", which had done nothing wrong."
             });
         }
+        _ if case.culprits.is_empty() => {
+            words.push(", all of them to ");
+            words.append(victims(&case.victims));
+            words.push(".");
+        }
         _ => words.push(", none of them to anybody but the cause itself."),
     }
     words
@@ -135,7 +143,13 @@ fn blame(case: &Case) -> Words {
         _ => Words::default(),
     };
     let Some(first) = case.culprits.first() else {
-        let mut words = words!["No single owner was to blame: what was used up is "];
+        let mut words = match case.severity {
+            Severity::Contained => words![
+                "Nothing leaked: its load was larger than its limit, or the limit too low. What was \
+                 used up is "
+            ],
+            _ => words!["No single owner was to blame: what was used up is "],
+        };
         words.append(limit);
         words.append(used);
         words.push(".");
@@ -317,7 +331,8 @@ fn one_culprit(culprit: &Culprit) -> Words {
         words.push(". ");
     }
     if let Some(verdict) = &culprit.verdict {
-        words.append(words!["The verdict at the flag: ", code(verdict), ". "]);
+        let verdict = shortened(&escape::for_terminal(verdict.as_bytes()), VERDICT);
+        words.push(format!("The verdict at the flag: \"{verdict}\". "));
     }
     words
 }

@@ -503,6 +503,28 @@ fn of_several_incidents_the_worst_is_first() {
 }
 
 #[test]
+fn who_fills_a_limit_of_its_own_is_no_outage() {
+    let mut stream = Stream::new();
+    let owner = r#""cgroup":{"id":77,"path":"/small"}"#;
+    stream.line(
+        2.0,
+        &format!(
+            r#""type":"incident","id":"small","phase":"closed","limit":"pids.max","cgroup":"/small",
+            "value":10,"usage":10,"peak":10,"opened":"{}","culprits":[],
+            "victims":[{{{owner},"failures":3,"comms":{{}}}}],"failures":3,"timeline":[],
+            "summary":"s""#,
+            at(1.0)
+        ),
+    );
+    let report = stream.report();
+    let case = &report.incidents[0];
+    assert_eq!(case.severity, Severity::Contained);
+    let summary = case.summary.to_string();
+    assert!(summary.contains("3 requests to start a process or thread, all of them to /small (3)"));
+    assert!(summary.contains("Nothing leaked"), "{summary}");
+}
+
+#[test]
 fn what_is_missing_is_told() {
     let mut stream = Stream::new();
     stream.node(1.0, 100, 32_768);
