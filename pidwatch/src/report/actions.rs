@@ -466,6 +466,14 @@ fn mend(culprit: &Culprit) -> Action {
         None => words!["Look for what"],
     };
     let mut why = by;
+    let pattern = culprit
+        .task_names
+        .iter()
+        .flat_map(|names| &names.patterns)
+        .next();
+    if let Some(pattern) = pattern {
+        why.append(words![" makes ", code(&pattern.name), ": what"]);
+    }
     why.append(words![format!(
         " starts {} and neither ends nor reuses them: a pool made per request, an executor that is \
          never shut down, children that nobody waits for. Limits contain the leak, only this ends it.",

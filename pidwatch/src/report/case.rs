@@ -299,6 +299,7 @@ fn culprit(
         created_processes: made(0),
         created_threads: made(1),
         creators: creators(scene, &owner),
+        task_names: flag.and_then(|flag| flag.task_names.clone()),
         verdict: flag.map(|flag| flag.why.clone()),
         limits: flag.and_then(|flag| flag.limits.clone()),
         tasks: track.map_or_else(Series::default, |track| {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::words::Words;
-use crate::stream::{LimitUse, Owner};
+use crate::stream::{LimitUse, Owner, TaskNames};
 
 /// The post-mortem of a recording.
 #[derive(Clone, Debug, Serialize)]
@@ -226,6 +226,9 @@ pub struct Culprit {
     pub created_threads: Option<u64>,
     /// Processes that created its tasks, the busiest first.
     pub creators: Vec<Creator>,
+    /// What its tasks were called when it was flagged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_names: Option<TaskNames>,
     /// The verdict as it was told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,

@@ -330,9 +330,34 @@ fn one_culprit(culprit: &Culprit) -> Words {
         words.append(Words::list(creators));
         words.push(". ");
     }
+    words.append(task_names(culprit));
     if let Some(verdict) = &culprit.verdict {
         let verdict = shortened(&escape::for_terminal(verdict.as_bytes()), VERDICT);
         words.push(format!("The verdict at the flag: \"{verdict}\". "));
     }
+    words
+}
+
+/// What its tasks are called: `38 of 40 that were looked at: http-nio-exec-*`.
+fn task_names(culprit: &Culprit) -> Words {
+    let Some(names) = &culprit.task_names else {
+        return Words::default();
+    };
+    let patterns = names.patterns.iter().take(NAMED).map(|pattern| {
+        let share = pattern.count as f64 / names.sampled.max(1) as f64;
+        words![code(&pattern.name), format!(" ({})", percent(share))]
+    });
+    let largest = &names.largest;
+    let comm = shown(&largest.comm);
+    let mut words = words![format!(
+        "Of {} that were looked at, most are called ",
+        count(names.sampled, "task")
+    )];
+    words.append(Words::list(patterns));
+    words.append(words![
+        "; the process with the most threads is ",
+        code(&format!("{comm}[{}]", largest.pid)),
+        format!(", with {}. ", number(largest.threads))
+    ]);
     words
 }

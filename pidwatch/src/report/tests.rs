@@ -192,6 +192,9 @@ fn story() -> Stream {
                 &format!(
                     r#""type":"state",{cart},"from":"ok","to":"leaking","tasks":962,
                     "growth_per_s":85.0,"since":"{}","limits":{limits},
+                    "task_names":{{"sampled":500,"patterns":[
+                    {{"name":"http-nio-8080-exec-*","count":474}},{{"name":"GC Thread#*","count":8}}],
+                    "largest":{{"comm":"java","pid":4711,"threads":935}}}},
                     "why":"+85 tasks/s for 11 s, 935 created and 0 ended; kernel.pid_max in 9 min""#,
                     at(10.0)
                 ),
@@ -294,6 +297,11 @@ fn the_incident_is_told_with_culprit_victims_and_figures() {
     assert_eq!(case.victims.len(), 2);
     assert!(case.victims[0].exec_probe);
     assert_eq!(case.failures, 330 * 85 + 33 + 166);
+    let cause = case.cause.to_string();
+    assert!(
+        cause.contains("called http-nio-8080-exec-* (95 %)"),
+        "{cause}"
+    );
     let ids: Vec<_> = case.findings.iter().map(|finding| finding.id).collect();
     assert_eq!(
         ids,
