@@ -472,7 +472,7 @@ fn mend(culprit: &Culprit) -> Action {
         .flat_map(|names| &names.patterns)
         .next();
     if let Some(pattern) = pattern {
-        why.append(words![" makes ", code(&pattern.name), ": what"]);
+        why.append(words![" makes the threads ", code(&pattern.name), " and"]);
     }
     why.append(words![format!(
         " starts {} and neither ends nor reuses them: a pool made per request, an executor that is \

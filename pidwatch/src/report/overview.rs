@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     case::{held, kinds_of, ratio, series},
-    collect::{Collected, LimitKey, Track},
+    collect::{Collected, LimitKey, Tally, Track},
     curve::Curve,
     model::{Case, Limit, OwnerLine, Series, Severity, Symptom},
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
@@ -97,7 +97,7 @@ pub fn owners(
     };
     tracks.retain(|track| {
         let id = track.owner.cgroup.id;
-        rank(id) < 2 || busiest.contains(&id) || largest.contains(&id)
+        rank(id) < 2 || track.flags > 0 || busiest.contains(&id) || largest.contains(&id)
     });
     tracks.sort_by_key(|track| rank(track.owner.cgroup.id));
     tracks
@@ -179,10 +179,34 @@ pub fn summary(
     let mut words = words![
         "In the ",
         lasting(seconds(to) - seconds(from)),
-        " of this recording nothing leaked on ",
+        " of this recording there was no incident on ",
         code(&all.node),
-        " and no limit refused anybody."
     ];
+    let leaks = owners
+        .iter()
+        .filter(|o| o.role.as_deref() == Some("leaking"));
+    let leaks: Vec<Words> = leaks.map(|owner| code(&owner.name).into()).collect();
+    let refused: u64 = all.stray_tallies().map(Tally::count).sum();
+    match (leaks.len(), refused) {
+        (0, 0) => words.push(": nothing leaked, and no limit refused anybody."),
+        (0, n) => words.push(format!(
+            ", but {} refused (below).",
+            if n == 1 {
+                "1 creation was".to_owned()
+            } else {
+                format!("{} creations were", number(n))
+            }
+        )),
+        (_, n) => {
+            words.push(", but ");
+            words.append(Words::list(leaks));
+            words.push(" leaked, with no limit near");
+            words.push(match n {
+                0 => ".".to_owned(),
+                n => format!("; {} refused (below).", count(n, "creation")),
+            });
+        }
+    }
     if let Some(limit) = limits.first()
         && let (Some(ratio), Some(value), Some(peak)) = (limit.ratio, limit.value, limit.peak)
     {

@@ -357,7 +357,7 @@ fn task_names(culprit: &Culprit) -> Words {
     words.append(words![
         "; the process with the most threads is ",
         code(&format!("{comm}[{}]", largest.pid)),
-        format!(", with {}. ", number(largest.threads))
+        format!(", with {} then. ", number(largest.threads))
     ]);
     words
 }

@@ -475,6 +475,26 @@ fn without_an_incident_it_says_so_and_how_much_room_there_was() {
 }
 
 #[test]
+fn a_leak_far_from_any_limit_and_a_refusal_without_one_are_told() {
+    let mut stream = Stream::new();
+    let owner = r#""cgroup":{"id":5,"path":"/slow"}"#;
+    stream.rate(1.0, owner, 7, (9, 0), (9, 0));
+    stream.line(
+        2.0,
+        &format!(
+            r#""type":"state",{owner},"from":"ok","to":"leaking","tasks":9,"since":"{}","why":"w""#,
+            at(1.0)
+        ),
+    );
+    stream.failed(3.0, owner, "sh", 1, "");
+    let summary = stream.report().summary.to_string();
+    assert!(
+        summary.contains("but /slow leaked, with no limit near; 2 creations refused"),
+        "{summary}"
+    );
+}
+
+#[test]
 fn an_empty_stream_and_an_unknown_incident_are_errors() {
     let empty = Reporter::default().finish(None);
     assert!(empty.unwrap_err().to_string().contains("is empty"));
