@@ -16,8 +16,9 @@ pub struct DetectSettings {
     pub leak_gain: u64,
     /// And the share of the headroom, where that is more. A leak is to be flagged before 3 % are gone.
     pub leak_share: f64,
-    /// But never more than this share of the headroom of a cgroup's own limit, or a small limit would
-    /// be hit unflagged.
+    /// But never more than this share of the headroom, or a small limit would be hit unflagged. Of
+    /// the node's limits at least a quarter counts as headroom, however full they are: who grows a
+    /// little on a node that others have filled leaks nothing.
     pub most_share: f64,
     /// A growth that went on for so long is no day's cycle: `leak_gain` is enough then, however much
     /// headroom there is.

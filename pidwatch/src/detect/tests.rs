@@ -376,3 +376,13 @@ fn zombies_that_come_to_stay_are_named_as_such() {
     let why = &detector.verdict(ID).unwrap().why;
     assert!(why.contains("; 450 of its tasks are zombies"), "{why}");
 }
+
+#[test]
+fn a_leak_on_a_node_with_few_pids_is_found_before_they_are_used_up() {
+    let changes = states(1200, (0..60).map(|s| (5 + 15 * s).min(900)));
+    let flagged = changes
+        .iter()
+        .find(|(_, state)| *state == State::Leaking)
+        .unwrap();
+    assert!(flagged.0 < 50, "{changes:?}");
+}

@@ -89,17 +89,22 @@ struct Leak {
 struct Headroom {
     /// Of all limits.
     least: u64,
-    /// Of those of cgroups.
-    of_cgroups: Option<u64>,
+    /// That a leak would fill before it has brought `leak_gain` tasks, if it is so small: of limits
+    /// of cgroups as it is, of the node's at least a quarter of the limit, since who grows a little
+    /// on a node that others have filled leaks nothing.
+    own: u64,
 }
 
 impl Headroom {
     fn before(growth: &Growth, chain: &[Limit]) -> Option<Self> {
         let room = |limit: &Limit| limit.value.saturating_sub(limit.usage) + growth.gain;
-        let is_cgroups = |limit: &&Limit| matches!(limit.owner, LimitOwner::Cgroup(_));
+        let own = |limit: &Limit| match limit.owner {
+            LimitOwner::Cgroup(_) => room(limit),
+            _ => room(limit).max(limit.value / 4),
+        };
         Some(Self {
             least: chain.iter().map(room).min()?,
-            of_cgroups: chain.iter().filter(is_cgroups).map(room).min(),
+            own: chain.iter().map(own).min()?,
         })
     }
 }
@@ -347,10 +352,8 @@ impl Watch {
         let mut need = settings.leak_gain as f64;
         let mut urgent = f64::INFINITY;
         let headroom = self.close.as_ref().and_then(|close| close.headroom);
-        if let Some(Headroom { least, of_cgroups }) = headroom {
-            if let Some(of_cgroups) = of_cgroups {
-                need = need.min(settings.most_share * of_cgroups as f64);
-            }
+        if let Some(Headroom { least, own }) = headroom {
+            need = need.min(settings.most_share * own as f64);
             if growth.for_s < settings.long.as_secs() {
                 need = need.max(settings.leak_share * least as f64);
             }

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::containerd::Containerd;
 use pidwatch_tests::deadline::Process;
 use pidwatch_tests::env::Env;
+use pidwatch_tests::fake_runtime::uid;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
 use pidwatch_tests::recording::{Event, Recording};
@@ -23,6 +25,10 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
     // The limit of the whole machine is lowered where nothing else runs.
     if env.guest {
         all.push(scenario!(the_incident_in_small).minutes(4));
+        // One of the guests has a container runtime.
+        if Containerd::is_at_hand() {
+            all.push(scenario!(the_incident_in_real_containers).minutes(6));
+        }
         return all;
     }
     // What follows depends on no kernel: guests are slow.
@@ -474,5 +480,103 @@ fn a_recording_is_never_overwritten(env: &Env) -> Result<()> {
         .finish()?;
     finished.assert_refused(1, &[file.name(), "exists", "choose another name"]);
     assert_eq!(fs::read(&file.0)?, b"precious");
+    Ok(())
+}
+
+/// Each second fifteen processes more; where no more can be had, those that there are stay.
+const LEAK: &str = "i=0; while [ $i -lt 15 ]; do sleep 1000000 & i=$((i+1)); done; sleep 1";
+/// A few short-lived processes at a time.
+const BUSY: &str = "/bin/true; /bin/true; sleep 1";
+
+/// The night with a real runtime: a pod's container leaks processes, another one's is busy, and a
+/// third one is probed by exec, which the runtime cannot start any more.
+fn the_incident_in_real_containers(env: &Env) -> Result<()> {
+    let containerd = Containerd::start(env)?;
+    let file = File::new(&std::env::temp_dir());
+    let socket = containerd.cri.socket.display().to_string();
+    let with_socket = ["--cri-socket", socket.as_str()];
+    let mut recorder = Invocation::new(env)
+        .args(["record", file.name(), "--window", "200ms"])
+        .args(with_socket)
+        .spawn()?;
+    recorder.wait_for("kernel")?;
+    let mut pidwatch = Invocation::trace(env).args(with_socket).start()?;
+    let calico = containerd.pod("calico-node-x", &uid(11))?;
+    let (probed, _) = calico.run("calico", &["/bin/sh", "-c", "exec sleep 1000000"])?;
+    let web = containerd.pod("web-7f9c", &uid(12))?;
+    let (_, web_path) = web.run(
+        "web",
+        &["/bin/sh", "-c", &format!("while true; do {BUSY}; done")],
+    )?;
+    let cart = containerd.pod("cart-5d8", &uid(13))?;
+    let leaking = format!("sh -c 'while true; do {LEAK}; done'; exec sleep 1000000");
+
+    let lowered = Lowered::to("/proc/sys/kernel/pid_max", 1200)?;
+    let (_, cart_path) = cart.run("cart", &["/bin/sh", "-c", &leaking])?;
+    let began = std::time::Instant::now();
+    let mut refused = 0;
+    while refused < 3 && began.elapsed() < LONG {
+        std::thread::sleep(Duration::from_secs(1));
+        let probe = containerd.cri.exec(&probed, &["/bin/true"]);
+        refused += u32::from(!probe.is_ok_and(|probe| probe.exit_code == 0));
+    }
+    println!("    {refused} probes failed by {:?}", began.elapsed());
+    pidwatch.wait_within(LONG, |seen| {
+        let mut incidents = seen.of_type("incident");
+        incidents.any(|incident| {
+            incident.number("/failures") > Some(0)
+                && incident.text("/culprits/0/k8s/podName") == Some("cart-5d8")
+        })
+    })?;
+    // The runtime needs PIDs to take the containers away.
+    drop(lowered);
+    recorder.signal(libc::SIGINT);
+    recorder.finish()?;
+    let recording = pidwatch.stop()?;
+
+    let is_cart = |event: &&Event| event.path() == Some(cart_path.as_str());
+    let flagged = recording.events.iter().position(|event| {
+        event.kind() == "state" && is_cart(&event) && event.text("/to") == Some("leaking")
+    });
+    let flagged = flagged.context("the leaker was not flagged")?;
+    let failed = first_failure(&recording).context("no clone_failed event")?;
+    println!("    {}", recording.events[flagged].json["why"]);
+    assert!(flagged < failed, "flagged after the first failure");
+    for event in recording.of_type("state") {
+        if matches!(event.text("/to"), Some("leaking" | "saturated")) {
+            assert!(is_cart(&event), "{}", event.json);
+        }
+    }
+    let last = recording
+        .of_type("incident")
+        .last()
+        .context("no incident")?;
+    println!("    {}", last.json["summary"]);
+    assert_eq!(last.text("/limit"), Some("kernel.pid_max"));
+    let culprits = last.json["culprits"].as_array().context("no culprits")?;
+    assert_eq!(culprits.len(), 1, "{culprits:?}");
+    assert_eq!(last.text("/culprits/0/k8s/containerName"), Some("cart"));
+    let victims = last.json["victims"].as_array().context("no victims")?;
+    assert!(!victims.is_empty(), "no victims");
+    assert!(
+        victims
+            .iter()
+            .all(|victim| victim["cgroup"]["path"] != cart_path.as_str())
+    );
+    assert!(
+        recording
+            .of_type("rate")
+            .any(|event| event.path() == Some(web_path.as_str())
+                && event.text("/k8s/podName") == Some("web-7f9c"))
+    );
+
+    let report = Invocation::new(env)
+        .args(["report", file.name(), "-o", "json"])
+        .finish()?;
+    assert_eq!(report.status.code(), Some(0), "{}", report.stderr);
+    let report = String::from_utf8_lossy(&report.stdout);
+    for word in ["kernel.pid_max", "shop/cart-5d8/cart", "EAGAIN"] {
+        assert!(report.contains(word), "no {word:?} in the report");
+    }
     Ok(())
 }
