@@ -32,7 +32,7 @@ const USAGE: u8 = 2;
 /// `check` has findings as severe as asked for.
 const FINDINGS: u8 = 3;
 
-/// Live fork and clone tracing per cgroup: who creates tasks, how fast, and which clones fail.
+/// Live fork and clone tracing per cgroup: who creates tasks, which clones fail and why, who leaks.
 #[derive(Debug, Parser)]
 #[command(name = "pidwatch", version, max_term_width = 100)]
 pub struct Cli {

@@ -273,7 +273,11 @@ impl Node {
             self.apply(now, updates);
             if now >= self.look {
                 self.look(now, updates);
-                self.look = now + LOOK_EVERY;
+                // Evenly, or now and then a second would have no reading.
+                self.look += LOOK_EVERY;
+                if self.look <= now {
+                    self.look = now + LOOK_EVERY;
+                }
             }
             if now >= self.window_end {
                 self.close_window(now, updates);

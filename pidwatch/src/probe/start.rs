@@ -52,6 +52,9 @@ const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// second at most.
 const FAILURES_PER_WINDOW: u64 = 10;
 
+/// glibc's own default for both thresholds, bytes.
+const HEAP_THRESHOLD: libc::c_int = 128 * 1024;
+
 impl Probe {
     /// Loads and attaches the kernel side and takes the baseline.
     ///
@@ -168,9 +171,15 @@ impl Probe {
             error: baseline.err(),
         });
         drop(kernel_btf);
-        // The kernel's types took some 20 MiB for a moment; give them back.
-        // SAFETY: no arguments that matter.
-        unsafe { libc::malloc_trim(0) };
+        // The kernel's types took some 20 MiB for a moment; give them back. Having freed them, glibc
+        // would from now on keep up to twice as much that is free (mallopt(3), M_MMAP_THRESHOLD):
+        // setting a threshold by hand, to what it is by default, keeps it from growing.
+        // SAFETY: numbers only.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, HEAP_THRESHOLD);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, HEAP_THRESHOLD);
+            libc::malloc_trim(0);
+        }
 
         Self::assemble(ebpf, attached, settings, release)
     }

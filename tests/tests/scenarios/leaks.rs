@@ -261,7 +261,10 @@ fn a_jvm_that_leaks_threads_is_told_with_their_names(env: &Env) -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let java = Process::start(&mut java).context("cannot start java")?;
-    pidwatch.wait_within(LONG, |seen| state(seen, &cgroup, "saturated").is_some())?;
+    pidwatch.wait_within(LONG, |seen| {
+        state(seen, &cgroup, "saturated").is_some()
+            && about(seen, "clone_failed", &cgroup).count() > 0
+    })?;
     drop(java);
     let recording = pidwatch.stop()?;
     let flagged = state(&recording, &cgroup, "leaking").context("the JVM was not flagged")?;
