@@ -164,6 +164,8 @@ pub struct Node {
     processes: HashMap<CgroupId, (u64, Instant)>,
     detector: Detector,
     incidents: Tracker,
+    /// Cgroups that a walk has not found again, for the detector.
+    vanished: Vec<CgroupId>,
     /// Cgroups whose charge may have changed since the detector last looked.
     touched: HashSet<CgroupId>,
     look: Instant,
@@ -228,6 +230,7 @@ impl Node {
             processes: HashMap::new(),
             detector: Detector::new(settings.thresholds.detect.clone()),
             incidents,
+            vanished: Vec::new(),
             touched: HashSet::new(),
             look: now + LOOK_EVERY,
             events,
@@ -385,6 +388,9 @@ impl Node {
     /// The detector's and the incidents' turn.
     fn look(&mut self, now: Instant, updates: &mut Vec<Update>) {
         let time = BootTime::now();
+        for id in std::mem::take(&mut self.vanished) {
+            self.vanish(id, time, now, updates);
+        }
         if let Some(tasks) = self.files.node_tasks() {
             self.detector.observe_node(time, tasks);
         }
@@ -626,6 +632,7 @@ impl Node {
                         self.processes.remove(&id);
                         self.model.removed(id, node.path.clone(), time);
                         self.names.removed(id);
+                        self.vanished.push(id);
                     }
                 }
                 self.tree = tree;

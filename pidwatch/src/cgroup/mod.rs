@@ -10,7 +10,7 @@ pub use self::{
     files::Files,
     layout::{Layout, LayoutError, LayoutKind},
     names::TaskNames,
-    tree::{Node, Tree, parent_path},
+    tree::{Node, Tree},
 };
 
 /// A cgroup's id: that of its kernfs node, which is also its directory's inode number. Not used

@@ -48,13 +48,13 @@ pub fn sample(directory: &Path, proc_root: &Path) -> Option<TaskNames> {
     let largest = (comm(&proc_root.join(pid.to_string()))?, pid, threads);
     let mut sampled = 0;
     let mut patterns: HashMap<Vec<u8>, u64> = HashMap::new();
-    for (_, pid) in processes {
+    'sampling: for (_, pid) in processes {
         let Ok(tasks) = fs::read_dir(proc_root.join(pid.to_string()).join("task")) else {
             continue;
         };
         for task in tasks.flatten() {
             if sampled as usize == MOST_TASKS {
-                break;
+                break 'sampling;
             }
             if let Some(name) = comm(&task.path()) {
                 sampled += 1;

@@ -111,6 +111,16 @@ impl Tree {
         self.by_path.get(path).copied()
     }
 
+    /// A cgroup and those above it, nearest first; ends before one that is not known.
+    pub fn upwards(&self, id: CgroupId) -> impl Iterator<Item = (CgroupId, &[u8])> {
+        let mut path = self.get(id).map(|node| &*node.path);
+        std::iter::from_fn(move || {
+            let at = path?;
+            path = parent_path(at);
+            Some((self.find(at)?, at))
+        })
+    }
+
     /// Every cgroup.
     pub fn iter(&self) -> impl Iterator<Item = (CgroupId, &Node)> {
         self.nodes.iter().map(|(&id, node)| (id, node))
@@ -132,7 +142,7 @@ impl Tree {
 }
 
 /// Path of the parent; `None` for the root.
-pub fn parent_path(path: &[u8]) -> Option<&[u8]> {
+fn parent_path(path: &[u8]) -> Option<&[u8]> {
     if path == b"/" {
         return None;
     }

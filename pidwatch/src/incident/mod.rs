@@ -9,7 +9,7 @@ mod timeline;
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 pub use self::{
     settings::IncidentSettings,
@@ -140,6 +140,8 @@ struct Open {
     incident: Incident,
     /// Failures by owner, culprits' too: who is a culprit may turn out later.
     refused: HashMap<CgroupId, Victim>,
+    /// Whose leak is in the timeline.
+    flagged: HashSet<CgroupId>,
     /// When it was last told.
     told: BootTime,
     /// When something last kept it open.
@@ -181,6 +183,11 @@ impl Tracker {
             .collect();
         self.open.push(Open {
             failures_told: incident.failures,
+            flagged: incident
+                .culprits
+                .iter()
+                .map(|culprit| culprit.owner.id)
+                .collect(),
             incident,
             refused,
             told: now,
@@ -304,13 +311,8 @@ impl Tracker {
         let name = view.owner(grower.owner).name();
         let open = self.at(&key, time);
         open.alive = open.alive.max(time);
-        let incident = &mut open.incident;
-        let known = incident.culprits.iter();
-        if !known
-            .clone()
-            .any(|culprit| culprit.owner.id == grower.owner)
-        {
-            let timeline = &mut incident.timeline;
+        if open.flagged.len() < MOST_OWNERS && open.flagged.insert(grower.owner) {
+            let timeline = &mut open.incident.timeline;
             let text = format!("{name} begins to grow");
             timeline::note(timeline, verdict.since, What::FirstSign, text);
             let text = format!("{name} is {}: {}", verdict.state.name(), verdict.why);
@@ -344,6 +346,7 @@ impl Tracker {
                 summary: String::new(),
             },
             refused: HashMap::new(),
+            flagged: HashSet::new(),
             told: time,
             alive: time,
             has_news: true,

@@ -24,6 +24,8 @@ fn at(second: u64) -> BootTime {
 struct Scene {
     verdicts: HashMap<CgroupId, Verdict>,
     holders: Vec<(CgroupId, u64)>,
+    /// Of whoever is not the leaker.
+    grower_per_s: Option<f64>,
 }
 
 impl Scene {
@@ -50,7 +52,11 @@ impl Scene {
         let grower = |(&owner, verdict): (&CgroupId, &Verdict)| Grower {
             owner,
             state: verdict.state,
-            per_s: if owner == LEAKER { 41.0 } else { 4.0 },
+            per_s: if owner == LEAKER {
+                41.0
+            } else {
+                self.grower_per_s.unwrap_or(4.0)
+            },
             tasks: verdict.tasks,
             chain: vec![NODE],
         };
@@ -271,4 +277,23 @@ fn after_a_restart_it_goes_on() {
     assert_eq!(told[0].opened, at(120));
     let what: Vec<_> = told[0].timeline.iter().map(|moment| moment.what).collect();
     assert!(what.contains(&What::Restarted), "{what:?}");
+}
+
+#[test]
+fn a_leak_with_a_tiny_share_is_noted_once() {
+    let mut tracker = Tracker::default();
+    let mut scene =
+        Scene::default()
+            .leak(LEAKER, State::Leaking, 540.0)
+            .leak(GROWER, State::Leaking, 540.0);
+    scene.grower_per_s = Some(0.4);
+    let told = tracker.look(at(120), &scene.growers(), &scene);
+    assert_eq!(told[0].culprits.len(), 1, "{:?}", told[0].culprits);
+    for second in 121..200 {
+        assert!(
+            tracker
+                .look(at(second), &scene.growers(), &scene)
+                .is_empty()
+        );
+    }
 }

@@ -8,7 +8,7 @@ use pidwatch_common::evidence::RESERVED_PIDS;
 
 use super::{Limit, LimitOwner};
 use crate::{
-    cgroup::{CgroupId, Files, Tree, parent_path},
+    cgroup::{CgroupId, Files, Tree},
     detect::Limits,
 };
 
@@ -107,13 +107,13 @@ impl<'a> Live<'a> {
     /// so that what is not in it is not there.
     pub fn whole_chain(&self, owner: CgroupId) -> Option<Vec<Limit>> {
         let mut chain = Vec::new();
-        let mut path = Some(self.path(owner)?);
-        while let Some(at) = path {
-            chain.extend(self.read_cgroup(self.tree.find(at)?).ok()?);
-            path = parent_path(at);
+        let mut is_whole = false;
+        for (id, path) in self.tree.upwards(owner) {
+            chain.extend(self.read_cgroup(id).ok()?);
+            is_whole = path == b"/";
         }
         let node = self.of_node();
-        if node.len() < NODE_LIMITS {
+        if !is_whole || node.len() < NODE_LIMITS {
             return None;
         }
         chain.extend(node);
@@ -155,13 +155,8 @@ impl<'a> Live<'a> {
 
 impl Limits for Live<'_> {
     fn chain(&self, owner: CgroupId) -> Vec<Limit> {
-        let mut chain = Vec::new();
-        let mut path = self.path(owner);
-        while let Some(at) = path {
-            let id = self.tree.find(at);
-            chain.extend(id.and_then(|id| self.of_cgroup(id)));
-            path = parent_path(at);
-        }
+        let above = self.tree.upwards(owner);
+        let mut chain: Vec<_> = above.filter_map(|(id, _)| self.of_cgroup(id)).collect();
         chain.extend(self.of_node());
         chain
     }

@@ -21,23 +21,11 @@ impl Outlook for Readings<'_> {
     }
 
     fn cgroups(&self, cgroup: CgroupId) -> Vec<(CgroupId, u64, u64)> {
-        let mut found = Vec::new();
-        let mut path = self.tree.get(cgroup).map(|node| &*node.path);
-        // The root has no limit.
-        while let Some(below_root) = path.filter(|path| *path != b"/") {
-            if let (Some(id), Some(usage), Ok(Some(limit))) = (
-                self.tree.find(below_root),
-                self.files.subtree_charge(below_root),
-                self.files.pids_max(below_root),
-            ) {
-                found.push((id, usage, limit));
-            }
-            path = below_root
-                .iter()
-                .rposition(|&byte| byte == b'/')
-                .map(|end| &below_root[..end.max(1)]);
-        }
-        found
+        let limit = |(id, path): (CgroupId, &[u8])| {
+            let limit = self.files.pids_max(path).ok()??;
+            Some((id, self.files.subtree_charge(path)?, limit))
+        };
+        self.tree.upwards(cgroup).filter_map(limit).collect()
     }
 
     fn rlimit_nproc(&self, pid: u32) -> Option<u64> {
