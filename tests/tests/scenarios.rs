@@ -28,7 +28,7 @@ mod runtime;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -71,10 +71,29 @@ impl Scenario {
             }
             match outcome {
                 Ok(outcome) => outcome.map_err(|error| format!("{error:#}").into()),
-                Err(_) => Err("see the panic message above".into()),
+                Err(_) => Err(last_panic().into()),
             }
         })
     }
+}
+
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// What the last panic said and where, so that the summary at the end tells it too: of a guest's
+/// console nothing else may be seen.
+fn last_panic() -> String {
+    LAST_PANIC
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+}
+
+fn note_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = info.to_string();
+        print(info);
+    }));
 }
 
 /// A function as a scenario, under its own name.
@@ -93,6 +112,7 @@ pub(crate) use scenario;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
+    note_panics();
     let env = match Env::detect(env!("CARGO_BIN_EXE_pidwatch-load")) {
         Ok(env) => Arc::new(env),
         Err(error) => {
