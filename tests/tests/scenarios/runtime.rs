@@ -20,7 +20,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(containers_are_named_within_a_second_of_their_start).minutes(5),
         scenario!(a_container_of_200_ms_is_counted_and_named).minutes(5),
         scenario!(a_container_without_a_pod_is_known_by_its_id).minutes(5),
-        scenario!(a_failing_exec_probe_is_told_from_the_container_s_own_failures).minutes(5),
+        scenario!(a_failing_exec_probe_is_told_from_the_container_s_own_failures).minutes(10),
     ]
 }
 
@@ -103,7 +103,10 @@ fn containers_are_named_within_a_second_of_their_start(env: &Env) -> Result<()> 
     containerd.cri.exec(&exec_id, &["/bin/true"])?;
     late.stop()?;
     let recording = pidwatch.stop()?;
-    assert_eq!(recording.stderr, "");
+    // A runtime has two seconds for an answer, which an emulated one may exceed.
+    for line in recording.stderr.lines() {
+        assert!(env.guest && line.contains(" answer"), "{line}");
+    }
     recording.assert_nothing_missed(env);
     Ok(())
 }
@@ -196,7 +199,11 @@ fn a_failing_exec_probe_is_told_from_the_container_s_own_failures(env: &Env) -> 
     let let_go = |fifo: &str| {
         std::fs::write(format!("/proc/{own}/root/{fifo}"), "\n").context("cannot let go")
     };
-    let period = Duration::from_secs(if env.guest { 10 } else { 1 });
+    // A probe's period is far longer than an exec takes, which in an emulated guest is seconds.
+    let first = Instant::now();
+    containerd.cri.exec(&id, &["/bin/true"])?;
+    let period = (first.elapsed() * 10).max(Duration::from_secs(1));
+    println!("    a probe every {period:?}");
     let began = Instant::now();
     for n in 0..3 {
         std::thread::sleep((began + period * n).saturating_duration_since(Instant::now()));
