@@ -25,6 +25,10 @@ use crate::{
 const HEADING_EVERY: usize = 20;
 /// Narrower than this a path says nothing any more.
 const NARROWEST_PATH: usize = 12;
+/// Narrower than this a sentence is left to the terminal.
+const NARROWEST_SENTENCE: usize = 40;
+/// As wide as a time and what parts it from the text.
+const INDENT: &str = "          ";
 const HEADING: &str = "TIME        TASKS   PROC  ZOMB  +PROC/s   +THR/s  -TASK/s   FAIL  CGROUP";
 
 /// Rates are given over at least this time.
@@ -163,6 +167,18 @@ impl Text {
         what + &path
     }
 
+    /// A sentence, broken between words where the terminal ends, below its beginning.
+    fn sentence(&self, text: &str) -> String {
+        let Some(width) = self.width else {
+            return text.to_owned();
+        };
+        let options = textwrap::Options::new(width.max(NARROWEST_SENTENCE))
+            .subsequent_indent(INDENT)
+            // First-fit: what is on the screen already does not depend on what follows.
+            .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+        textwrap::fill(text, options)
+    }
+
     fn row(&self, out: &mut dyn Write, snapshot: &Snapshot, row: &Row) -> io::Result<()> {
         // The last window may have lasted no time at all.
         let seconds = snapshot.window.max(SHORTEST).as_secs_f64();
@@ -207,6 +223,7 @@ impl Lines for Text {
                 Some(mechanism) => format!("{name} is {state} by {mechanism} ({error})"),
                 None => format!("{name} is NOT attached ({error})"),
             };
+            let line = self.sentence(&line);
             writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
         }
         Ok(())
@@ -243,11 +260,19 @@ impl Lines for Text {
                     State::Ok | State::Gone => Style::new().dimmed(),
                 };
                 let state = verdict.state.name().to_uppercase();
-                let what = format!("{}  {state}: {}  ", self.time(told.time), verdict.why);
-                let line = self.about(what, &told.owner);
+                let line = format!(
+                    "{}  {state}: {}  {}",
+                    self.time(told.time),
+                    verdict.why,
+                    told.owner.name()
+                );
+                let line = self.sentence(&line);
                 writeln!(out, "{}", self.styled(style, &line))?;
                 match &told.task_names {
-                    Some(names) => writeln!(out, "{}", self.styled(style, &called(names))),
+                    Some(names) => {
+                        let line = self.sentence(&called(names));
+                        writeln!(out, "{}", self.styled(style, &line))
+                    }
                     None => Ok(()),
                 }
             }
@@ -260,7 +285,7 @@ impl Lines for Text {
                     incident.summary,
                 );
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-                writeln!(out, "{}", self.styled(style, &line))
+                writeln!(out, "{}", self.styled(style, &self.sentence(&line)))
             }
             Update::Lost { place, count, time } => {
                 let line = format!("{}  LOST {count} at {place}", self.time(*time));
@@ -279,7 +304,7 @@ fn called(names: &TaskNames) -> String {
         .map(|(name, count)| format!("{count} are `{}`", escape::for_terminal(name)))
         .collect();
     format!(
-        "          of {} tasks looked at {}; the largest process is {}[{pid}] with {threads} threads",
+        "{INDENT}of {} tasks looked at {}; the largest process is {}[{pid}] with {threads} threads",
         names.sampled,
         patterns.join(", "),
         escape::for_terminal(comm),
@@ -493,6 +518,27 @@ mod tests {
             narrow.ends_with("/kubepods/burstable/pod1234/some-container"),
             "{narrow}"
         );
+    }
+
+    #[test]
+    fn a_sentence_is_broken_between_words_below_its_beginning() {
+        let sentence = "22:09:13  LEAKING: 12.5 tasks/s for 6 min, 46012 of 49152 IDs; \
+                        kernel.pid_max is used up in 4 min  shop/web-7f9c/app";
+        let wide = Text::new(WallClock::now(), None, false, TimeZone::UTC);
+        assert_eq!(wide.sentence(sentence), sentence);
+        let narrow = Text::new(WallClock::now(), Some(60), false, TimeZone::UTC);
+        let broken = narrow.sentence(sentence);
+        let lines: Vec<_> = broken.lines().collect();
+        assert!(lines.len() > 1, "{broken}");
+        for line in &lines {
+            assert!(line.width() <= 60, "{broken}");
+        }
+        for line in &lines[1..] {
+            assert!(line.starts_with(INDENT), "{broken}");
+        }
+        let words: Vec<_> = sentence.split_whitespace().collect();
+        let kept: Vec<_> = broken.split_whitespace().collect();
+        assert_eq!(kept.concat(), words.concat());
     }
 
     #[test]
