@@ -16,7 +16,7 @@ use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, TaskNames, Tree},
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
-    identity::{Execs, Resolver, identify},
+    identity::{Execs, Resolver, errand, identify, may_run_errands},
     incident::{self, Incident, LimitKey, Tracker},
     limits::{Limit, LimitOwner, Live, Readings, Reasons, Verdict},
     model::{Activity, Model},
@@ -122,6 +122,15 @@ pub struct FailedClone {
     pub suppressed: u64,
     /// The caller came into the container from outside (or what it started did), at a probe's pace.
     pub exec_probe: bool,
+    /// The caller is a container runtime's, at work for this container or pod.
+    pub on_behalf_of: Option<Owner>,
+}
+
+impl FailedClone {
+    /// Who suffers from it.
+    pub fn sufferer(&self) -> &Owner {
+        self.on_behalf_of.as_ref().unwrap_or(&self.owner)
+    }
 }
 
 /// An owner that is in another state.
@@ -151,6 +160,9 @@ pub struct Node {
     model: Model,
     names: Resolver,
     execs: Execs,
+    /// For which container a runtime's process works, by its PID; of the current second, in which no
+    /// number is used again.
+    errands: HashMap<u32, Option<CgroupId>>,
     reasons: Reasons,
     window: Duration,
     state_file: Option<StateFile>,
@@ -214,6 +226,7 @@ impl Node {
             probe,
             names,
             execs: Execs::default(),
+            errands: HashMap::new(),
             files: Files::new(&layout, &settings.proc_root),
             layout,
             tree,
@@ -343,8 +356,10 @@ impl Node {
                     let owner = self.owner(failure.cgroup, now);
                     let pids = [failure.pid, failure.origin.unwrap_or(failure.pid)];
                     let exec_probe = self.execs.is_probe(failure.cgroup, &pids);
+                    let on_behalf_of = self.on_behalf_of(&failure, now);
                     let failed = FailedClone {
                         owner,
+                        on_behalf_of,
                         failure,
                         verdict,
                         limit_owner,
@@ -388,6 +403,7 @@ impl Node {
     /// The detector's and the incidents' turn.
     fn look(&mut self, now: Instant, updates: &mut Vec<Update>) {
         let time = BootTime::now();
+        self.errands.clear();
         for id in std::mem::take(&mut self.vanished) {
             self.vanish(id, time, now, updates);
         }
@@ -613,6 +629,40 @@ impl Node {
             .map(|node| &*node.path)
             .or_else(|| self.model.gone_path(id));
         self.named(Owner::new(id, path.map(Into::into)))
+    }
+
+    /// The container or pod that a failing task of a container runtime works for.
+    fn on_behalf_of(&mut self, failure: &Failure, now: Instant) -> Option<Owner> {
+        if !may_run_errands(&failure.comm) {
+            return None;
+        }
+        // Read at once: what fails here ends soon.
+        let known = self.errands.get(&failure.pid).copied();
+        let container = known.unwrap_or_else(|| {
+            // What runc forks has no arguments of its own.
+            let parent = failure.parent.as_ref().map(|parent| parent.pid);
+            let mut pids = [Some(failure.pid), parent].into_iter().flatten();
+            pids.find_map(|pid| errand(&self.files.command_line(pid), &self.tree))
+        });
+        self.errands.insert(failure.pid, container);
+        let container = self.owner(container?, now);
+        let path = container.path.clone()?;
+        if self
+            .tree
+            .upwards(failure.cgroup)
+            .any(|(_, above)| *above == *path)
+        {
+            return None;
+        }
+        // A sandbox is its pod, to people.
+        let is_sandbox = container
+            .names
+            .as_ref()
+            .is_some_and(|names| names.pod.is_some() && names.container.is_none());
+        let above = self.tree.upwards(container.id).nth(1).map(|(id, _)| id);
+        let pod = above.filter(|_| is_sandbox).map(|id| self.owner(id, now));
+        let pod = pod.filter(|pod| pod.identity.pod_uid.is_some());
+        Some(pod.unwrap_or(container))
     }
 
     /// With the names that a container runtime has for the owner, if they are known by now.

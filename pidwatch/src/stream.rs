@@ -458,6 +458,9 @@ pub struct CloneFailed {
     pub limit: Option<LimitUse>,
     /// Who called.
     pub proc: Process,
+    /// The container or pod that the caller, a container runtime's, works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Owner>,
     /// Failures of the cgroup that were not shown since the last one.
     pub suppressed: u64,
 }
@@ -471,6 +474,7 @@ impl From<&FailedClone> for CloneFailed {
             limit_owner,
             suppressed,
             exec_probe,
+            on_behalf_of,
         } = failed;
         Self {
             owner: owner.into(),
@@ -492,6 +496,7 @@ impl From<&FailedClone> for CloneFailed {
                 }),
                 exec_probe: *exec_probe,
             },
+            on_behalf_of: on_behalf_of.as_ref().map(Into::into),
             suppressed: *suppressed,
         }
     }

@@ -52,7 +52,9 @@ impl Printer {
     fn show(&mut self, update: &mut Update) -> io::Result<()> {
         let filter = &self.filter;
         let shown = match update {
-            Update::Failed(failed) => filter.matches(&failed.owner),
+            Update::Failed(failed) => {
+                filter.matches(&failed.owner) || filter.matches(failed.sufferer())
+            }
             Update::Added(owner, _) | Update::Removed(owner, _) | Update::Named(owner, _) => {
                 filter.matches(owner)
             }

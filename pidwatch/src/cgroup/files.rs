@@ -79,6 +79,17 @@ impl Files {
         Some(subtree.saturating_sub(below))
     }
 
+    /// A process's arguments, each with a NUL behind it, as far as they are of use; empty when it is gone.
+    pub fn command_line(&self, pid: u32) -> Vec<u8> {
+        const ENOUGH: u64 = 4096;
+        let path = self.proc_root.join(pid.to_string()).join("cmdline");
+        let mut line = Vec::new();
+        if let Ok(file) = fs::File::open(path) {
+            let _ = file.take(ENOUGH).read_to_end(&mut line);
+        }
+        line
+    }
+
     /// Processes of a cgroup without its descendants'. Makes the kernel walk the cgroup's tasks:
     /// not for large ones, or not often.
     pub fn processes(&self, path: &[u8]) -> Option<u64> {

@@ -5,12 +5,14 @@
 //! waits.
 
 mod cri;
+mod errand;
 mod execs;
 mod names;
 mod path;
 
 pub use self::{
     cri::{Resolver, Sockets},
+    errand::{errand, may_run_errands},
     execs::Execs,
     names::{Counters, Names},
     path::{Container, Identity, Role, identify},

@@ -213,7 +213,7 @@ impl Tracker {
             let text = format!(
                 "first refused creation: {} in {}",
                 crate::escape::for_terminal(&failed.failure.comm),
-                failed.owner.name(),
+                failed.sufferer().name(),
             );
             timeline::note(&mut incident.timeline, time, What::FirstFailure, text);
             open.has_news = true;
@@ -223,18 +223,16 @@ impl Tracker {
             seen(incident, limit.value, limit.usage);
         }
         open.alive = open.alive.max(time);
-        if open.refused.len() >= MOST_OWNERS && !open.refused.contains_key(&failed.owner.id) {
-            return;
+        if failed.suppressed > 0
+            && let Some(victim) = refused(open, &failed.owner)
+        {
+            // Whom those were for is not known.
+            victim.failures += failed.suppressed;
         }
-        let victim = open
-            .refused
-            .entry(failed.owner.id)
-            .or_insert_with(|| Victim {
-                owner: failed.owner.clone(),
-                failures: 0,
-                comms: Vec::new(),
-            });
-        victim.failures += count;
+        let Some(victim) = refused(open, failed.sufferer()) else {
+            return;
+        };
+        victim.failures += 1;
         let comms = &mut victim.comms;
         let known = comms
             .iter()
@@ -355,6 +353,19 @@ impl Tracker {
         });
         self.open.last_mut().expect("pushed above")
     }
+}
+
+/// Somebody refused, if there is room for one more.
+fn refused<'a>(open: &'a mut Open, owner: &Owner) -> Option<&'a mut Victim> {
+    if open.refused.len() >= MOST_OWNERS && !open.refused.contains_key(&owner.id) {
+        return None;
+    }
+    let victim = open.refused.entry(owner.id).or_insert_with(|| Victim {
+        owner: owner.clone(),
+        failures: 0,
+        comms: Vec::new(),
+    });
+    Some(victim)
 }
 
 /// The limit that refused, where it was one.

@@ -107,6 +107,7 @@ fn failure(id: CgroupId, second: u64, comm: &[u8], reason: Reason) -> FailedClon
         limit_owner: None,
         suppressed: 0,
         exec_probe: false,
+        on_behalf_of: None,
     }
 }
 
@@ -296,4 +297,30 @@ fn a_leak_with_a_tiny_share_is_noted_once() {
                 .is_empty()
         );
     }
+}
+
+#[test]
+fn who_a_runtime_works_for_is_the_victim() {
+    let mut tracker = Tracker::default();
+    let scene = Scene::default().leak(LEAKER, State::Leaking, 0.0);
+    let runtime = CgroupId(90);
+    let mut failed = failure(runtime, 100, b"containerd-shim", Reason::PidMax);
+    failed.on_behalf_of = Some(scene.owner(PROBE));
+    failed.suppressed = 3;
+    tracker.failed(&failed);
+    let told = tracker.look(at(120), &scene.growers(), &scene);
+    let mut victims: Vec<_> = told[0]
+        .victims
+        .iter()
+        .map(|victim| (victim.owner.id, victim.failures))
+        .collect();
+    victims.sort();
+    // Those that were not shown may have been for others.
+    assert_eq!(victims, [(PROBE, 1), (runtime, 3)]);
+    assert_eq!(told[0].failures, 4);
+    let first = told[0]
+        .timeline
+        .iter()
+        .find(|moment| moment.what == What::FirstFailure);
+    assert!(first.unwrap().text.ends_with("containerd-shim in /c12"));
 }

@@ -143,10 +143,10 @@ impl Text {
             why(failed),
             escape::for_terminal(&failure.comm),
         );
-        let probe = if failed.exec_probe {
-            "exec probe  "
-        } else {
-            ""
+        let probe = match &failed.on_behalf_of {
+            Some(container) => format!("for {}  ", container.name()),
+            None if failed.exec_probe => "exec probe  ".to_owned(),
+            None => String::new(),
         };
         let more = format!("{probe}uid {}  {more}", failure.uid);
         let one = format!("{what} {more}");
@@ -505,6 +505,7 @@ mod tests {
             limit_owner: None,
             suppressed: 17,
             exec_probe: false,
+            on_behalf_of: None,
         };
         let line = text.failure(&failed);
         assert_eq!(line.width(), 110, "{line}");

@@ -180,6 +180,7 @@ impl Restorer {
 
     fn failed(&mut self, told: stream::CloneFailed, time: BootTime) -> FailedClone {
         let owner = self.owner(&told.owner);
+        let on_behalf_of = told.on_behalf_of.as_ref().map(|told| self.owner(told));
         let limit = told.limit.as_ref().map(|limit| self.limit(limit));
         let (limit, limit_owner) = limit.unzip();
         let reason = |name: &str| Reason::ALL.into_iter().find(|reason| reason.name() == name);
@@ -211,6 +212,7 @@ impl Restorer {
             limit_owner: limit_owner.flatten(),
             suppressed: told.suppressed,
             exec_probe: told.proc.exec_probe,
+            on_behalf_of,
         }
     }
 

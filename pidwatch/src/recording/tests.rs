@@ -82,6 +82,7 @@ fn updates(second: u64) -> Vec<Update> {
         limit_owner: Some(above.clone()),
         suppressed: 17,
         exec_probe: true,
+        on_behalf_of: Some(above.clone()),
     };
     let incident = Incident {
         id: "pids.max-2-1".into(),

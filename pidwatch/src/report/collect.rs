@@ -211,23 +211,14 @@ pub struct Tally {
 
 impl Tally {
     fn push(&mut self, time: Timestamp, failed: &CloneFailed) {
-        let count = failed.suppressed.saturating_add(1);
-        let id = failed.owner.cgroup.id;
-        if self.owners.len() >= REFUSED && !self.owners.contains_key(&id) {
-            self.others += count;
-            self.others_when.push(seconds(time), count);
-            return;
+        if failed.suppressed > 0 {
+            // Whom those were for is not known.
+            self.add(time, &failed.owner, failed.suppressed);
         }
-        let refused = self.owners.entry(id).or_insert_with(|| Refused {
-            owner: failed.owner.clone(),
-            count: 0,
-            kinds: HashMap::new(),
-            when: Histogram::default(),
-            span: (time, time),
-        });
-        refused.count += count;
-        refused.when.push(seconds(time), count);
-        refused.span.1 = refused.span.1.max(time);
+        let sufferer = failed.on_behalf_of.as_ref().unwrap_or(&failed.owner);
+        let Some(refused) = self.add(time, sufferer, 1) else {
+            return;
+        };
         let kind = Kind {
             comm: failed.proc.comm.clone(),
             syscall: failed.syscall.clone(),
@@ -239,6 +230,26 @@ impl Tally {
         if refused.kinds.len() < KINDS || refused.kinds.contains_key(&kind) {
             refused.kinds.entry(kind).or_insert((0, failed.proc.pid)).0 += 1;
         }
+    }
+
+    fn add(&mut self, time: Timestamp, owner: &Owner, count: u64) -> Option<&mut Refused> {
+        let id = owner.cgroup.id;
+        if self.owners.len() >= REFUSED && !self.owners.contains_key(&id) {
+            self.others += count;
+            self.others_when.push(seconds(time), count);
+            return None;
+        }
+        let refused = self.owners.entry(id).or_insert_with(|| Refused {
+            owner: owner.clone(),
+            count: 0,
+            kinds: HashMap::new(),
+            when: Histogram::default(),
+            span: (time, time),
+        });
+        refused.count += count;
+        refused.when.push(seconds(time), count);
+        refused.span.1 = refused.span.1.max(time);
+        Some(refused)
     }
 
     /// Creations refused in all.

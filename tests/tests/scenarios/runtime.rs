@@ -1,8 +1,10 @@
 //! Real containers, of a real containerd and runc: named as whoever made them named them.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::containerd::{Containerd, IMAGE};
 use pidwatch_tests::env::Env;
 use pidwatch_tests::fake_runtime::{id, uid};
@@ -21,6 +23,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(a_container_of_200_ms_is_counted_and_named).minutes(5),
         scenario!(a_container_without_a_pod_is_known_by_its_id).minutes(5),
         scenario!(a_failing_exec_probe_is_told_from_the_container_s_own_failures).minutes(10),
+        scenario!(what_a_runtime_is_refused_its_container_suffers_from).minutes(5),
     ]
 }
 
@@ -256,4 +259,57 @@ fn a_failing_exec_probe_is_told_from_the_container_s_own_failures(env: &Env) -> 
         assert!(["containerd-shim", "runc"].contains(&parent), "{parent}");
     }
     Ok(())
+}
+
+/// As on a node without a free ID: first the pod's shim cannot start runc, then runc, which it could
+/// start, cannot start a thread. Both are in a cgroup of the runtime.
+fn what_a_runtime_is_refused_its_container_suffers_from(env: &Env) -> Result<()> {
+    let containerd = Containerd::start(env)?;
+    let mut pidwatch = traced(env, &containerd)?;
+    let pod = containerd.pod("victim", &uid(4))?;
+    let (id, path) = pod.run("app", &["/bin/sleep", "1000"])?;
+    pidwatch.wait(|seen| change(seen, &path, "named").is_some())?;
+    let procs = std::fs::read_to_string(containerd.directory(&path).join("cgroup.procs"))?;
+    let own: u32 = procs.lines().next().context("nobody there")?.parse()?;
+    let shim = parent_of(own)?;
+    let runtime = Cgroup::new(&env.hierarchy, "runtime")?;
+    runtime.set("cgroup.procs", &shim.to_string())?;
+    let shims_own = runtime.read("pids.current")?;
+    for more in [0, 1] {
+        runtime.set("pids.max", &(shims_own + more).to_string())?;
+        let refused = containerd.cri.exec(&id, &["/bin/true"]);
+        println!("    {more} more: {refused:?}");
+        let failures = |seen: &Recording| seen.failures(runtime.id).count();
+        let before = failures(pidwatch.seen());
+        pidwatch.wait(|seen| failures(seen) > before)?;
+    }
+    runtime.set("pids.max", "max")?;
+    pidwatch.wait(|seen| {
+        seen.of_type("incident").any(|event| {
+            event.json["victims"].as_array().is_some_and(|victims| {
+                victims
+                    .iter()
+                    .any(|victim| victim["k8s"]["podName"] == "victim")
+            })
+        })
+    })?;
+    let recording = pidwatch.stop()?;
+    let mut comms = BTreeSet::new();
+    for event in recording.failures(runtime.id) {
+        println!("    {}", event.json);
+        let comm = event.text("/proc/comm").context("no comm")?;
+        comms.insert(comm.to_owned());
+        assert_eq!(event.text("/reason"), Some("pids_max"));
+        assert_eq!(event.text("/on_behalf_of/k8s/namespace"), Some("shop"));
+        assert_eq!(event.text("/on_behalf_of/k8s/podName"), Some("victim"));
+    }
+    assert!(comms.contains("containerd-shim"), "{comms:?}");
+    Ok(())
+}
+
+fn parent_of(pid: u32) -> Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let mut lines = status.lines();
+    let parent = lines.find_map(|line| line.strip_prefix("PPid:"));
+    Ok(parent.context("no parent")?.trim().parse()?)
 }

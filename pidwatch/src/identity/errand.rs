@@ -1,0 +1,108 @@
+//! For which container a process of a container runtime works: what it fails at, a container misses.
+//!
+//! A runtime makes containers, and execs and probes into them, from cgroups of its own. Where the node
+//! has no ID left, a probe fails there: in the shim that cannot start runc, or in runc. The failure is
+//! the runtime's, who suffers is the container.
+//!
+//! In: a failing task's name, command lines, the cgroup tree. Out: a container's cgroup. Pure.
+
+use super::path::{Role, identify};
+use crate::cgroup::{CgroupId, Tree};
+
+/// Names of runtimes' programs, as far as the kernel keeps a name: 15 bytes.
+const PROGRAMS: [&[u8]; 5] = [b"containerd-shim", b"runc", b"crun", b"conmon", b"youki"];
+
+/// Whether a task with this name may be at work for a container. runc's first stages are called
+/// `runc:[0:PARENT]` and the like.
+pub fn may_run_errands(comm: &[u8]) -> bool {
+    PROGRAMS.iter().any(|program| comm.starts_with(program))
+}
+
+/// The cgroup of the container that a process with this command line (`/proc/PID/cmdline`: each argument
+/// ends with a NUL) works for; `None` if it is no runtime's program or the container is not there.
+pub fn errand(command_line: &[u8], tree: &Tree) -> Option<CgroupId> {
+    candidates(command_line).find_map(|id| container(tree, id))
+}
+
+/// The cgroup in which a container's processes live; the outermost one.
+fn container(tree: &Tree, id: &str) -> Option<CgroupId> {
+    let is_its = |path: &[u8]| {
+        // Most paths do not have it: looked at closely are only those that do.
+        let mut places = path.windows(id.len().max(1));
+        places.any(|place| place == id.as_bytes())
+            && identify(path)
+                .container
+                .is_some_and(|container| container.role == Role::Payload && container.id == id)
+    };
+    tree.iter()
+        .filter(|(_, node)| is_its(&node.path))
+        .min_by_key(|(_, node)| node.path.len())
+        .map(|(id, _)| id)
+}
+
+/// The arguments that may be a container's id.
+///
+/// containerd's shim is told its pod's sandbox by `-id`, conmon its container by `-c` or `--cid`, and
+/// runc and crun have it among the arguments of their commands.
+fn candidates(command_line: &[u8]) -> impl Iterator<Item = &str> {
+    let mut arguments = command_line
+        .split(|&byte| byte == 0)
+        .filter(|argument| !argument.is_empty());
+    let program = arguments.next().unwrap_or_default();
+    let name = program.rsplit(|&byte| byte == b'/').next();
+    let is_runtime = name.is_some_and(may_run_errands);
+    arguments
+        .filter(move |_| is_runtime)
+        .filter_map(|argument| std::str::from_utf8(argument).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_tell_their_container_by_their_arguments() {
+        let shim =
+            "containerd-shim-runc-v2 -namespace k8s.io -id 0123abcd -address /run/containerd.sock";
+        let exec = "/usr/bin/runc --root /run/runc exec --process /tmp/p --detach 89ef";
+        let conmon = "/usr/bin/conmon -b /run -c 4567 --exec";
+        for (line, id) in [(shim, "0123abcd"), (exec, "89ef"), (conmon, "4567")] {
+            let line = line.replace(' ', "\0") + "\0";
+            assert!(
+                candidates(line.as_bytes()).any(|candidate| candidate == id),
+                "{line}"
+            );
+        }
+        assert_eq!(candidates(b"/bin/sh\0-c\0runc 89ef\0").count(), 0);
+        assert_eq!(candidates(b"runc\0\xff\0").count(), 0);
+        assert_eq!(candidates(b"").count(), 0);
+    }
+
+    #[test]
+    fn a_container_is_found_by_its_id() {
+        let mut tree = Tree::default();
+        let (one, other) = ("0a".repeat(32), "0b".repeat(32));
+        for (id, path) in [
+            (1, "/".to_owned()),
+            (5, format!("/docker/{one}")),
+            (6, format!("/docker/{one}/init.scope")),
+            (7, format!("/kubepods.slice/crio-conmon-{other}.scope")),
+        ] {
+            tree.insert(CgroupId(id), path.as_bytes());
+        }
+        assert_eq!(container(&tree, &one), Some(CgroupId(5)));
+        assert_eq!(container(&tree, &other), None, "its runtime's own");
+        assert_eq!(container(&tree, &one[..12]), None);
+        assert_eq!(container(&tree, ""), None);
+        let line = format!("runc\0exec\0{one}\0");
+        assert_eq!(errand(line.as_bytes(), &tree), Some(CgroupId(5)));
+    }
+
+    #[test]
+    fn only_runtimes_run_errands() {
+        assert!(may_run_errands(b"runc:[2:INIT]"));
+        assert!(may_run_errands(b"containerd-shim"));
+        assert!(!may_run_errands(b"containerd"));
+        assert!(!may_run_errands(b"java"));
+    }
+}
