@@ -15,6 +15,13 @@ pub struct Identity {
     pub unit: Option<String>,
 }
 
+impl Identity {
+    /// Whether a container runtime may have names for it.
+    pub fn may_have_names(&self) -> bool {
+        self.pod_uid.is_some() || self.container.is_some()
+    }
+}
+
 /// A container as its runtime names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {

@@ -256,6 +256,7 @@ impl Tracker {
             open.is_due = is_time && open.incident.failures > open.failures_told;
             blame(open, time, growers, view);
             suffer(open, time);
+            name(&mut open.incident, view);
         }
         let mut told = Vec::new();
         self.open.retain_mut(|open| {
@@ -526,6 +527,17 @@ fn suffer(open: &mut Open, time: BootTime) {
         }
     }
     incident.victims = victims;
+}
+
+/// Names that came after the owner was noted.
+fn name(incident: &mut Incident, view: &impl View) {
+    let culprits = incident.culprits.iter_mut().map(|of| &mut of.owner);
+    let victims = incident.victims.iter_mut().map(|of| &mut of.owner);
+    for owner in culprits.chain(victims) {
+        if owner.names.is_none() && owner.identity.may_have_names() {
+            owner.names = view.owner(owner.id).names;
+        }
+    }
 }
 
 fn close(open: &mut Open, time: BootTime) {

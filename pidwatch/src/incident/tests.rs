@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     detect::Exhaustion,
+    identity::Names,
     limits::{Basis, Verdict as Refusal},
     probe::Failure,
 };
@@ -26,6 +29,16 @@ struct Scene {
     holders: Vec<(CgroupId, u64)>,
     /// Of whoever is not the leaker.
     grower_per_s: Option<f64>,
+    names: Naming,
+}
+
+/// Whether cgroups are containers, and their names known.
+#[derive(Default, PartialEq)]
+enum Naming {
+    #[default]
+    NoContainers,
+    NotYet,
+    Known,
 }
 
 impl Scene {
@@ -66,7 +79,22 @@ impl Scene {
 
 impl View for Scene {
     fn owner(&self, id: CgroupId) -> Owner {
-        Owner::new(id, Some(format!("/c{}", id.0).into_bytes().into()))
+        let path = match self.names {
+            Naming::NoContainers => format!("/c{}", id.0),
+            _ => format!("/kubepods/pod{:032x}/{:064x}", id.0, id.0),
+        };
+        let names = (self.names == Naming::Known).then(|| {
+            Arc::new(Names {
+                namespace: Some("shop".into()),
+                pod: Some("web-1".into()),
+                container: Some("app".into()),
+                ..Names::default()
+            })
+        });
+        Owner {
+            names,
+            ..Owner::new(id, Some(path.into_bytes().into()))
+        }
     }
 
     fn verdict(&self, id: CgroupId) -> Option<&Verdict> {
@@ -323,4 +351,26 @@ fn who_a_runtime_works_for_is_the_victim() {
         .iter()
         .find(|moment| moment.what == What::FirstFailure);
     assert!(first.unwrap().text.ends_with("containerd-shim in /c12"));
+}
+
+#[test]
+fn names_that_come_late_come_into_the_incident() {
+    let mut tracker = Tracker::default();
+    let mut scene = Scene::default().leak(LEAKER, State::Leaking, 0.0);
+    scene.names = Naming::NotYet;
+    let mut failed = failure(PROBE, 100, b"sh", Reason::PidMax);
+    failed.owner = scene.owner(PROBE);
+    tracker.failed(&failed);
+    let told = tracker.look(at(120), &scene.growers(), &scene);
+    assert!(told[0].culprits[0].owner.name().starts_with("/kubepods"));
+    scene.names = Naming::Known;
+    tracker.failed(&failed);
+    let told = tracker.look(at(200), &scene.growers(), &scene);
+    assert_eq!(told[0].culprits[0].owner.name(), "shop/web-1/app");
+    assert_eq!(told[0].victims[0].owner.name(), "shop/web-1/app");
+    assert!(
+        told[0].summary.contains("shop/web-1/app"),
+        "{}",
+        told[0].summary
+    );
 }
