@@ -6,12 +6,14 @@
 mod bench;
 mod build;
 mod demo;
+mod deploy;
 mod eval;
 mod libtest;
 mod linker;
 mod lint;
 mod packages;
 mod process;
+mod python;
 mod run;
 mod scenarios;
 mod setup;

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: unit tests, the detector on its corpus, scenarios on this host, scenarios in
-//! guests of other kernels.
+//! `cargo xtask test`: unit tests, the detector on its corpus, what is in deploy/, scenarios on this
+//! host, scenarios in guests of other kernels.
 //!
 //! In: the sources and the machine. Out: a line for each part and at the very end the sum, `N
 //! passed, N failed`. What cannot run here is named with the way to get it; with `CI=true` it
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::libtest::{Counts, Tally};
 use crate::scenarios::Scenarios;
-use crate::{eval, packages, process, setup, vm, workspace};
+use crate::{deploy, eval, packages, process, setup, vm, workspace};
 
 /// A part of the tests, as the summary shows it.
 struct Part {
@@ -51,7 +51,7 @@ impl Part {
 /// Runs everything, whatever fails on the way.
 pub fn test() -> Result<ExitCode> {
     setup::setup()?;
-    let mut parts = vec![unit(), detector()];
+    let mut parts = vec![unit(), detector(), deployment()];
     match Scenarios::build() {
         Ok(scenarios) => {
             parts.push(on_host(&scenarios));
@@ -127,6 +127,18 @@ fn detector() -> Part {
         ),
         Ok(_) => Part::failed(name, &anyhow!("missed a target, see above")),
         Err(error) => Part::failed(name, &error),
+    }
+}
+
+/// Image, chart, rules and dashboard, with the tools that will read them.
+fn deployment() -> Part {
+    let name = "deploy";
+    match deploy::tests() {
+        Ok(mut tests) => match tallied(&mut tests) {
+            Ok(counts) => Part::ran(name, counts),
+            Err(error) => Part::failed(name, &error),
+        },
+        Err(reason) => Part::left_out(name, &reason),
     }
 }
 

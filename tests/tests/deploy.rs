@@ -1,0 +1,9 @@
+//! What is in `deploy/`, tried with the tools that will read it: promtool, Helm, Kubernetes' schemas.
+//!
+//! Ordinary tests. A tool that is not there fails its tests with the way to get it; `cargo xtask
+//! test` installs them all and names the Python that has them in `PIDWATCH_PYTHON`.
+
+#[path = "deploy/alerts.rs"]
+mod alerts;
+#[path = "deploy/tools.rs"]
+mod tools;

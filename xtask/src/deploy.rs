@@ -1,0 +1,28 @@
+//! The tests of `deploy/`: image, chart, rules, dashboard, unit, with the tools that will read them.
+//!
+//! In: the machine. Out: a command that runs the tests, once every tool is there.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{packages, process, python};
+
+/// What reads what is in `deploy/`, each with the package it comes in.
+const PROGRAMS: [(&str, &str); 2] = [("promtool", "prometheus"), ("python3", "python3")];
+
+/// Helm as a Python extension, and the schemas of Kubernetes' releases.
+const PYTHON: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
+
+/// A command that runs the tests; installs what they take.
+pub fn tests() -> Result<Command> {
+    let purpose = "testing what is in deploy/";
+    packages::ensure_programs(&PROGRAMS, purpose)?;
+    let python = python::ensure("deploy", &PYTHON, purpose)?;
+    let mut cargo = process::cargo();
+    cargo
+        .args(["test", "--package", "pidwatch-tests", "--test", "deploy"])
+        .arg("--no-fail-fast")
+        .env("PIDWATCH_PYTHON", python);
+    Ok(cargo)
+}
