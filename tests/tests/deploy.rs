@@ -5,5 +5,9 @@
 
 #[path = "deploy/alerts.rs"]
 mod alerts;
+#[path = "deploy/metrics.rs"]
+mod metrics;
+#[path = "deploy/queries.rs"]
+mod queries;
 #[path = "deploy/tools.rs"]
 mod tools;
