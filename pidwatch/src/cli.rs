@@ -13,7 +13,7 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    check, config,
+    check, config, generate,
     limits::Severity,
     post_mortem,
     probe::Choice,
@@ -67,6 +67,20 @@ pub enum Command {
     /// What happened, who it was, who suffered, why nothing stopped it, what to do, and an alert that
     /// would have caught it. Reads what `record` wrote, or `trace -o json`; needs neither root nor BPF.
     Report(ReportArgs),
+    /// Print completions for a shell.
+    ///
+    /// For bash: `pidwatch completions bash > /usr/share/bash-completion/completions/pidwatch`.
+    Completions(CompletionsArgs),
+    /// Print the manual as a man page, every command in it.
+    Man,
+}
+
+/// Options of `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// Options of `report`.
@@ -328,6 +342,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Report(args)) => post_mortem::run(&args.into())
             .map(|()| DONE)
             .map_err(|error| (FAILED, error.to_string())),
+        Some(Command::Completions(args)) => print(generate::completions(args.shell)),
+        Some(Command::Man) => print(generate::man()),
         None => Ok(DONE),
     };
     match result {
@@ -337,6 +353,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+fn print(page: io::Result<Vec<u8>>) -> Result<u8, (u8, String)> {
+    page.and_then(|page| io::stdout().write_all(&page))
+        .map(|()| DONE)
+        .map_err(|error| (FAILED, format!("cannot print: {error}")))
 }
 
 /// `pidwatch` alone, or with options only, is `pidwatch trace`.
@@ -370,6 +392,7 @@ impl Cli {
             Command::Replay(args) => Some(("replay", args.config.as_deref()?)),
             Command::Check(args) => Some(("check", args.roots.config.as_deref()?)),
             Command::Report(args) => Some(("report", args.config.as_deref()?)),
+            Command::Completions(_) | Command::Man => None,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod detect;
 pub mod diagnostics;
 pub mod escape;
+pub mod generate;
 pub mod identity;
 pub mod incident;
 pub mod limits;
