@@ -5,6 +5,8 @@
 
 #[path = "deploy/alerts.rs"]
 mod alerts;
+#[path = "deploy/chart.rs"]
+mod chart;
 #[path = "deploy/metrics.rs"]
 mod metrics;
 #[path = "deploy/queries.rs"]

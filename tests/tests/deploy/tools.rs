@@ -36,3 +36,8 @@ pub fn output(command: &mut Command, hint: &str) -> String {
     );
     stdout
 }
+
+/// The Python that has Helm and Kubernetes' schemas.
+pub fn python() -> PathBuf {
+    std::env::var_os("PIDWATCH_PYTHON").map_or_else(|| "python3".into(), PathBuf::from)
+}
