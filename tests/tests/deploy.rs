@@ -13,3 +13,5 @@ mod metrics;
 mod queries;
 #[path = "deploy/tools.rs"]
 mod tools;
+#[path = "deploy/unit.rs"]
+mod unit;

@@ -9,7 +9,11 @@ use anyhow::Result;
 use crate::{packages, process, python};
 
 /// What reads what is in `deploy/`, each with the package it comes in.
-const PROGRAMS: [(&str, &str); 2] = [("promtool", "prometheus"), ("python3", "python3")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("promtool", "prometheus"),
+    ("python3", "python3"),
+    ("systemd-analyze", "systemd"),
+];
 
 /// Helm as a Python extension, and the schemas of Kubernetes' releases.
 const PYTHON: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
