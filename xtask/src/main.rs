@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod deploy;
+mod dist;
 mod eval;
 mod libtest;
 mod linker;
@@ -57,6 +58,8 @@ enum Command {
     Vm(vm::Options),
     /// Measure what pidwatch costs, next to the least possible and to other tracers
     Bench(bench::Options),
+    /// Make what is given to others: binaries, image, chart, list of what is linked in, checksums
+    Dist(dist::Options),
     /// Score the detector on the labelled corpus, beside the rules in use today
     Eval(eval::Options),
 }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Test => test::test(),
         Command::Vm(options) => vm::vm(&options),
         Command::Bench(options) => bench::bench(&options),
+        Command::Dist(options) => dist::dist(&options),
         Command::Eval(options) => eval::eval(&options),
     };
     result.unwrap_or_else(|error| {

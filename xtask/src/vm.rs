@@ -7,7 +7,7 @@ mod cpio;
 mod guest;
 mod initramfs;
 mod kernels;
-mod mirror;
+pub mod mirror;
 
 use std::fs;
 use std::num::NonZeroUsize;

@@ -17,6 +17,8 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 pub struct Mirror {
     main: String,
     security: Option<String>,
+    /// This host's own suite.
+    codename: String,
 }
 
 /// An apt with a state and sources of its own.
@@ -36,8 +38,9 @@ impl Mirror {
         };
         if value("ID") != "debian" {
             bail!(
-                "test kernels are Debian's packages, found through a Debian host's mirror, and this \
-                 host is no Debian; put a vmlinuz and a file version into the folder by hand"
+                "what is fetched for other kernels and CPUs are Debian's packages, found through a \
+                 Debian host's mirror, and this host is no Debian (a kernel can be put into its \
+                 folder by hand: a vmlinuz and a file version)"
             );
         }
         let mut targets = Command::new("apt-get");
@@ -69,12 +72,18 @@ impl Mirror {
             main: uri_of(&|release| aliases.contains(&release)).with_context(|| {
                 format!("this host's apt sources name no mirror of Debian {codename}")
             })?,
+            codename: codename.to_owned(),
             security: uri_of(&|release| {
                 release
                     .strip_suffix("-security")
                     .is_some_and(|suite| aliases.contains(&suite))
             }),
         })
+    }
+
+    /// An apt that knows this host's own suite, apart from the host's state.
+    pub fn open_here(&self, folder: &Path) -> Result<Apt> {
+        self.open(folder, &self.codename, self.security.is_some())
     }
 
     /// An apt that knows `suite` alone, with fresh lists, which keeps its files in `folder`.
