@@ -135,7 +135,7 @@ impl Restorer {
     fn row(&mut self, rate: stream::Rate) -> Row {
         let owner = self.owner(&rate.owner);
         Row {
-            verdict: self.verdicts.get(&owner.id).cloned(),
+            verdict: None,
             owner,
             tasks: rate.tasks,
             subtree_tasks: rate.subtree_tasks,
@@ -158,7 +158,11 @@ impl Restorer {
     }
 
     fn window(&mut self, node: stream::NodeWindow, time: BootTime) -> Snapshot {
-        let rows = std::mem::take(&mut self.rows);
+        let mut rows = std::mem::take(&mut self.rows);
+        // Whoever begins to listen is told the states after the rates that have the owners' names.
+        for row in &mut rows {
+            row.verdict = self.verdicts.get(&row.owner.id).cloned();
+        }
         Snapshot {
             time,
             window: seconds(node.window_s),
