@@ -25,6 +25,11 @@ impl Log for StandardError {
     fn flush(&self) {}
 }
 
+/// Also what is good to know: for who runs for long.
+pub fn tell_more() {
+    log::set_max_level(log::max_level().max(LevelFilter::Info));
+}
+
 /// Sends the log to standard error. With `kernel` everything, which the kernel side's part needs;
 /// otherwise what a person should know.
 pub fn init(kernel: bool) {

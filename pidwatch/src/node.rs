@@ -260,6 +260,44 @@ impl Node {
         &self.probe
     }
 
+    /// Every cgroup, those nearest to the root first.
+    pub fn ids(&self) -> Vec<CgroupId> {
+        let depth = |path: &[u8]| path.iter().filter(|&&byte| byte == b'/').count();
+        let mut ids: Vec<_> = self
+            .tree
+            .iter()
+            .map(|(id, node)| (node.path.len() > 1, depth(&node.path), id))
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// A cgroup as it is now, with what the windows so far have told of it; `None` for one that is gone.
+    /// For those of which no window tells: tasks that move away are announced by nobody.
+    pub fn read(&mut self, id: CgroupId) -> Option<Row> {
+        self.tree.get(id)?;
+        let activity = self.model.told(id);
+        Some(self.row(id, activity, Instant::now(), &mut { FEW_TASKS }))
+    }
+
+    /// A cgroup and those above it, up to the root.
+    pub fn upwards(&self, id: CgroupId) -> impl Iterator<Item = CgroupId> {
+        self.tree.upwards(id).map(|(id, _)| id)
+    }
+
+    /// The limit that a cgroup itself sets; `None` for none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn own_limit(&self, id: CgroupId) -> io::Result<Option<u64>> {
+        let node = self.tree.get(id).ok_or(io::ErrorKind::NotFound)?;
+        match self.files.pids_max(&node.path) {
+            // The root, and a cgroup that the controller is not switched on for, have no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read,
+        }
+    }
+
     /// How many cgroups there are.
     pub fn cgroups(&self) -> usize {
         self.tree.len()

@@ -7,6 +7,7 @@ use std::{io, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    task::LocalSet,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -38,6 +39,9 @@ pub trait Sink {
     /// # Errors
     /// Those of writing.
     fn started(&mut self, started: &Started) -> io::Result<()>;
+
+    /// May ask the node for more than it tells by itself, before the updates are taken.
+    fn look(&mut self, _node: &mut Node, _updates: &mut [Update]) {}
 
     /// Takes updates, all of them.
     ///
@@ -104,7 +108,8 @@ pub fn run<S: Sink>(
 ) -> Result<S, WatchError> {
     diagnostics::init(settings.kernel_log);
     let runtime = runtime().map_err(WatchError::Runtime)?;
-    runtime.block_on(async {
+    // What a sink does beside the watch is on the same thread.
+    LocalSet::new().block_on(&runtime, async {
         let mut sink = make_sink().map_err(WatchError::Output)?;
         match watch(settings, duration, &mut sink).await {
             // `| head -1`: the reader has seen enough.
@@ -145,6 +150,7 @@ async fn watch(
             () = over => break,
             result = next => result?,
         }
+        sink.look(&mut node, &mut updates);
         sink.take(&mut updates).map_err(WatchError::Output)?;
     }
     node.finish(&mut updates);

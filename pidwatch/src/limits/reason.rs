@@ -121,16 +121,18 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// Every name.
+    pub const NAMES: [&str; 5] = [
+        "kernel.pid_max",
+        "kernel.threads-max",
+        "pids.max",
+        "RLIMIT_NPROC",
+        "pid_max",
+    ];
+
     /// A name as this program has it; `limit` for one that it does not know.
     pub fn known_name(name: &str) -> &'static str {
-        const NAMES: [&str; 5] = [
-            "kernel.pid_max",
-            "kernel.threads-max",
-            "pids.max",
-            "RLIMIT_NPROC",
-            "pid_max",
-        ];
-        let mut known = NAMES.into_iter();
+        let mut known = Self::NAMES.into_iter();
         known.find(|known| *known == name).unwrap_or("limit")
     }
 }

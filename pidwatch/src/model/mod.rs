@@ -91,7 +91,8 @@ impl Counts {
         }
     }
 
-    fn minus(&self, earlier: &Self) -> Self {
+    /// What was counted since an earlier moment.
+    pub fn minus(&self, earlier: &Self) -> Self {
         let kinds = |now: Kinds, then: Kinds| Kinds {
             processes: now.processes.saturating_sub(then.processes),
             threads: now.threads.saturating_sub(then.threads),
@@ -102,6 +103,21 @@ impl Counts {
             freed: self.freed.saturating_sub(earlier.freed),
             failed: std::array::from_fn(|i| self.failed[i].saturating_sub(earlier.failed[i])),
             rejected: self.rejected.saturating_sub(earlier.rejected),
+        }
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: &Self) -> Self {
+        let kinds = |a: Kinds, b: Kinds| Kinds {
+            processes: a.processes.saturating_add(b.processes),
+            threads: a.threads.saturating_add(b.threads),
+        };
+        Self {
+            created: kinds(self.created, other.created),
+            exited: kinds(self.exited, other.exited),
+            freed: self.freed.saturating_add(other.freed),
+            failed: std::array::from_fn(|i| self.failed[i].saturating_add(other.failed[i])),
+            rejected: self.rejected.saturating_add(other.rejected),
         }
     }
 
@@ -325,6 +341,17 @@ impl Model {
             states.remove(cgroup);
         }
         forgotten
+    }
+
+    /// What the windows so far have told of a cgroup.
+    pub fn told(&self, cgroup: CgroupId) -> Activity {
+        self.states
+            .get(&cgroup)
+            .map_or(Activity::NONE, |state| Activity {
+                window: Counts::NONE,
+                total: state.told,
+                zombies: state.zombies_told,
+            })
     }
 
     /// Closes a window: every cgroup in which something was counted in it, whose zombies came or

@@ -38,7 +38,7 @@ impl Json {
 }
 
 /// The node's name: Kubernetes' where it is given, otherwise the host's.
-fn node_name() -> String {
+pub fn node_name() -> String {
     std::env::var("NODE_NAME")
         .ok()
         .filter(|name| !name.is_empty())

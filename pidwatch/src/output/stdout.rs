@@ -48,6 +48,24 @@ impl Stdout {
         &mut self.waiting
     }
 
+    /// Writes of what waits as much as there is room for now.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn flush_now(&mut self) -> io::Result<()> {
+        while !self.waiting.is_empty() && has_room(&self.fd)? {
+            self.write_some()?;
+        }
+        Ok(())
+    }
+
+    fn write_some(&mut self) -> io::Result<()> {
+        let chunk = &self.waiting[..self.waiting.len().min(AT_A_TIME)];
+        let written = retry_on_intr(|| rustix::io::write(&self.fd, chunk))?;
+        self.waiting.drain(..written);
+        Ok(())
+    }
+
     /// Writes what waits. May be dropped half-way and called again.
     ///
     /// # Errors
@@ -61,9 +79,7 @@ impl Stdout {
                     continue;
                 }
             }
-            let chunk = &self.waiting[..self.waiting.len().min(AT_A_TIME)];
-            let written = retry_on_intr(|| rustix::io::write(&self.fd, chunk))?;
-            self.waiting.drain(..written);
+            self.write_some()?;
         }
         Ok(())
     }

@@ -55,6 +55,11 @@ impl Losses {
         }
     }
 
+    /// Where the kernel side itself can lose something.
+    pub fn places() -> impl Iterator<Item = &'static str> {
+        Loss::ALL.into_iter().map(name)
+    }
+
     /// Takes what the kernel side counted.
     pub(super) fn count(&mut self, counted: [u64; Loss::ALL.len()]) {
         self.counted = counted;

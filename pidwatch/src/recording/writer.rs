@@ -51,6 +51,11 @@ impl Writer {
         })
     }
 
+    /// Bytes in the file.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Where lines of the stream go; each ends with a newline.
     pub fn lines(&mut self) -> &mut Vec<u8> {
         self.began.get_or_insert_with(Instant::now);
