@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod json;
+pub mod prometheus;
 pub mod stdout;
 pub mod text;
 

@@ -1,0 +1,516 @@
+//! Metrics as text, for Prometheus and whatever else reads its formats.
+//!
+//! In: a [`View`] of the node at one moment. Out: the classic text format (0.0.4) or OpenMetrics.
+//! Pure. What is unknown has no sample, and neither has a limit that is not set; a sample that is
+//! there is true for the moment of the view.
+//!
+//! Written here and not by a library: those that there are write one of the two formats, and build
+//! every label anew for every sample; here an owner's labels are one text, made once.
+
+use std::fmt::{Display, Write as _};
+
+use crate::{
+    detect::{State, Verdict},
+    limits::Reason,
+    model::Counts,
+    snapshot::{NodeState, Owner},
+    stream,
+};
+
+/// Form of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, version 0.0.4.
+    Classic,
+    /// OpenMetrics 1.0.0, or 0.0.1, which is the same for what is written here.
+    OpenMetrics,
+}
+
+/// What a family of metrics is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up and down.
+    Gauge,
+    /// Only grows, until a restart.
+    Counter,
+    /// A text in its labels; always 1.
+    Info,
+}
+
+impl Kind {
+    fn name(self, format: Format) -> &'static str {
+        match (self, format) {
+            (Self::Gauge, _) | (Self::Info, Format::Classic) => "gauge",
+            (Self::Counter, _) => "counter",
+            (Self::Info, Format::OpenMetrics) => "info",
+        }
+    }
+}
+
+/// A family of metrics: samples of one name.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Name of its samples.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Names of its labels, without an owner's.
+    pub labels: &'static [&'static str],
+    /// Its samples have an owner's labels as well ([`OWNER_LABELS`]).
+    pub of_owner: bool,
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// Labels of an owner.
+pub const OWNER_LABELS: [&str; 5] = ["id", "namespace", "pod", "container", "unit"];
+
+const fn of_owner(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind,
+        labels,
+        of_owner: true,
+        help,
+    }
+}
+
+const fn of_node(
+    name: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind,
+        labels,
+        of_owner: false,
+        help,
+    }
+}
+
+const TASKS: Family = of_owner(
+    "pidwatch_container_tasks",
+    Kind::Gauge,
+    &[],
+    "Tasks (processes and threads, zombies included) of a cgroup, without those of cgroups below it.",
+);
+const PROCESSES: Family = of_owner(
+    "pidwatch_container_processes",
+    Kind::Gauge,
+    &[],
+    "Processes of a cgroup; of one with many tasks counted every ten seconds.",
+);
+const ZOMBIES: Family = of_owner(
+    "pidwatch_container_zombies",
+    Kind::Gauge,
+    &[],
+    "Tasks of a cgroup that ended at least twelve seconds ago and are not reaped.",
+);
+const TASKS_LIMIT: Family = of_owner(
+    "pidwatch_container_tasks_limit",
+    Kind::Gauge,
+    &[],
+    "The smallest pids.max of a cgroup and those above it; left out where none is set.",
+);
+const CREATED: Family = of_owner(
+    "pidwatch_container_created_total",
+    Kind::Counter,
+    &["kind"],
+    "Tasks created in a cgroup.",
+);
+const EXITED: Family = of_owner(
+    "pidwatch_container_exited_total",
+    Kind::Counter,
+    &["kind"],
+    "Tasks that ended in a cgroup.",
+);
+const FAILURES: Family = of_owner(
+    "pidwatch_clone_failures_total",
+    Kind::Counter,
+    &["reason"],
+    "Creations refused in a cgroup for want of something; a reason that has not occurred is left out.",
+);
+const GROWTH: Family = of_owner(
+    "pidwatch_container_growth_tasks_per_second",
+    Kind::Gauge,
+    &[],
+    "Tasks a second that come to stay, of a cgroup that grows.",
+);
+const EXHAUSTION: Family = of_owner(
+    "pidwatch_container_exhaustion_seconds",
+    Kind::Gauge,
+    &[],
+    "Seconds until a cgroup that grows hits the first limit above it.",
+);
+const STATE: Family = of_owner(
+    "pidwatch_container_state",
+    Kind::Gauge,
+    &["state"],
+    "State of a cgroup: 1 for the current one, others are left out.",
+);
+const NODE_TASKS: Family = of_node(
+    "pidwatch_node_tasks",
+    Kind::Gauge,
+    &[],
+    "Tasks of the node, zombies included.",
+);
+const NODE_EXHAUSTION: Family = of_node(
+    "pidwatch_node_exhaustion_seconds",
+    Kind::Gauge,
+    &[],
+    "Seconds until the node hits the first of its limits; left out while it does not grow.",
+);
+const NODE_LIMIT: Family = of_node(
+    "pidwatch_node_limit",
+    Kind::Gauge,
+    &["limit"],
+    "A limit of the node.",
+);
+const NODE_LIMIT_USAGE: Family = of_node(
+    "pidwatch_node_limit_usage",
+    Kind::Gauge,
+    &["limit"],
+    "What of a limit of the node is used, by that limit's own measure.",
+);
+const NODE_FAILURES: Family = of_node(
+    "pidwatch_node_clone_failures_total",
+    Kind::Counter,
+    &["reason"],
+    "Creations refused on the node for want of something; every reason is there from the start.",
+);
+const INCIDENTS: Family = of_node(
+    "pidwatch_incidents_total",
+    Kind::Counter,
+    &["limit"],
+    "Incidents that opened, by the limit that they are about.",
+);
+const INCIDENT_OPEN: Family = of_node(
+    "pidwatch_incident_open",
+    Kind::Gauge,
+    &["limit"],
+    "Incidents that are open, by the limit that they are about.",
+);
+const LOST: Family = of_node(
+    "pidwatch_lost_total",
+    Kind::Counter,
+    &["where"],
+    "What could not be counted or told, by where it was lost.",
+);
+const PROBE: Family = of_node(
+    "pidwatch_probe_attached",
+    Kind::Gauge,
+    &["probe", "mechanism"],
+    "Whether a probe is attached, and how.",
+);
+const FOLDED: Family = of_node(
+    "pidwatch_owners_folded",
+    Kind::Gauge,
+    &[],
+    "Cgroups whose samples are summed up in the series of id=\"other\", for want of room (--max-series).",
+);
+const BUILD: Family = of_node(
+    "pidwatch_build_info",
+    Kind::Info,
+    &["version", "kernel"],
+    "Version of pidwatch and release of the kernel.",
+);
+
+/// Every family, in the order in which they are written.
+pub const FAMILIES: [&Family; 21] = [
+    &TASKS,
+    &PROCESSES,
+    &ZOMBIES,
+    &TASKS_LIMIT,
+    &CREATED,
+    &EXITED,
+    &FAILURES,
+    &GROWTH,
+    &EXHAUSTION,
+    &STATE,
+    &NODE_TASKS,
+    &NODE_EXHAUSTION,
+    &NODE_LIMIT,
+    &NODE_LIMIT_USAGE,
+    &NODE_FAILURES,
+    &INCIDENTS,
+    &INCIDENT_OPEN,
+    &LOST,
+    &PROBE,
+    &FOLDED,
+    &BUILD,
+];
+
+/// Most samples that one owner has: seven gauges, two counters for each kind of task, and one for each
+/// reason of failure.
+pub const MOST_SAMPLES: usize = 7 + 2 * 2 + Reason::ALL.len();
+
+/// An owner as it is exported. `None` is unknown, or not set.
+#[derive(Clone, Debug, Default)]
+pub struct Sample<'a> {
+    /// Its labels, made by [`owner_labels`].
+    pub labels: &'a str,
+    /// Its own charge.
+    pub tasks: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+    /// Zombies.
+    pub zombies: Option<u64>,
+    /// The smallest `pids.max` up to the root.
+    pub limit: Option<u64>,
+    /// What was counted since its series began; failures only if [`View::knows_failures`].
+    pub total: Counts,
+    /// What the detector says of it.
+    pub verdict: Option<&'a Verdict>,
+    /// Its state.
+    pub state: Option<State>,
+}
+
+/// The node at one moment.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Owners with series of their own, and the sum of the others.
+    pub owners: Vec<Sample<'a>>,
+    /// How many the others are.
+    pub folded: usize,
+    /// Failed creations are seen.
+    pub knows_failures: bool,
+    /// Failures of the whole node, by [`Reason`].
+    pub failures: [u64; Reason::ALL.len()],
+    /// The node as a whole.
+    pub node: &'a NodeState,
+    /// Names of limits, with how many incidents of each opened and how many are open.
+    pub incidents: Vec<(&'a str, u64, u64)>,
+    /// Losses by where.
+    pub lost: Vec<(&'a str, u64)>,
+    /// How the stream began.
+    pub started: &'a stream::Started,
+}
+
+/// The labels of an owner, escaped: `id="/a",namespace="",...`.
+pub fn owner_labels(owner: &Owner) -> String {
+    let told = stream::Owner::from(owner);
+    let k8s = told.k8s.unwrap_or_default();
+    let id = told
+        .cgroup
+        .path
+        .unwrap_or_else(|| format!("cgroup:{}", told.cgroup.id));
+    let values = [
+        Some(id),
+        k8s.namespace,
+        k8s.pod_name,
+        k8s.container_name,
+        told.unit,
+    ];
+    let mut labels = String::new();
+    for (name, value) in OWNER_LABELS.into_iter().zip(values) {
+        if !labels.is_empty() {
+            labels.push(',');
+        }
+        label(&mut labels, name, value.as_deref().unwrap_or_default());
+    }
+    labels
+}
+
+/// The labels of what is no single owner's.
+pub fn other_labels() -> String {
+    let mut labels = "id=\"other\"".to_owned();
+    for name in &OWNER_LABELS[1..] {
+        let _ = write!(labels, ",{name}=\"\"");
+    }
+    labels
+}
+
+fn label(out: &mut String, name: &str, value: &str) {
+    let _ = write!(out, "{name}=\"");
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+struct Page {
+    out: String,
+    format: Format,
+}
+
+impl Page {
+    fn family(&mut self, family: &Family) {
+        // A counter's family has no suffix in OpenMetrics, nor has an info's.
+        let name = match (self.format, family.kind) {
+            (Format::OpenMetrics, Kind::Counter) => family.name.strip_suffix("_total"),
+            (Format::OpenMetrics, Kind::Info) => family.name.strip_suffix("_info"),
+            _ => None,
+        };
+        let name = name.unwrap_or(family.name);
+        let help = match self.format {
+            Format::OpenMetrics => family.help.replace('"', "\\\""),
+            Format::Classic => family.help.to_owned(),
+        };
+        let kind = family.kind.name(self.format);
+        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, family: &Family, labels: &str, value: impl Display) {
+        self.out.push_str(family.name);
+        if !labels.is_empty() {
+            self.out.push('{');
+            self.out.push_str(labels);
+            self.out.push('}');
+        }
+        let _ = writeln!(self.out, " {value}");
+    }
+
+    /// A sample with one more label, of a value that needs no escape.
+    fn sample_of(&mut self, family: &Family, labels: &str, value: &str, number: impl Display) {
+        self.out.push_str(family.name);
+        self.out.push('{');
+        if !labels.is_empty() {
+            self.out.push_str(labels);
+            self.out.push(',');
+        }
+        let name = family.labels[0];
+        let _ = writeln!(self.out, "{name}=\"{value}\"}} {number}");
+    }
+
+    fn of_owners<N: Display>(
+        &mut self,
+        family: &Family,
+        view: &View<'_>,
+        value: impl Fn(&Sample<'_>) -> Option<N>,
+    ) {
+        self.family(family);
+        for owner in &view.owners {
+            if let Some(value) = value(owner) {
+                self.sample(family, owner.labels, value);
+            }
+        }
+    }
+}
+
+/// Writes all metrics.
+pub fn text(view: &View<'_>, format: Format) -> String {
+    // Of ten samples for each owner, in four formats of names and numbers.
+    let room = view.owners.len() * 2600 + 8192;
+    let mut page = Page {
+        out: String::with_capacity(room),
+        format,
+    };
+    owners(&mut page, view);
+    node(&mut page, view);
+    if format == Format::OpenMetrics {
+        page.out.push_str("# EOF\n");
+    }
+    page.out
+}
+
+fn owners(page: &mut Page, view: &View<'_>) {
+    page.of_owners(&TASKS, view, |owner| owner.tasks);
+    page.of_owners(&PROCESSES, view, |owner| owner.processes);
+    page.of_owners(&ZOMBIES, view, |owner| owner.zombies);
+    page.of_owners(&TASKS_LIMIT, view, |owner| owner.limit);
+    for (family, exited) in [(&CREATED, false), (&EXITED, true)] {
+        page.family(family);
+        for owner in &view.owners {
+            let Counts {
+                created, exited: e, ..
+            } = owner.total;
+            let kinds = if exited { e } else { created };
+            page.sample_of(family, owner.labels, "process", kinds.processes);
+            page.sample_of(family, owner.labels, "thread", kinds.threads);
+        }
+    }
+    page.family(&FAILURES);
+    if view.knows_failures {
+        for owner in &view.owners {
+            for reason in Reason::ALL {
+                let n = owner.total.failed[reason as usize];
+                if n > 0 {
+                    page.sample_of(&FAILURES, owner.labels, reason.name(), n);
+                }
+            }
+        }
+    }
+    page.of_owners(&GROWTH, view, |owner| owner.verdict?.growth_per_s);
+    page.of_owners(&EXHAUSTION, view, |owner| {
+        let in_s = owner.verdict?.exhaustion?.in_s;
+        in_s.is_finite().then_some(in_s)
+    });
+    page.family(&STATE);
+    for owner in &view.owners {
+        if let Some(state) = owner.state {
+            page.sample_of(&STATE, owner.labels, state.name(), 1);
+        }
+    }
+}
+
+fn node(page: &mut Page, view: &View<'_>) {
+    page.family(&NODE_TASKS);
+    if let Some(tasks) = view.node.tasks {
+        page.sample(&NODE_TASKS, "", tasks);
+    }
+    page.family(&NODE_EXHAUSTION);
+    let exhaustion = view.node.exhaustion.map(|exhaustion| exhaustion.in_s);
+    if let Some(in_s) = exhaustion.filter(|in_s| in_s.is_finite()) {
+        page.sample(&NODE_EXHAUSTION, "", in_s);
+    }
+    page.family(&NODE_LIMIT);
+    for limit in &view.node.limits {
+        page.sample_of(&NODE_LIMIT, "", limit.name, limit.value);
+    }
+    page.family(&NODE_LIMIT_USAGE);
+    for limit in &view.node.limits {
+        page.sample_of(&NODE_LIMIT_USAGE, "", limit.name, limit.usage);
+    }
+    page.family(&NODE_FAILURES);
+    if view.knows_failures {
+        for reason in Reason::ALL {
+            let n = view.failures[reason as usize];
+            page.sample_of(&NODE_FAILURES, "", reason.name(), n);
+        }
+    }
+    page.family(&INCIDENTS);
+    for (limit, opened, _) in &view.incidents {
+        page.sample_of(&INCIDENTS, "", limit, opened);
+    }
+    page.family(&INCIDENT_OPEN);
+    for (limit, _, open) in &view.incidents {
+        page.sample_of(&INCIDENT_OPEN, "", limit, open);
+    }
+    page.family(&LOST);
+    for (place, count) in &view.lost {
+        page.sample_of(&LOST, "", place, count);
+    }
+    page.family(&PROBE);
+    for probe in &view.started.probes {
+        let mut labels = String::new();
+        label(&mut labels, PROBE.labels[0], &probe.name);
+        labels.push(',');
+        let mechanism = probe.mechanism.as_deref().unwrap_or_default();
+        label(&mut labels, PROBE.labels[1], mechanism);
+        page.sample(&PROBE, &labels, u8::from(probe.state == "attached"));
+    }
+    page.family(&FOLDED);
+    page.sample(&FOLDED, "", view.folded);
+    page.family(&BUILD);
+    let mut labels = String::new();
+    label(&mut labels, BUILD.labels[0], &view.started.version);
+    labels.push(',');
+    label(&mut labels, BUILD.labels[1], &view.started.kernel);
+    page.sample(&BUILD, &labels, 1);
+}
+
+#[cfg(test)]
+#[path = "prometheus_tests.rs"]
+mod tests;

@@ -1,0 +1,211 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    detect::Exhaustion,
+    limits::{Limit, LimitOwner},
+};
+
+const EVIL: &[u8] = b"/a\"b\\c\nd\xff,}";
+
+fn verdict(limit: Limit) -> Verdict {
+    Verdict {
+        state: State::Leaking,
+        since: BootTime::from_seconds(1),
+        tasks: 1,
+        growth_per_s: Some(2.5),
+        confidence: None,
+        exhaustion: Some(Exhaustion {
+            limit,
+            in_s: 12.5,
+            low_s: 1.0,
+            high_s: f64::INFINITY,
+        }),
+        why: String::new(),
+    }
+}
+
+/// A node with everything that has a sample, in one format.
+fn page(format: Format) -> String {
+    let limit = Limit {
+        name: "kernel.pid_max",
+        value: 32_768,
+        usage: 400,
+        owner: LimitOwner::Node,
+    };
+    let verdict = verdict(limit);
+    let node = NodeState {
+        tasks: Some(100),
+        limits: vec![limit],
+        exhaustion: verdict.exhaustion,
+    };
+    let started = stream::Started {
+        version: "0.1.0".into(),
+        kernel: "6.18 \"odd\"".into(),
+        cgroup_layout: "v2".into(),
+        cgroups: 1,
+        probes: vec![stream::Probe {
+            name: "task_newtask".into(),
+            mechanism: Some("tp_btf".into()),
+            state: "attached".into(),
+            error: None,
+        }],
+    };
+    let labels = owner_labels(&Owner::new(CgroupId(1), Some(EVIL.into())));
+    let quiet = owner_labels(&Owner::new(CgroupId(2), None));
+    let mut total = Counts::NONE;
+    total.failed[Reason::PidMax as usize] = 3;
+    let view = View {
+        owners: vec![
+            Sample {
+                labels: &labels,
+                tasks: Some(1),
+                processes: Some(1),
+                zombies: Some(0),
+                limit: Some(10),
+                total,
+                verdict: Some(&verdict),
+                state: Some(State::Leaking),
+            },
+            Sample {
+                labels: &quiet,
+                ..Sample::default()
+            },
+        ],
+        folded: 0,
+        knows_failures: true,
+        failures: total.failed,
+        node: &node,
+        incidents: vec![("kernel.pid_max", 1, 0)],
+        lost: vec![("ring_rate", 7)],
+        started: &started,
+    };
+    text(&view, format)
+}
+
+#[test]
+fn every_family_has_a_sample_and_every_sample_a_family() {
+    let page = page(Format::Classic);
+    let families: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(families.len(), FAMILIES.len());
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    let samples: BTreeSet<&str> = samples
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    assert_eq!(samples, families);
+    let order: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let declared: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(order, declared);
+}
+
+#[test]
+fn a_sample_has_the_labels_of_its_family() {
+    for line in page(Format::Classic).lines() {
+        let Some((name, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let family = FAMILIES.iter().find(|family| family.name == name).unwrap();
+        let mut names: Vec<&str> = Vec::new();
+        if family.of_owner {
+            names.extend(OWNER_LABELS);
+        }
+        names.extend(family.labels);
+        let mut rest = rest;
+        for name in names {
+            rest = rest.trim_start_matches(',');
+            let value = rest.strip_prefix(&format!("{name}=\"")).unwrap_or_else(|| {
+                panic!("no {name} in {line}");
+            });
+            // To the quote that is not escaped.
+            let mut escaped = false;
+            let end = value.find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            rest = &value[end.unwrap() + 1..];
+        }
+        assert!(rest.starts_with("} "), "{line}");
+    }
+}
+
+#[test]
+fn labels_are_escaped() {
+    let expected = "id=\"/a\\\"b\\\\c\\nd\\\\xff,}\",namespace=\"\"";
+    assert!(page(Format::Classic).contains(expected));
+    assert_eq!(
+        page(Format::Classic).lines().count(),
+        page(Format::OpenMetrics).lines().count() - 1,
+        "a line break in a name makes no line"
+    );
+}
+
+#[test]
+fn what_is_unknown_has_no_sample() {
+    let page = page(Format::Classic);
+    let of_quiet: Vec<&str> = page
+        .lines()
+        .filter(|line| line.contains("cgroup:2"))
+        .collect();
+    // Counters begin at 0.
+    assert_eq!(of_quiet.len(), 4, "{of_quiet:?}");
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(value >= 0.0 && value.is_finite(), "{line}");
+    }
+}
+
+#[test]
+fn openmetrics_names_families_as_it_wants_them_and_ends() {
+    let page = page(Format::OpenMetrics);
+    for line in [
+        "# TYPE pidwatch_container_created counter\n",
+        "# TYPE pidwatch_build info\n",
+        "pidwatch_build_info{version=\"0.1.0\",kernel=\"6.18 \\\"odd\\\"\"} 1\n",
+        "\npidwatch_lost_total{where=\"ring_rate\"} 7\n",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
+    assert!(page.ends_with("\n# EOF\n"));
+    assert_eq!(page.matches("# EOF").count(), 1);
+}
+
+/// The table of docs/metrics.md is the table of the code.
+#[test]
+fn the_documentation_has_every_metric_as_it_is() {
+    let documented = include_str!("../../../docs/metrics.md");
+    let documented: Vec<&str> = documented
+        .lines()
+        .filter(|line| line.starts_with("| `pidwatch_"))
+        .collect();
+    let expected: Vec<String> = FAMILIES
+        .iter()
+        .map(|family| {
+            let mut labels: Vec<String> = Vec::new();
+            if family.of_owner {
+                labels.push("owner".into());
+            }
+            labels.extend(family.labels.iter().map(|label| format!("`{label}`")));
+            let labels = if labels.is_empty() {
+                "-".to_owned()
+            } else {
+                labels.join(", ")
+            };
+            let kind = match family.kind {
+                Kind::Gauge => "gauge",
+                Kind::Counter => "counter",
+                Kind::Info => "info",
+            };
+            format!(
+                "| `{}` | {kind} | {labels} | {} |",
+                family.name, family.help
+            )
+        })
+        .collect();
+    assert_eq!(documented, expected);
+}
