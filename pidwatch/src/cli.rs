@@ -5,6 +5,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -13,12 +14,12 @@ use std::{
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    check, config, generate,
+    agent, check, config, generate,
     limits::Severity,
     post_mortem,
     probe::Choice,
     record, replay,
-    settings::{self, CheckSettings, RecordSettings, ReplaySettings, Settings},
+    settings::{self, AgentSettings, CheckSettings, RecordSettings, ReplaySettings, Settings},
     thresholds::{self, Threshold},
     trace,
 };
@@ -49,6 +50,12 @@ pub enum Command {
     /// One line for each cgroup in which something happened in a window, and one for each failed
     /// clone as it happens.
     Trace(TraceArgs),
+    /// Watch the node for as long as it is up, and tell of it over HTTP: metrics for Prometheus, the node
+    /// as it is, what happens, and the reports of incidents.
+    ///
+    /// Prints states and incidents as JSON lines. Keeps the last of the stream of events in a flight
+    /// recorder, so that the report of last night can be had in the morning.
+    Agent(AgentArgs),
     /// Record the node's task life into a file, to replay it and report on it later.
     ///
     /// Writes the stream of `trace -o json`, compressed, and prints what matters of it: leaks,
@@ -191,6 +198,46 @@ pub struct TraceArgs {
     pub common: CommonArgs,
 }
 
+/// Options of `agent`.
+#[derive(Args, Debug)]
+pub struct AgentArgs {
+    /// Where to serve HTTP. Port 0 takes a free one, and tells which. Whoever can reach it can read all
+    /// of it; nothing can be changed by it.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:9757",
+        env = "PIDWATCH_LISTEN"
+    )]
+    pub listen: SocketAddr,
+    /// Folder for what outlives a restart: open incidents and the flight recorder.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/pidwatch",
+        env = "PIDWATCH_STATE_DIR"
+    )]
+    pub state_dir: PathBuf,
+    /// Keep the last so many bytes of the stream of events in the state folder (64MiB, 1GiB); 0 keeps
+    /// none.
+    #[arg(long, value_name = "SIZE", value_parser = settings::parse_room, default_value = "64MiB", env = "PIDWATCH_FLIGHT_RECORDER")]
+    pub flight_recorder: u64,
+    /// Most series of owners in /metrics, at 20 for each; the owners beyond are summed up in one.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "50000",
+        env = "PIDWATCH_MAX_SERIES"
+    )]
+    pub max_series: usize,
+    /// Length of a rate window: how often metrics are new.
+    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
+    pub window: Duration,
+    /// Options of every command that watches the node.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
 /// Options of `record`.
 #[derive(Args, Debug)]
 pub struct RecordArgs {
@@ -325,6 +372,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 trace::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
                 Ok(DONE)
             }),
+        Some(Command::Agent(args)) => agent::run(AgentSettings::from(args))
+            .map(|()| DONE)
+            .map_err(|error| (FAILED, error.to_string())),
         Some(Command::Record(args)) => record::run(&RecordSettings::from(args))
             .map(|()| DONE)
             .map_err(|error| (FAILED, error.to_string())),
@@ -388,6 +438,7 @@ impl Cli {
     fn config_file(&self) -> Option<(&'static str, &std::path::Path)> {
         match self.command.as_ref()? {
             Command::Trace(args) => Some(("trace", args.common.roots.config.as_deref()?)),
+            Command::Agent(args) => Some(("agent", args.common.roots.config.as_deref()?)),
             Command::Record(args) => Some(("record", args.common.roots.config.as_deref()?)),
             Command::Replay(args) => Some(("replay", args.config.as_deref()?)),
             Command::Check(args) => Some(("check", args.roots.config.as_deref()?)),

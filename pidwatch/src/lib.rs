@@ -3,6 +3,7 @@
 //! Data flows one way: kernel hooks -> map and ring -> [`probe`] -> [`model`] (with [`cgroup`] and [`limits`]) ->
 //! [`detect`] -> [`incident`] -> [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
 
+pub mod agent;
 pub mod cgroup;
 pub mod check;
 pub mod cli;

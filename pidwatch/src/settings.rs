@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    net::SocketAddr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,8 +12,8 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
     cli::{
-        CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs, ReportArgs,
-        ReportFormat, RootArgs, TraceArgs,
+        AgentArgs, CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs,
+        ReportArgs, ReportFormat, RootArgs, TraceArgs,
     },
     identity::{Names, Sockets},
     limits::Severity,
@@ -175,6 +176,41 @@ impl Settings {
             duration,
             filter: Filter::of(filter)?,
         })
+    }
+}
+
+/// Settings of `agent`.
+#[derive(Debug)]
+pub struct AgentSettings {
+    /// How the node is watched.
+    pub node: NodeSettings,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// Folder for what outlives a restart.
+    pub state_dir: PathBuf,
+    /// Bytes of the flight recorder; 0 for none.
+    pub flight_recorder: u64,
+    /// Most series of owners.
+    pub max_series: usize,
+}
+
+impl From<AgentArgs> for AgentSettings {
+    fn from(args: AgentArgs) -> Self {
+        let AgentArgs {
+            listen,
+            state_dir,
+            flight_recorder,
+            max_series,
+            window,
+            common,
+        } = args;
+        Self {
+            node: NodeSettings::of(common, window, false),
+            listen,
+            state_dir,
+            flight_recorder,
+            max_series,
+        }
     }
 }
 
@@ -392,6 +428,17 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         return Err(format!("`{text}` is less than 1MiB"));
     }
     Ok(bytes)
+}
+
+/// A number of bytes as [`parse_size`] takes it, or `0` for nothing.
+///
+/// # Errors
+/// As [`parse_size`].
+pub fn parse_room(text: &str) -> Result<u64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    parse_size(text)
 }
 
 /// How fast a recording is shown: `max`, or how many times as fast as it happened.

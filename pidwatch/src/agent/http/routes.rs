@@ -1,0 +1,299 @@
+//! What is answered at which path.
+
+use std::{
+    convert::Infallible,
+    fmt::Display,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY},
+};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::accept::{Offer, choose};
+use crate::{
+    agent::{Counted, Health, Shared, events::Reader, night, overview},
+    output::prometheus::{self, Format},
+    report::{html::html, markdown::markdown},
+};
+
+/// Large answers that are under way at once: each holds its whole text until it is read.
+const MOST_LARGE: usize = 8;
+/// Bytes of an answer that are handed over at once.
+const PIECE: usize = 64 * 1024;
+/// Readers of events at once.
+const MOST_READERS: usize = 16;
+
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const NOT_YET: &str = "not ready: the node is not known yet";
+
+const METRICS: [Offer; 3] = [
+    Offer {
+        media: "text/plain",
+        version: Some("0.0.4"),
+    },
+    Offer {
+        media: "application/openmetrics-text",
+        version: Some("1.0.0"),
+    },
+    Offer {
+        media: "application/openmetrics-text",
+        version: Some("0.0.1"),
+    },
+];
+
+const REPORT: [Offer; 3] = [
+    Offer {
+        media: "text/markdown",
+        version: None,
+    },
+    Offer {
+        media: "text/html",
+        version: None,
+    },
+    Offer {
+        media: "application/json",
+        version: None,
+    },
+];
+
+const INDEX: &str = "pidwatch agent\n\n\
+    /metrics                        metrics, for Prometheus\n\
+    /healthz                        200 while the node is watched\n\
+    /readyz                         200 once the node is known\n\
+    /api/v1/snapshot                the node as it is now, JSON\n\
+    /api/v1/incidents               incidents, open and closed, JSON\n\
+    /api/v1/incidents/{id}/report   what happened: Markdown, HTML or JSON\n\
+    /api/v1/events                  what happens, server-sent events\n";
+
+/// The text of an answer.
+pub enum Answer {
+    /// All of it, and what it counts as.
+    Text(Option<Bytes>, Option<Counted>),
+    /// Events without end.
+    Events(Reader),
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match self.get_mut() {
+            // In pieces: whole, it would count as sent while it waits for its reader.
+            Self::Text(Some(text), _) if text.len() > PIECE => {
+                Poll::Ready(Some(text.split_to(PIECE)))
+            }
+            Self::Text(text, _) => Poll::Ready(text.take()),
+            Self::Events(reader) => reader.poll_next(context),
+        };
+        next.map(|text| text.map(|text| Ok(Frame::data(text))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Text(None, _))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text, _) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Self::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+fn answered(status: StatusCode, media: &'static str, text: impl Into<Bytes>) -> Response<Answer> {
+    let text = Some(text.into()).filter(|text| !text.is_empty());
+    let mut response = Response::new(Answer::Text(text, None));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(media));
+    // Nothing of it is true a moment later, and nothing in it is a script.
+    for (name, value) in [
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+        ),
+    ] {
+        headers.insert(name, http::HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn said(status: StatusCode, text: impl Display) -> Response<Answer> {
+    answered(status, PLAIN, format!("{text}\n"))
+}
+
+fn busy(what: &str) -> Response<Answer> {
+    let mut response = said(StatusCode::SERVICE_UNAVAILABLE, what);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
+    response
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Answer> {
+    match serde_json::to_vec(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            answered(StatusCode::OK, JSON, text)
+        }
+        Err(error) => said(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
+/// What is not there before the first window.
+fn model(value: Option<impl serde::Serialize>) -> Response<Answer> {
+    match value {
+        Some(value) => json(&value),
+        None => busy(NOT_YET),
+    }
+}
+
+fn accepted(headers: &HeaderMap, offers: &[Offer]) -> Option<usize> {
+    let values = headers.get_all(ACCEPT).iter();
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    choose(&values.join(","), offers)
+}
+
+/// Answers a request.
+pub async fn answer(
+    request: Request<Incoming>,
+    shared: &Rc<Shared>,
+) -> Result<Response<Answer>, Infallible> {
+    let method = request.method();
+    if method != Method::GET && method != Method::HEAD {
+        let mut response = said(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD: nothing can be changed here",
+        );
+        let allowed = http::HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return Ok(response);
+    }
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    Ok(match parts[..] {
+        [""] => answered(StatusCode::OK, PLAIN, INDEX),
+        ["healthz"] => health(shared.health()),
+        ["readyz"] => ready(shared),
+        ["metrics"] => large(shared, || metrics(request.headers(), shared)),
+        ["api", "v1", "snapshot"] => large(shared, || model(overview::snapshot(shared))),
+        ["api", "v1", "incidents"] => large(shared, || model(overview::incidents(shared))),
+        ["api", "v1", "incidents", id, "report"] => report(request.headers(), shared, id).await,
+        ["api", "v1", "events"] => events(shared, request.method()),
+        _ => said(
+            StatusCode::NOT_FOUND,
+            format_args!("nothing is here; there is\n\n{INDEX}"),
+        ),
+    })
+}
+
+fn health(health: Health) -> Response<Answer> {
+    match health {
+        Health::Good => said(StatusCode::OK, "ok"),
+        Health::Stuck(since) => said(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format_args!("the node was last looked at {} s ago", since.as_secs()),
+        ),
+    }
+}
+
+fn ready(shared: &Shared) -> Response<Answer> {
+    if shared.is_ready() {
+        said(StatusCode::OK, "ok")
+    } else {
+        busy(NOT_YET)
+    }
+}
+
+/// An answer that holds much, if there is room for one.
+fn large(shared: &Shared, make: impl FnOnce() -> Response<Answer>) -> Response<Answer> {
+    if shared.large.get() >= MOST_LARGE {
+        return busy("too many answers are under way; come again later");
+    }
+    let counted = Counted::new(&shared.large);
+    let mut response = make();
+    if let Answer::Text(_, holds) = response.body_mut() {
+        *holds = Some(counted);
+    }
+    response
+}
+
+fn metrics(headers: &HeaderMap, shared: &Shared) -> Response<Answer> {
+    // Who takes neither gets the classic text, as from every exporter.
+    let (format, media) = match accepted(headers, &METRICS) {
+        Some(1) => (
+            Format::OpenMetrics,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        ),
+        Some(2) => (
+            Format::OpenMetrics,
+            "application/openmetrics-text; version=0.0.1; charset=utf-8",
+        ),
+        _ => (Format::Classic, CLASSIC),
+    };
+    let board = shared.board.borrow();
+    let Some(board) = board.as_ref().filter(|board| board.is_ready()) else {
+        return busy(NOT_YET);
+    };
+    let text = prometheus::text(&board.view(), format);
+    let mut response = answered(StatusCode::OK, media, text);
+    let varies = http::HeaderValue::from_static("accept");
+    response.headers_mut().insert(VARY, varies);
+    response
+}
+
+fn events(shared: &Rc<Shared>, method: &Method) -> Response<Answer> {
+    if !shared.is_ready() {
+        return busy(NOT_YET);
+    }
+    if method != Method::HEAD && shared.readers() >= MOST_READERS {
+        return busy("too many read events already; come again later");
+    }
+    let mut response = answered(StatusCode::OK, "text/event-stream", Bytes::new());
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    if method != Method::HEAD {
+        *response.body_mut() = Answer::Events(shared.join());
+    }
+    response
+}
+
+async fn report(headers: &HeaderMap, shared: &Rc<Shared>, id: &str) -> Response<Answer> {
+    let Some(form) = accepted(headers, &REPORT) else {
+        return said(
+            StatusCode::NOT_ACCEPTABLE,
+            "a report is text/markdown, text/html or application/json",
+        );
+    };
+    let report = match night::report(shared, id).await {
+        Ok(report) => report,
+        Err(night::NightError::Busy) => return busy("a report is being made; come again later"),
+        Err(error) => return said(error.status(), error),
+    };
+    large(shared, || match form {
+        0 => answered(
+            StatusCode::OK,
+            "text/markdown; charset=utf-8",
+            markdown(&report),
+        ),
+        1 => answered(StatusCode::OK, "text/html; charset=utf-8", html(&report)),
+        _ => json(&report),
+    })
+}

@@ -1,0 +1,72 @@
+//! Tells systemd how the agent does (sd_notify(3)); nothing where it is not the supervisor.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::Instant;
+
+use crate::snapshot::Snapshot;
+
+/// The line that `systemctl status` shows is made anew this often.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// The supervisor.
+pub struct Supervisor {
+    is_there: bool,
+    has_watchdog: bool,
+    is_ready: bool,
+    told: Option<Instant>,
+}
+
+impl Supervisor {
+    /// As the environment tells.
+    pub fn find() -> Self {
+        Self {
+            is_there: std::env::var_os("NOTIFY_SOCKET").is_some(),
+            has_watchdog: std::env::var_os("WATCHDOG_USEC").is_some(),
+            is_ready: false,
+            told: None,
+        }
+    }
+
+    /// A window was closed: the agent is ready, and does not hang.
+    pub fn alive(&mut self, snapshot: &Snapshot) {
+        if !self.is_there {
+            return;
+        }
+        let mut states = Vec::new();
+        if !std::mem::replace(&mut self.is_ready, true) {
+            states.push(NotifyState::Ready);
+        }
+        if self.has_watchdog {
+            states.push(NotifyState::Watchdog);
+        }
+        let status;
+        if self.told.is_none_or(|told| told.elapsed() >= STATUS_EVERY) {
+            self.told = Some(Instant::now());
+            status = self.status(snapshot);
+            states.push(NotifyState::Status(&status));
+        }
+        if !states.is_empty() {
+            // Whoever does not listen any more is no reason to end.
+            let _ = sd_notify::notify(&states);
+        }
+    }
+
+    fn status(&self, snapshot: &Snapshot) -> String {
+        let tasks = snapshot.node.tasks;
+        let tasks = tasks.map_or_else(|| "?".to_owned(), |tasks| tasks.to_string());
+        match snapshot.incidents.len() {
+            0 => format!("watching {tasks} tasks, no incident"),
+            1 => format!("watching {tasks} tasks, 1 incident open"),
+            n => format!("watching {tasks} tasks, {n} incidents open"),
+        }
+    }
+
+    /// The agent ends.
+    pub fn ending(&self) {
+        if self.is_there {
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        }
+    }
+}

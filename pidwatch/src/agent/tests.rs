@@ -1,0 +1,353 @@
+//! The agent's HTTP against clients of every kind, on a board that was filled by hand.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::LocalSet,
+};
+
+use super::*;
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    detect::{Change, State, Verdict},
+    model::Counts,
+    node::StateChange,
+    recording::Restorer,
+    snapshot::{NodeState, Owner, Row, Snapshot},
+    stream::{self, Started},
+};
+
+fn owner(id: u64) -> Owner {
+    Owner::new(
+        CgroupId(id),
+        Some(format!("/test/{id}").into_bytes().into()),
+    )
+}
+
+fn row(id: u64) -> Row {
+    let mut total = Counts::NONE;
+    total.created.threads = id;
+    Row {
+        owner: owner(id),
+        tasks: Some(id),
+        subtree_tasks: Some(id),
+        processes: Some(1),
+        zombies: 0,
+        counts: Counts::NONE,
+        total,
+        verdict: None,
+        creators: Vec::new(),
+    }
+}
+
+fn window(time: BootTime, rows: Vec<Row>) -> Update {
+    Update::Window(Snapshot {
+        time,
+        window: Duration::from_secs(1),
+        rows,
+        knows_frees: true,
+        knows_failures: true,
+        node: NodeState {
+            tasks: Some(100),
+            ..NodeState::default()
+        },
+        incidents: Vec::new(),
+    })
+}
+
+fn leaking(id: u64) -> Update {
+    let now = BootTime::now();
+    Update::State(Box::new(StateChange {
+        owner: owner(id),
+        time: now,
+        change: Change {
+            owner: CgroupId(id),
+            from: State::Ok,
+            verdict: Verdict {
+                state: State::Leaking,
+                since: now,
+                tasks: id,
+                growth_per_s: Some(2.0),
+                confidence: Some(0.9),
+                exhaustion: None,
+                why: "leaks".into(),
+            },
+        },
+        limit_owner: None,
+        limits: None,
+        task_names: None,
+    }))
+}
+
+/// With owners 1 to `owners`, the first of which leaks.
+fn shared(owners: u64) -> Rc<Shared> {
+    let shared = Shared::new(Duration::from_secs(1));
+    let started = Started {
+        version: "1".into(),
+        kernel: "6".into(),
+        cgroup_layout: "v2".into(),
+        cgroups: owners,
+        probes: Vec::new(),
+    };
+    let now = BootTime::now();
+    let mut board = Board::new(started, now, 1 << 20);
+    for update in [window(now, (1..=owners).map(row).collect()), leaking(1)] {
+        board.take(&update, |time| shared.at(time));
+    }
+    *shared.board.borrow_mut() = Some(board);
+    Rc::new(shared)
+}
+
+/// Serves on a free port while a test runs against it.
+fn served<F: Future>(shared: Rc<Shared>, test: impl FnOnce(SocketAddr) -> F) -> F::Output {
+    let runtime = watch::runtime().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let listener = http::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        tokio::task::spawn_local(http::serve(listener, shared));
+        let time = Duration::from_secs(60);
+        tokio::time::timeout(time, test(address)).await.unwrap()
+    })
+}
+
+/// What is answered to these bytes, to the end of the connection.
+async fn answer(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // It may be refused before all of it is sent.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    answer(address, request.as_bytes()).await
+}
+
+#[test]
+fn every_path_is_answered() {
+    served(shared(3), async |address| {
+        for (path, status, text) in [
+            ("/", "200", "/metrics"),
+            ("/healthz", "200", "ok"),
+            ("/readyz", "200", "ok"),
+            ("/metrics", "200", "pidwatch_container_tasks{id=\"/test/3\""),
+            ("/metrics?name=x", "200", "pidwatch_node_tasks 100\n"),
+            ("/api/v1/snapshot", "200", "\"path\":\"/test/2\""),
+            ("/api/v1/incidents", "200", "\"open\":[]"),
+            ("/api/v1/incidents/x/report", "404", "--flight-recorder"),
+            ("/api/v1/incidents/x", "404", "/api/v1/events"),
+            ("/metrics/", "404", "nothing is here"),
+            ("//", "404", "nothing is here"),
+        ] {
+            let answer = get(address, path).await;
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{path}: {answer}");
+            assert!(answer.contains(text), "{path}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn before_the_node_is_known_nothing_is_said_of_it() {
+    let shared = shared(3);
+    *shared.board.borrow_mut() = None;
+    served(shared, async |address| {
+        for path in [
+            "/readyz",
+            "/metrics",
+            "/api/v1/snapshot",
+            "/api/v1/incidents",
+            "/api/v1/events",
+        ] {
+            let answer = get(address, path).await;
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{path}: {answer}");
+        }
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 "));
+    });
+}
+
+#[test]
+fn a_watch_that_hangs_is_no_good_health() {
+    let shared = shared(3);
+    shared.looked.set(Instant::now() - Duration::from_secs(20));
+    served(shared, async |address| {
+        let answer = get(address, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("20 s ago"), "{answer}");
+    });
+}
+
+#[test]
+fn a_head_is_as_a_get_without_its_text() {
+    served(shared(3), async |address| {
+        for path in ["/metrics", "/api/v1/events"] {
+            let request = format!("HEAD {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+            let answer = answer(address, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn what_is_no_http_is_refused_and_others_are_served() {
+    served(shared(3), async |address| {
+        let long = [&b"GET /"[..], &vec![b'a'; 10 << 20], b" HTTP/1.1\r\n\r\n"].concat();
+        let headers = [
+            &b"GET / HTTP/1.1\r\n"[..],
+            &b"a: b\r\n".repeat(10_000),
+            b"\r\n",
+        ]
+        .concat();
+        for request in [
+            &b"\x00\x01\x02\x03\r\n\r\n"[..],
+            b"GET\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &long,
+            &headers,
+        ] {
+            let answer = answer(address, request).await;
+            let shown = &request[..request.len().min(40)];
+            assert!(!answer.contains(" 200 OK"), "{shown:?}: {answer}");
+            assert!(get(address, "/readyz").await.contains(" 200 OK"));
+        }
+    });
+}
+
+#[test]
+fn who_takes_all_connections_keeps_them_for_seconds_only() {
+    served(shared(3), async |address| {
+        let mut idle = Vec::new();
+        for _ in 0..200 {
+            idle.push(TcpStream::connect(address).await.unwrap());
+        }
+        let refused = get(address, "/readyz").await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("too many connections"), "{refused}");
+        while !get(address, "/readyz").await.contains(" 200 OK") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        drop(idle);
+    });
+}
+
+#[test]
+fn who_never_reads_holds_up_nobody() {
+    // More than the buffers of a socket hold.
+    let shared = shared(1);
+    let mut rows: Vec<Row> = (2..4_000).map(row).collect();
+    for row in &mut rows {
+        let path = format!("/{:0>400}", row.owner.id.0).into_bytes();
+        row.owner = Owner::new(row.owner.id, Some(path.into()));
+    }
+    if let Some(board) = shared.board.borrow_mut().as_mut() {
+        let update = window(BootTime::now(), rows);
+        board.take(&update, |time| shared.at(time));
+    }
+    served(shared, async |address| {
+        let mut stuck = Vec::new();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            stuck.push(stream);
+        }
+        // They are under way for eight of them, and no more.
+        while !get(address, "/metrics").await.contains("too many answers") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(get(address, "/readyz").await.contains(" 200 OK"));
+        drop(stuck);
+        while !get(address, "/metrics").await.contains(" 200 OK") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+/// Reads lines of the events until there are as many windows.
+async fn events(address: SocketAddr, windows: usize) -> Vec<String> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    let mut chunk = vec![0; 64 * 1024];
+    while text.matches("event: node\n").count() < windows || !text.ends_with("\r\n") {
+        let read = stream.read(&mut chunk).await.unwrap();
+        assert!(read > 0, "the events ended: {text}");
+        text += std::str::from_utf8(&chunk[..read]).unwrap();
+    }
+    let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn who_begins_to_listen_knows_what_the_agent_knows() {
+    let shared = shared(50);
+    let board = shared.clone();
+    served(shared, async move |address| {
+        let lines = events(address, 1).await;
+        let mut restorer = Restorer::default();
+        let mut windows = Vec::new();
+        for line in &lines {
+            let line = stream::parse(line.as_bytes()).unwrap();
+            if let Some(Update::Window(snapshot)) = restorer.restore(line) {
+                windows.push(snapshot);
+            }
+        }
+        let board = board.board.borrow();
+        let expected = board.as_ref().unwrap().snapshot();
+        let restored = &windows[0];
+        assert_eq!(windows.len(), 1);
+        assert_eq!(restored.rows.len(), 50);
+        assert_eq!(restored.node.tasks, expected.node.tasks);
+        for (restored, known) in restored.rows.iter().zip(&expected.rows) {
+            assert_eq!(restored.owner, known.owner);
+            assert_eq!(restored.tasks, known.tasks);
+            assert_eq!(restored.total, known.total);
+            let state = |row: &Row| row.verdict.as_ref().map(|verdict| verdict.state);
+            assert_eq!(state(restored), state(known));
+        }
+        assert!(restored.rows[0].verdict.is_some());
+    });
+}
+
+#[test]
+fn so_many_may_listen_and_the_rest_is_told_so() {
+    served(shared(3), async |address| {
+        let mut readers = Vec::new();
+        for _ in 0..16 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).await.unwrap();
+            assert_eq!(&begin, b"HTTP/1.1 200");
+            readers.push(stream);
+        }
+        let refused = get(address, "/api/v1/events").await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(get(address, "/metrics").await.contains(" 200 OK"));
+        readers.pop();
+        // It is known to have left when it is written to.
+        let mut again = false;
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = b"GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).await.unwrap();
+            again = &begin == b"HTTP/1.1 200";
+            if again {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(again);
+    });
+}
