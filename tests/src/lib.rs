@@ -8,6 +8,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`env`] | where the programs are, host or guest, which kernel |
+//! | [`agent`] | a running agent, and HTTP to it |
 //! | [`cgroup`] | cgroups that vanish, with what is in them, when the scenario ends |
 //! | [`containerd`] | a real container runtime, its own for the scenario |
 //! | [`cri`] | calls to a container runtime |
@@ -18,6 +19,7 @@
 //! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
 //! | [`deadline`] | bounds every scenario in time |
 
+pub mod agent;
 pub mod cgroup;
 pub mod containerd;
 pub mod cri;

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -68,14 +69,18 @@ impl Invocation {
                 }
             }
         });
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let text = said.clone();
         let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+            let mut chunk = [0; 4096];
+            while let Ok(read @ 1..) = stderr.read(&mut chunk) {
+                lock(&text).extend_from_slice(&chunk[..read]);
+            }
         });
         let mut pidwatch = Pidwatch {
             process,
             received,
+            said,
             stderr: Some(stderr),
             recording: Recording::default(),
             first_event: Duration::ZERO,
@@ -191,6 +196,10 @@ impl Finished {
     }
 }
 
+fn lock(text: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    text.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn assert_calm(stderr: &str) {
     assert!(!stderr.contains("panicked"), "pidwatch panicked: {stderr}");
 }
@@ -200,7 +209,8 @@ fn assert_calm(stderr: &str) {
 pub struct Pidwatch {
     process: Process,
     received: Receiver<(u64, Vec<u8>)>,
-    stderr: Option<JoinHandle<String>>,
+    said: Arc<Mutex<Vec<u8>>>,
+    stderr: Option<JoinHandle<()>>,
     recording: Recording,
     /// Time from its start to its first event.
     pub first_event: Duration,
@@ -272,10 +282,15 @@ lost: {:?}",
     }
 
     fn read_stderr(&mut self) -> String {
-        self.stderr
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
+        if let Some(thread) = self.stderr.take() {
+            let _ = thread.join();
+        }
+        self.said()
+    }
+
+    /// What it has written to standard error so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.said)).into_owned()
     }
 
     /// Sends it a signal.

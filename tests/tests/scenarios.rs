@@ -5,6 +5,12 @@
 //! place where it chooses. They run one after the other whatever `--test-threads` says: limits and
 //! losses are the whole machine's.
 
+#[path = "scenarios/agent.rs"]
+mod agent;
+#[path = "scenarios/agent_bad_days.rs"]
+mod agent_bad_days;
+#[path = "scenarios/agent_cost.rs"]
+mod agent_cost;
 #[path = "scenarios/bad_days.rs"]
 mod bad_days;
 #[path = "scenarios/check.rs"]
@@ -23,6 +29,8 @@ mod leaks;
 mod lifecycle;
 #[path = "scenarios/names.rs"]
 mod names;
+#[path = "scenarios/prometheus.rs"]
+mod prometheus;
 #[path = "scenarios/runtime.rs"]
 mod runtime;
 
@@ -131,6 +139,10 @@ fn main() {
         check::scenarios(&env),
         names::scenarios(&env),
         runtime::scenarios(&env),
+        agent::scenarios(&env),
+        agent_bad_days::scenarios(&env),
+        prometheus::scenarios(&env),
+        agent_cost::scenarios(&env),
     ];
     let trials = trials
         .into_iter()

@@ -148,6 +148,8 @@ fn on_host(scenarios: &Scenarios) -> Part {
         let tracers = [("bpftrace", "bpftrace"), ("forkstat", "forkstat")];
         packages::ensure_programs(&tracers, "comparing with other tracers")?;
         packages::ensure_programs(&packages::CONTAINERS, "tests with real containers")?;
+        let prometheus = [("prometheus", "prometheus"), ("promtool", "prometheus")];
+        packages::ensure_programs(&prometheus, "a Prometheus that scrapes the agent")?;
         let jvm = [("javac", "default-jdk-headless")];
         packages::ensure_programs(&jvm, "a JVM that leaks threads")?;
         let mut runner = process::as_root(&scenarios.runner, &scenarios.variables(None))?;

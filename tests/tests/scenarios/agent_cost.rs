@@ -1,0 +1,140 @@
+//! What the agent costs with a thousand containers. Times are printed and judged by nobody here: the
+//! machine of a test is not the machine of a figure. Sizes are.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use pidwatch_tests::agent::{Agent, Folder, eventually};
+use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::env::Env;
+use pidwatch_tests::load::Load;
+
+use crate::{Scenario, scenario};
+
+pub fn scenarios(_: &Env) -> Vec<Scenario> {
+    vec![
+        scenario!(a_thousand_containers_of_which_fifty_are_busy).minutes(6),
+        scenario!(containers_that_come_and_go_leave_nothing_behind).minutes(8),
+    ]
+}
+
+/// Nanoseconds on a CPU so far.
+fn cpu(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let first = text.split(' ').next().context("empty")?;
+    Ok(first.parse()?)
+}
+
+/// KiB of a line of `/proc/PID/status`.
+fn status(pid: u32, field: &str) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("no {field}"))?.parse()?)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
+    const OWNERS: usize = 1_000;
+    const BUSY: usize = 50;
+    let folder = Folder::new("cost")?;
+    let parent = Cgroup::new(&env.hierarchy, "thousand")?;
+    let containers = (0..OWNERS)
+        .map(|n| parent.child(format!("cri-containerd-{n:064x}.scope")))
+        .collect::<Result<Vec<_>>>()?;
+    // One that waits in each, and in some one that forks.
+    let hold = |cgroup: &Cgroup| {
+        let mut load = Load::new(env, "hold")
+            .with("processes", 0)
+            .inside(cgroup)
+            .start()?;
+        load.ready()?;
+        Ok(load)
+    };
+    let held = containers.iter().map(hold).collect::<Result<Vec<_>>>()?;
+    let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
+    let pace = |cgroup| {
+        Load::new(env, "pace")
+            .with("per-second", 5)
+            .inside(cgroup)
+            .start()
+    };
+    let busy = containers[..BUSY]
+        .iter()
+        .map(pace)
+        .collect::<Result<Vec<_>>>()?;
+    let pid = agent.pidwatch.id();
+    eventually("all have series", || {
+        let metrics = agent.metrics()?;
+        let of_ours = |line: &&str| {
+            line.starts_with("pidwatch_container_tasks{") && line.contains(&parent.path)
+        };
+        Ok(metrics.0.lines().filter(of_ours).count() >= OWNERS)
+    })?;
+    let seconds = if env.guest { 5 } else { 30 };
+    std::thread::sleep(Duration::from_secs(seconds));
+    let (began, before) = (Instant::now(), cpu(pid)?);
+    std::thread::sleep(Duration::from_secs(seconds));
+    let steady = (cpu(pid)? - before) as f64 / began.elapsed().as_nanos() as f64;
+    println!("    steady: {:.2} % of a core", steady * 100.0);
+
+    let (mut walls, mut cpus, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(50));
+        let before = cpu(pid)?;
+        let began = Instant::now();
+        bytes = agent.metrics()?.0.len();
+        let wall = began.elapsed();
+        let meanwhile = steady * wall.as_secs_f64() * 1e3;
+        walls.push(wall.as_secs_f64() * 1e3);
+        cpus.push((cpu(pid)? - before) as f64 / 1e6 - meanwhile);
+    }
+    println!(
+        "    a scrape of {:.2} MB: {:.1} ms, {:.1} ms of CPU (medians of 30)",
+        bytes as f64 / 1e6,
+        median(walls),
+        median(cpus)
+    );
+    let (resident, own) = (status(pid, "VmRSS")?, status(pid, "RssAnon")?);
+    println!("    resident: {} KiB, {own} KiB of them its own", resident);
+    assert!(resident < 40 * 1024, "{resident} KiB");
+    drop(busy);
+    drop(held);
+    agent.pidwatch.stop()?;
+    Ok(())
+}
+
+/// Owners that are gone are forgotten: what the agent has of its own does not grow with them.
+fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
+    let folder = Folder::new("churn")?;
+    let parent = Cgroup::new(&env.hierarchy, "churn")?;
+    drop(parent.child("first")?);
+    let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
+    let pid = agent.pidwatch.id();
+    let (rounds, count) = if env.guest { (3, 200) } else { (6, 2_000) };
+    let mut sizes = Vec::new();
+    for _ in 0..rounds {
+        let truth = Load::new(env, "churn-cgroups")
+            .with("count", count)
+            .with("forks", 2)
+            .at("parent", &parent.directory)
+            .run()?;
+        assert_eq!(truth.cgroups.len() as u64, count);
+        std::thread::sleep(Duration::from_secs(if env.guest { 1 } else { 25 }));
+        agent.metrics()?;
+        sizes.push(status(pid, "RssAnon")?);
+    }
+    println!("    its own memory: {sizes:?} KiB");
+    let created = agent.metrics()?;
+    let shown = created.0.lines().filter(|line| line.contains(&parent.path));
+    println!("    {} samples of those that are gone", shown.count());
+    agent.pidwatch.stop()?;
+    Ok(())
+}
