@@ -167,6 +167,8 @@ pub struct Node {
     window: Duration,
     state_file: Option<StateFile>,
     show_all: bool,
+    /// In the next window also cgroups with nothing to say.
+    tells_all: bool,
     tick: Instant,
     window_end: Instant,
     window_began: BootTime,
@@ -235,6 +237,7 @@ impl Node {
             window: settings.window,
             state_file,
             show_all: settings.all,
+            tells_all: false,
             tick: now + probe::WINDOW,
             window_end: now + settings.window,
             window_began: BootTime::now(),
@@ -301,6 +304,20 @@ impl Node {
     /// How many cgroups there are.
     pub fn cgroups(&self) -> usize {
         self.tree.len()
+    }
+
+    /// Has every cgroup in the next window, also those with nothing to say.
+    pub fn tell_all(&mut self) {
+        self.tells_all = true;
+    }
+
+    /// The limits above an owner as they are now, nearest first, with whose each is if a cgroup's; `None`
+    /// when one cannot be read.
+    pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<(Limit, Option<Owner>)>> {
+        let now = Instant::now();
+        let chain = Live::new(&self.files, &self.tree).whole_chain(id)?;
+        let with_owner = |limit| (limit, self.limit_owner(&limit, now));
+        Some(chain.into_iter().map(with_owner).collect())
     }
 
     /// Waits for something to show.
@@ -494,11 +511,7 @@ impl Node {
     fn state_change(&mut self, change: Change, time: BootTime, now: Instant) -> StateChange {
         let limit = change.verdict.exhaustion.map(|exhaustion| exhaustion.limit);
         let limit_owner = limit.and_then(|limit| self.limit_owner(&limit, now));
-        let chain = Live::new(&self.files, &self.tree).whole_chain(change.owner);
-        let limits = chain.map(|chain| {
-            let with_owner = |limit| (limit, self.limit_owner(&limit, now));
-            chain.into_iter().map(with_owner).collect()
-        });
+        let limits = self.limits_above(change.owner);
         let is_flagged = matches!(
             change.verdict.state,
             detect::State::Leaking | detect::State::Saturated
@@ -547,7 +560,7 @@ impl Node {
         }
         self.settle_frees(time, updates);
         let mut active = self.model.close_window(time);
-        if self.show_all {
+        if std::mem::take(&mut self.tells_all) || self.show_all {
             let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
             let shown: hashbrown::HashSet<_> = active.iter().map(|(id, _)| *id).collect();
             quiet.retain(|id| !shown.contains(id));

@@ -56,7 +56,10 @@ pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
 
 /// Reads all that can be read. After a good beginning a bad line is told of in the report, which is
 /// worth more than none.
-fn read(mut reader: Reader) -> Result<Reporter, ReadError> {
+///
+/// # Errors
+/// When there is no good beginning.
+pub fn read(mut reader: Reader) -> Result<Reporter, ReadError> {
     let mut reporter = Reporter::default();
     let (mut read, mut unread) = (0_u64, 0);
     for line in &mut reader {

@@ -111,7 +111,7 @@ fn show(
 }
 
 /// When which line is due.
-struct Pace {
+pub struct Pace {
     speed: Speed,
     began: Instant,
     /// The line before.
@@ -128,7 +128,8 @@ const GAP_WINDOWS: f64 = 3.0;
 const GAP_SHOWN_S: f64 = 1.0;
 
 impl Pace {
-    fn new(speed: Speed) -> Self {
+    /// Begins now.
+    pub fn new(speed: Speed) -> Self {
         Self {
             speed,
             began: Instant::now(),
@@ -139,7 +140,7 @@ impl Pace {
     }
 
     /// Goes on to a line; a gap before it, in seconds. After a step of the clock back it is due at once.
-    fn go_to(&mut self, line: &Line) -> Option<f64> {
+    pub fn go_to(&mut self, line: &Line) -> Option<f64> {
         if let Event::Node(node) = &line.event {
             self.window_s = node.window_s;
         }
@@ -150,7 +151,8 @@ impl Pace {
         is_gap.then_some(step_s)
     }
 
-    async fn wait(&self) {
+    /// Waits until the line that was gone to is due.
+    pub async fn wait(&self) {
         let Speed::Times(speed) = self.speed else {
             return;
         };

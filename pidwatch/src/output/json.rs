@@ -26,15 +26,72 @@ impl Json {
         }
     }
 
-    fn line(&self, out: &mut dyn Write, time: BootTime, event: Event) -> io::Result<()> {
-        let line = Line {
+    fn line(&self, time: BootTime, event: Event) -> Line {
+        Line {
             time: self.clock.at(time),
             node: self.node.clone(),
             event,
-        };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        }
     }
+
+    /// The line that a stream begins with.
+    pub fn started_line(&self, started: &Started) -> Line {
+        self.line(BootTime::now(), Event::Started(started.clone()))
+    }
+
+    /// The lines of an update, as data.
+    pub fn each_line(&mut self, update: &Update, each: &mut dyn FnMut(Line)) {
+        let changed = |owner, change: &str| {
+            Event::Cgroup(CgroupChange {
+                owner,
+                change: change.into(),
+            })
+        };
+        let (time, event) = match update {
+            Update::Failed(failed) => {
+                let event = Event::CloneFailed(Box::new((&**failed).into()));
+                (failed.failure.time, event)
+            }
+            Update::Added(owner, time) => (*time, changed(owner.into(), "added")),
+            Update::Removed(owner, time) => (*time, changed(owner.into(), "removed")),
+            Update::Named(owner, time) => (*time, changed(owner.into(), "named")),
+            Update::State(change) => {
+                let since = self.clock.at(change.change.verdict.since);
+                (
+                    change.time,
+                    Event::State(Box::new(State::of(change, since))),
+                )
+            }
+            Update::Incident(incident, time) => {
+                let told = Incident::of(incident, |time| self.clock.at(time));
+                (*time, Event::Incident(Box::new(told)))
+            }
+            Update::Lost { place, count, time } => {
+                let place = place.clone().into_owned();
+                (
+                    *time,
+                    Event::Lost {
+                        place,
+                        count: *count,
+                    },
+                )
+            }
+            Update::Window(snapshot) => {
+                self.clock.follow_steps();
+                for row in &snapshot.rows {
+                    let event = Event::Rate(Box::new(Rate::of(row, snapshot)));
+                    each(self.line(snapshot.time, event));
+                }
+                (snapshot.time, Event::Node(snapshot.into()))
+            }
+        };
+        each(self.line(time, event));
+    }
+}
+
+fn write(out: &mut dyn Write, line: &Line) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
 }
 
 /// The node's name: Kubernetes' where it is given, otherwise the host's.
@@ -47,49 +104,17 @@ pub fn node_name() -> String {
 
 impl Lines for Json {
     fn started(&mut self, out: &mut dyn Write, started: &Started) -> io::Result<()> {
-        self.line(out, BootTime::now(), Event::Started(started.clone()))
+        write(out, &self.started_line(started))
     }
 
     fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()> {
-        let changed = |owner, change: &str| {
-            Event::Cgroup(CgroupChange {
-                owner,
-                change: change.into(),
-            })
-        };
-        match update {
-            Update::Failed(failed) => {
-                let event = Event::CloneFailed(Box::new((&**failed).into()));
-                self.line(out, failed.failure.time, event)
+        let mut written = Ok(());
+        self.each_line(update, &mut |line| {
+            if written.is_ok() {
+                written = write(out, &line);
             }
-            Update::Added(owner, time) => self.line(out, *time, changed(owner.into(), "added")),
-            Update::Removed(owner, time) => self.line(out, *time, changed(owner.into(), "removed")),
-            Update::Named(owner, time) => self.line(out, *time, changed(owner.into(), "named")),
-            Update::State(change) => {
-                let since = self.clock.at(change.change.verdict.since);
-                let event = Event::State(Box::new(State::of(change, since)));
-                self.line(out, change.time, event)
-            }
-            Update::Incident(incident, time) => {
-                let told = Incident::of(incident, |time| self.clock.at(time));
-                self.line(out, *time, Event::Incident(Box::new(told)))
-            }
-            Update::Lost { place, count, time } => {
-                let event = Event::Lost {
-                    place: place.clone().into_owned(),
-                    count: *count,
-                };
-                self.line(out, *time, event)
-            }
-            Update::Window(snapshot) => {
-                self.clock.follow_steps();
-                for row in &snapshot.rows {
-                    let event = Event::Rate(Box::new(Rate::of(row, snapshot)));
-                    self.line(out, snapshot.time, event)?;
-                }
-                self.line(out, snapshot.time, Event::Node(snapshot.into()))
-            }
-        }
+        });
+        written
     }
 }
 

@@ -50,7 +50,7 @@ pub enum ReportError {
 }
 
 /// Reads a stream, line by line, and then tells what it held.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reporter {
     all: Collected,
     notes: Vec<Words>,
