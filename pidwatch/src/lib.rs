@@ -13,6 +13,7 @@ pub mod detect;
 pub mod diagnostics;
 pub mod escape;
 pub mod generate;
+pub mod history;
 pub mod identity;
 pub mod incident;
 pub mod limits;
