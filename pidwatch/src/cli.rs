@@ -19,9 +19,12 @@ use crate::{
     post_mortem,
     probe::Choice,
     record, replay,
-    settings::{self, AgentSettings, CheckSettings, RecordSettings, ReplaySettings, Settings},
+    settings::{
+        self, AgentSettings, CheckSettings, RecordSettings, ReplaySettings, Settings, TopSettings,
+    },
     thresholds::{self, Threshold},
     trace,
+    tui::{self, TopError, theme::ThemeName},
 };
 
 /// Ran and ended as asked.
@@ -37,7 +40,7 @@ const FINDINGS: u8 = 3;
 #[derive(Debug, Parser)]
 #[command(name = "pidwatch", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do; `trace` when left out.
+    /// What to do; when left out `top` on a terminal, otherwise `trace`.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -45,6 +48,11 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the node on one screen.
+    ///
+    /// How close it is to which limit, who eats it, who suffers. Needs a terminal. Shows this node, a
+    /// recording, or with --connect what a running agent sees, which needs neither root nor BPF.
+    Top(TopArgs),
     /// Show the node's task life as a stream of lines.
     ///
     /// One line for each cgroup in which something happened in a window, and one for each failed
@@ -167,6 +175,39 @@ pub struct RootArgs {
     /// Read options from a TOML file: their long names, `_` or `-` between words.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Options of `top`.
+#[derive(Args, Debug)]
+pub struct TopArgs {
+    /// Show this recording, or what `trace -o json` printed, with a time bar to move in.
+    pub file: Option<PathBuf>,
+    /// How many times as fast as it happened a recording plays, or `max`.
+    #[arg(long, value_name = "N|max", value_parser = settings::parse_speed, default_value = "1", env = "PIDWATCH_SPEED")]
+    pub speed: settings::Speed,
+    /// Show what a running agent sees: http://NODE:9757.
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "file",
+        env = "PIDWATCH_CONNECT"
+    )]
+    pub connect: Option<String>,
+    /// Colours; without it those chosen last, and none with NO_COLOR.
+    #[arg(long, value_enum, env = "PIDWATCH_THEME")]
+    pub theme: Option<ThemeName>,
+    /// Length of a rate window.
+    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
+    pub window: Duration,
+    /// Which owners to show.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Also owners without tasks.
+    #[arg(long, env = "PIDWATCH_ALL")]
+    pub all: bool,
+    /// Options of every command that watches the node.
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 /// Options of `trace`.
@@ -355,7 +396,8 @@ pub enum OutputFormat {
 
 /// Parses, runs, and says how it went.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<OsString> = with_default_command(arguments.into_iter().collect());
+    let default = if tui::can_run() { "top" } else { "trace" };
+    let arguments: Vec<OsString> = with_default_command(arguments.into_iter().collect(), default);
     let cli = match parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -375,6 +417,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Agent(args)) => agent::run(AgentSettings::from(args))
             .map(|()| DONE)
             .map_err(|error| (FAILED, error.to_string())),
+        Some(Command::Top(args)) => TopSettings::from_top(args)
+            .map_err(|error| (USAGE, error))
+            .and_then(|settings| match tui::run(&settings) {
+                Ok(()) => Ok(DONE),
+                Err(error @ TopError::NoTerminal) => Err((USAGE, error.to_string())),
+                Err(error) => Err((FAILED, error.to_string())),
+            }),
         Some(Command::Record(args)) => record::run(&RecordSettings::from(args))
             .map(|()| DONE)
             .map_err(|error| (FAILED, error.to_string())),
@@ -411,13 +460,15 @@ fn print(page: io::Result<Vec<u8>>) -> Result<u8, (u8, String)> {
         .map_err(|error| (FAILED, format!("cannot print: {error}")))
 }
 
-/// `pidwatch` alone, or with options only, is `pidwatch trace`.
-fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+/// `pidwatch` alone is the default command, and with options only `pidwatch trace`, whose they are.
+fn with_default_command(mut arguments: Vec<OsString>, default: &str) -> Vec<OsString> {
     let first = arguments.get(1).and_then(|argument| argument.to_str());
     let is_option = first.is_some_and(|argument| argument.starts_with('-'));
     let is_about = matches!(first, Some("-h" | "--help" | "-V" | "--version"));
-    if first.is_none() && arguments.len() <= 1 || is_option && !is_about {
-        arguments.insert(1.min(arguments.len()), "trace".into());
+    if first.is_none() && arguments.len() <= 1 {
+        arguments.insert(1.min(arguments.len()), default.into());
+    } else if is_option && !is_about {
+        arguments.insert(1, "trace".into());
     }
     arguments
 }
@@ -437,6 +488,7 @@ impl Cli {
     /// The command's name and its configuration file.
     fn config_file(&self) -> Option<(&'static str, &std::path::Path)> {
         match self.command.as_ref()? {
+            Command::Top(args) => Some(("top", args.common.roots.config.as_deref()?)),
             Command::Trace(args) => Some(("trace", args.common.roots.config.as_deref()?)),
             Command::Agent(args) => Some(("agent", args.common.roots.config.as_deref()?)),
             Command::Record(args) => Some(("record", args.common.roots.config.as_deref()?)),
@@ -453,7 +505,7 @@ mod tests {
     use super::*;
 
     fn arguments(line: &str) -> Vec<OsString> {
-        with_default_command(line.split_whitespace().map(Into::into).collect())
+        with_default_command(line.split_whitespace().map(Into::into).collect(), "trace")
     }
 
     #[test]

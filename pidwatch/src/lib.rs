@@ -32,4 +32,5 @@ pub mod state_file;
 pub mod stream;
 pub mod thresholds;
 pub mod trace;
+pub mod tui;
 pub mod watch;

@@ -13,7 +13,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::{
     cli::{
         AgentArgs, CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs,
-        ReportArgs, ReportFormat, RootArgs, TraceArgs,
+        ReportArgs, ReportFormat, RootArgs, TopArgs, TraceArgs,
     },
     identity::{Names, Sockets},
     limits::Severity,
@@ -21,6 +21,7 @@ use crate::{
     snapshot::Owner,
     stream::{Event, Line},
     thresholds::Thresholds,
+    tui::{source::agent::Address, theme::ThemeName},
 };
 
 /// Settings of `trace`.
@@ -211,6 +212,66 @@ impl From<AgentArgs> for AgentSettings {
             flight_recorder,
             max_series,
         }
+    }
+}
+
+/// What `top` shows.
+#[derive(Debug)]
+pub enum TopSource {
+    /// This node.
+    Node(Box<NodeSettings>),
+    /// A recording, so many times as fast as it happened.
+    Recording(PathBuf, Speed),
+    /// An agent.
+    Agent(Address),
+}
+
+/// Settings of `top`.
+#[derive(Debug)]
+pub struct TopSettings {
+    /// What it shows.
+    pub source: TopSource,
+    /// Which cgroups.
+    pub filter: Filter,
+    /// Also those with nothing to say.
+    pub all: bool,
+    /// The colours, if asked for.
+    pub theme: Option<ThemeName>,
+}
+
+impl TopSettings {
+    /// Checks the command line of `top`, and looks the agent's name up.
+    ///
+    /// # Errors
+    /// When a value cannot be used; the text names the option, the value and the cause.
+    pub fn from_top(args: TopArgs) -> Result<Self, String> {
+        let TopArgs {
+            file,
+            speed,
+            connect,
+            theme,
+            window,
+            filter,
+            all,
+            common,
+        } = args;
+        let source = match (file, connect) {
+            (Some(file), _) if file == Path::new("-") => {
+                return Err(
+                    "top goes back and forth in a recording: give it a file, not `-`".into(),
+                );
+            }
+            (Some(file), _) => TopSource::Recording(file, speed),
+            (None, Some(url)) => TopSource::Agent(Address::look_up(&url)?),
+            // Silent owners are told now and then, and not in every window.
+            (None, None) => TopSource::Node(Box::new(NodeSettings::of(common, window, false))),
+        };
+        Ok(Self {
+            source,
+            filter: Filter::of(filter)?,
+            all,
+            theme,
+        })
     }
 }
 

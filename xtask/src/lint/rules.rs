@@ -17,7 +17,7 @@ struct Confined {
     home: &'static str,
 }
 
-const CONFINED: [Confined; 5] = [
+const CONFINED: [Confined; 7] = [
     Confined {
         krate: "aya",
         home: "probe",
@@ -36,6 +36,14 @@ const CONFINED: [Confined; 5] = [
     },
     Confined {
         krate: "ratatui",
+        home: "tui",
+    },
+    Confined {
+        krate: "crossterm",
+        home: "tui",
+    },
+    Confined {
+        krate: "terminput",
         home: "tui",
     },
 ];

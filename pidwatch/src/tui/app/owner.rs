@@ -1,0 +1,304 @@
+//! What is known of one owner.
+//!
+//! In: its rows, failures and verdicts. Out: what a line of the table and its own page show. Pure.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    cgroup::TaskNames,
+    clock::BootTime,
+    detect::{State, Verdict},
+    escape,
+    history::{History, Reading},
+    limits::{Basis, Limit, Reason},
+    model::Creator,
+    node::FailedClone,
+    output::errno_name,
+    snapshot::{Owner, Row},
+};
+
+/// Failures that are kept of an owner.
+const MOST_REFUSALS: usize = 20;
+/// Somebody who was refused this long ago is no victim any more, where no incident says so.
+const SUFFERS_FOR: Duration = Duration::from_secs(30);
+
+/// Somebody who ate a limit this long ago is no victim of it.
+const ATE_FOR: Duration = Duration::from_secs(600);
+
+/// What an owner is to the person who looks, the most urgent last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Badge {
+    /// Its cgroup is gone.
+    Gone,
+    /// Nothing to say.
+    #[default]
+    Ok,
+    /// Many creations, and as many ends.
+    Storm,
+    /// Grows.
+    Growing,
+    /// Is refused, though it does not grow.
+    Victim,
+    /// Fills its own limit.
+    Full,
+    /// Holds most of what a limit allows.
+    Culprit,
+    /// Leaks.
+    Leak,
+}
+
+impl Badge {
+    /// In at most seven letters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Ok => "",
+            Self::Storm => "storm",
+            Self::Growing => "grows",
+            Self::Victim => "VICTIM",
+            Self::Full => "FULL",
+            Self::Culprit => "CULPRIT",
+            Self::Leak => "LEAK",
+        }
+    }
+}
+
+/// A creation that was refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// When.
+    pub time: BootTime,
+    /// How, by whom and why, in words; safe to show.
+    pub text: String,
+    /// For want of something, and not because it was asked wrongly.
+    pub is_for_want: bool,
+    /// The caller's process.
+    pub pid: u32,
+    /// How often, one after the other.
+    pub times: u64,
+}
+
+impl Refusal {
+    /// `clone3 by java: EAGAIN, pids.max 400 of /shop, an exec probe`. Neither PID nor usage is in it, so
+    /// that a thousand of the same are one line.
+    pub fn of(failed: &FailedClone) -> Self {
+        let FailedClone {
+            failure, verdict, ..
+        } = failed;
+        let syscall = failure
+            .syscall
+            .map_or_else(|| "creation".to_owned(), |syscall| syscall.to_string());
+        let mut text = format!(
+            "{syscall} by {}: {}, {}",
+            escape::for_terminal(&failure.comm),
+            errno_name(failure.errno),
+            match verdict.limit {
+                Some(limit) => format!("{} {}", limit.name, limit.value),
+                None => verdict.reason.name().to_owned(),
+            },
+        );
+        if let Some(owner) = &failed.limit_owner
+            && owner.id != failed.owner.id
+        {
+            text += &format!(" of {}", owner.name());
+        }
+        if failed.exec_probe {
+            text += ", an exec probe";
+        }
+        if verdict.basis == Some(Basis::Inferred) {
+            text += " (inferred)";
+        }
+        Self {
+            time: failure.time,
+            text,
+            is_for_want: verdict.reason != Reason::Other,
+            pid: failure.pid,
+            times: 1,
+        }
+    }
+}
+
+/// One owner.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Whose.
+    pub owner: Owner,
+    /// Its name, safe to show.
+    pub name: String,
+    /// The same in lower case, for filters.
+    pub lower: String,
+    /// What it is to the person who looks.
+    pub badge: Badge,
+    /// Its own tasks, zombies included.
+    pub tasks: Option<u64>,
+    /// Processes.
+    pub processes: Option<u64>,
+    /// Ended and not reaped.
+    pub zombies: u64,
+    /// Created a second in the last window.
+    pub created: f64,
+    /// Ended a second.
+    pub exited: f64,
+    /// Refused a second.
+    pub failed: f64,
+    /// Refused since pidwatch came.
+    pub failures: u64,
+    /// When it was refused last.
+    pub refused: Option<BootTime>,
+    /// What the detector says.
+    pub verdict: Option<Verdict>,
+    /// Who creates there.
+    pub creators: Vec<Creator>,
+    /// The limits above it, as they were when somebody last looked.
+    pub limits: Option<Vec<(Limit, Option<Owner>)>>,
+    /// What its tasks are called.
+    pub task_names: Option<TaskNames>,
+    /// The last that were refused, the newest last.
+    pub refusals: VecDeque<Refusal>,
+    /// Its past.
+    pub history: History,
+    /// When it last was the one who eats a limit.
+    pub ate: Option<BootTime>,
+    /// Since when its cgroup is gone.
+    pub gone: Option<BootTime>,
+}
+
+impl Known {
+    /// Nothing is known but who it is.
+    pub fn new(owner: Owner) -> Self {
+        let name = owner.name();
+        Self {
+            lower: name.to_lowercase(),
+            name,
+            owner,
+            badge: Badge::Ok,
+            tasks: None,
+            processes: None,
+            zombies: 0,
+            created: 0.0,
+            exited: 0.0,
+            failed: 0.0,
+            failures: 0,
+            refused: None,
+            verdict: None,
+            creators: Vec::new(),
+            limits: None,
+            task_names: None,
+            refusals: VecDeque::new(),
+            history: History::default(),
+            ate: None,
+            gone: None,
+        }
+    }
+
+    /// Takes its name anew where that has changed.
+    pub(super) fn call(&mut self, owner: &Owner) {
+        if self.owner != *owner {
+            self.owner = owner.clone();
+            self.name = owner.name();
+            self.lower = self.name.to_lowercase();
+        }
+    }
+
+    /// Whether its cgroup is this one or below it.
+    pub fn is_below(&self, path: &[u8]) -> bool {
+        let Some(own) = self.owner.path.as_deref() else {
+            return false;
+        };
+        path == b"/"
+            || own
+                .strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    }
+
+    /// A window without a word of it.
+    pub(super) fn quiet(&mut self) {
+        (self.created, self.exited, self.failed) = (0.0, 0.0, 0.0);
+        if self.gone.is_some() {
+            self.tasks = Some(0);
+        }
+    }
+
+    /// Takes its row of a window.
+    pub(super) fn window(&mut self, row: Row, time: BootTime, seconds: f64) -> Reading {
+        let sum = |kinds: pidwatch_common::totals::Kinds| kinds.processes + kinds.threads;
+        let reading = Reading {
+            tasks: row.tasks,
+            created: sum(row.counts.created),
+            exited: sum(row.counts.exited),
+            failed: row.counts.failures(),
+        };
+        self.tasks = row.tasks.or(self.tasks);
+        self.processes = row.processes.or(self.processes);
+        self.zombies = row.zombies;
+        self.created = reading.created as f64 / seconds;
+        self.exited = reading.exited as f64 / seconds;
+        self.failed = reading.failed as f64 / seconds;
+        self.failures = self.failures.max(row.total.failures());
+        if reading.failed > 0 {
+            self.refused = Some(time);
+        }
+        self.verdict = row.verdict;
+        self.creators = row.creators;
+        self.history.push(time.seconds(), seconds, reading);
+        reading
+    }
+
+    pub(super) fn refused(&mut self, refusal: Refusal, times: u64) {
+        if refusal.is_for_want {
+            self.refused = Some(refusal.time);
+        }
+        match self.refusals.back_mut() {
+            Some(last) if last.text == refusal.text => {
+                last.time = refusal.time;
+                last.pid = refusal.pid;
+                last.times += times;
+            }
+            _ => {
+                if self.refusals.len() >= MOST_REFUSALS {
+                    self.refusals.pop_front();
+                }
+                self.refusals.push_back(Refusal { times, ..refusal });
+            }
+        }
+    }
+
+    pub(super) fn judge(&mut self, role: Option<Badge>, time: BootTime) {
+        let state = self.verdict.as_ref().map(|verdict| verdict.state);
+        let by_state = match state {
+            Some(State::Leaking) => Badge::Leak,
+            Some(State::Saturated) => Badge::Full,
+            Some(State::Growing) => Badge::Growing,
+            Some(State::Storm) => Badge::Storm,
+            Some(State::Gone) => Badge::Gone,
+            Some(State::Ok) | None => Badge::Ok,
+        };
+        if role == Some(Badge::Culprit) || matches!(by_state, Badge::Leak | Badge::Full) {
+            self.ate = Some(time);
+        }
+        // Who ate a limit and is then refused by it is no victim.
+        let ate = self.ate.is_some_and(|at| time.since(at) < ATE_FOR);
+        let suffers = self.refused.is_some_and(|at| time.since(at) < SUFFERS_FOR) && !ate;
+        let by_refusal = if suffers { Badge::Victim } else { Badge::Ok };
+        self.badge = if self.gone.is_some() {
+            Badge::Gone
+        } else {
+            by_state.max(by_refusal).max(role.unwrap_or_default())
+        };
+    }
+
+    /// Threads that are not their process's first.
+    pub fn threads(&self) -> Option<u64> {
+        Some(self.tasks?.saturating_sub(self.processes?))
+    }
+
+    /// Tasks a second that come to stay.
+    pub fn growth(&self) -> Option<f64> {
+        self.verdict.as_ref()?.growth_per_s
+    }
+
+    /// Seconds until it hits a limit.
+    pub fn full_in(&self) -> Option<f64> {
+        Some(self.verdict.as_ref()?.exhaustion.as_ref()?.in_s)
+    }
+}

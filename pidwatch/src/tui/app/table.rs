@@ -1,0 +1,378 @@
+//! Rows of the owners' table: flat, as the tree of cgroups, or by namespace or pod; filtered and sorted.
+//!
+//! In: what is known of the owners. Out: [`Row`]s, in the order in which they are shown. Pure.
+
+use hashbrown::{HashMap, HashSet};
+
+use super::{
+    column::Column,
+    owner::{Badge, Known},
+    world::{Gauge, World},
+};
+use crate::{cgroup::CgroupId, escape};
+
+/// How rows are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Each owner for itself.
+    #[default]
+    Flat,
+    /// As cgroups are in cgroups.
+    Tree,
+    /// By Kubernetes namespace.
+    Namespace,
+    /// By pod.
+    Pod,
+}
+
+impl Mode {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Flat, Self::Tree, Self::Namespace, Self::Pod];
+
+    /// As it is called on screen and in the state file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flat => "flat",
+            Self::Tree => "tree",
+            Self::Namespace => "by namespace",
+            Self::Pod => "by pod",
+        }
+    }
+}
+
+/// What a row stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RowKey {
+    /// An owner.
+    Owner(CgroupId),
+    /// A group, or a cgroup of which nothing is known but that others are below it: its name or path.
+    Group(String),
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What it stands for.
+    pub key: RowKey,
+    /// How deep it stands.
+    pub depth: u16,
+    /// Whether others stand below it, and are hidden.
+    pub fold: Option<bool>,
+    /// Its name, safe to show.
+    pub name: String,
+    /// What it is to the person who looks: of a group, the worst in it.
+    pub badge: Badge,
+    /// Tasks.
+    pub tasks: Option<u64>,
+    /// Their share of the limit that matters, 0 to 1 and above.
+    pub share: Option<f64>,
+    /// Processes.
+    pub processes: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Zombies.
+    pub zombies: u64,
+    /// Growth a second.
+    pub growth: Option<f64>,
+    /// Created a second.
+    pub created: f64,
+    /// Ended a second.
+    pub exited: f64,
+    /// Refused a second.
+    pub failed: f64,
+    /// Refused in all.
+    pub failures: u64,
+    /// Seconds until a limit is hit.
+    pub full_in: Option<f64>,
+}
+
+impl Row {
+    fn of(known: &Known, gauges: &[Gauge]) -> Self {
+        let is_above = |gauge: &&Gauge| match &gauge.path {
+            Some(path) => known.is_below(path),
+            None => true,
+        };
+        let above = gauges.iter().filter(is_above);
+        let limit = above.max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+        let share = |limit: &Gauge| Some(known.tasks? as f64 / limit.value.max(1) as f64);
+        Self {
+            key: RowKey::Owner(known.owner.id),
+            depth: 0,
+            fold: None,
+            name: known.name.clone(),
+            badge: known.badge,
+            tasks: known.tasks,
+            share: limit.and_then(share),
+            processes: known.processes,
+            threads: known.threads(),
+            zombies: known.zombies,
+            growth: known.growth(),
+            created: known.created,
+            exited: known.exited,
+            failed: known.failed,
+            failures: known.failures,
+            full_in: known.full_in(),
+        }
+    }
+
+    fn group(name: &str) -> Self {
+        Self {
+            key: RowKey::Group(name.to_owned()),
+            depth: 0,
+            fold: Some(false),
+            name: escape::for_terminal(name.as_bytes()),
+            badge: Badge::Gone,
+            tasks: None,
+            share: None,
+            processes: None,
+            threads: None,
+            zombies: 0,
+            growth: None,
+            created: 0.0,
+            exited: 0.0,
+            failed: 0.0,
+            failures: 0,
+            full_in: None,
+        }
+    }
+
+    /// Takes another row into its sums.
+    fn add(&mut self, other: &Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        let sum_f = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        self.badge = self.badge.max(other.badge);
+        self.tasks = sum(self.tasks, other.tasks);
+        self.share = sum_f(self.share, other.share);
+        self.processes = sum(self.processes, other.processes);
+        self.threads = sum(self.threads, other.threads);
+        self.zombies += other.zombies;
+        self.growth = sum_f(self.growth, other.growth);
+        self.created += other.created;
+        self.exited += other.exited;
+        self.failed += other.failed;
+        self.failures += other.failures;
+        self.full_in = match (self.full_in, other.full_in) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+/// How the table is shown.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// How rows are put together.
+    pub mode: Mode,
+    /// By which column.
+    pub sort: Column,
+    /// The other way round.
+    pub reverse: bool,
+    /// Only names with this in them, lower case.
+    pub filter: String,
+    /// What is folded.
+    pub folded: HashSet<RowKey>,
+    /// Also those without tasks and with nothing to say.
+    pub shows_idle: bool,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Flat,
+            sort: Column::State,
+            reverse: false,
+            filter: String::new(),
+            folded: HashSet::new(),
+            shows_idle: false,
+        }
+    }
+}
+
+impl Order {
+    /// The rows of the owners that are wanted.
+    pub fn rows(&self, world: &World, wanted: impl Fn(&Known) -> bool) -> Vec<Row> {
+        let gauges = world.gauges();
+        let is_wanted = |known: &&Known| {
+            (self.filter.is_empty() || known.lower.contains(&self.filter)) && wanted(known)
+        };
+        let owners: Vec<&Known> = world.owners.values().filter(is_wanted).collect();
+        match self.mode {
+            Mode::Flat => {
+                // A cgroup that only holds others has no tasks of its own and nothing to say.
+                let says = |known: &&&Known| {
+                    self.shows_idle
+                        || known.tasks.is_some_and(|tasks| tasks > 0)
+                        || !matches!(known.badge, Badge::Ok | Badge::Gone)
+                        || (known.gone.is_some() && (known.failures > 0 || known.ate.is_some()))
+                        || known.created > 0.0
+                };
+                let mut rows: Vec<Row> = owners
+                    .iter()
+                    .filter(says)
+                    .map(|known| Row::of(known, &gauges))
+                    .collect();
+                self.sort(&mut rows);
+                rows
+            }
+            Mode::Tree => self.tree(&owners, &gauges),
+            Mode::Namespace | Mode::Pod => self.groups(&owners, &gauges),
+        }
+    }
+
+    fn sort(&self, rows: &mut [Row]) {
+        rows.sort_by(|a, b| {
+            let order = self.sort.order(a, b);
+            if self.reverse { order.reverse() } else { order }
+        });
+    }
+
+    fn groups(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
+        let mut groups: HashMap<String, (Row, Vec<Row>)> = HashMap::new();
+        for known in owners {
+            let mut row = Row::of(known, gauges);
+            row.depth = 1;
+            let name = self.group_of(known);
+            let (group, rows) = groups
+                .entry(name)
+                .or_insert_with_key(|name| (Row::group(name), Vec::new()));
+            group.add(&row);
+            rows.push(row);
+        }
+        let mut heads: Vec<Row> = groups.values().map(|(group, _)| group.clone()).collect();
+        self.sort(&mut heads);
+        let mut all = Vec::new();
+        for mut head in heads {
+            let RowKey::Group(name) = &head.key else {
+                continue;
+            };
+            let mut rows = groups
+                .remove(name)
+                .map(|(_, rows)| rows)
+                .unwrap_or_default();
+            let is_folded = self.folded.contains(&head.key);
+            head.fold = Some(is_folded);
+            all.push(head);
+            if !is_folded {
+                self.sort(&mut rows);
+                all.append(&mut rows);
+            }
+        }
+        all
+    }
+
+    /// What the groups of an owner are called.
+    fn group_of(&self, known: &Known) -> String {
+        let names = known.owner.names.as_deref();
+        let namespace = names.and_then(|names| names.namespace.as_deref());
+        let pod = names.and_then(|names| names.pod.as_deref());
+        match (self.mode, namespace, pod) {
+            (Mode::Pod, Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
+            (Mode::Namespace, Some(namespace), _) => namespace.to_owned(),
+            _ => match &known.owner.identity.pod_uid {
+                Some(uid) if self.mode == Mode::Pod => format!("pod {uid}"),
+                Some(_) => "(pods without names)".to_owned(),
+                None => "(no pod)".to_owned(),
+            },
+        }
+    }
+
+    fn tree(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
+        let mut tree = Branches::default();
+        for known in owners {
+            let Some(path) = known.owner.path.as_deref() else {
+                tree.add(b"/(gone)", Row::of(known, gauges));
+                continue;
+            };
+            tree.add(path, Row::of(known, gauges));
+        }
+        let mut all = Vec::new();
+        self.branch(&tree, b"/", 0, &mut all);
+        all
+    }
+
+    /// A cgroup with what is below it; its row has the sums.
+    fn branch(&self, tree: &Branches, path: &[u8], depth: u16, all: &mut Vec<Row>) {
+        let Some(sum) = tree.sums.get(path) else {
+            return;
+        };
+        let mut row = sum.clone();
+        row.depth = depth;
+        let children = tree
+            .children
+            .get(path)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let is_folded = self.folded.contains(&row.key);
+        row.fold = (!children.is_empty()).then_some(is_folded);
+        let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        // Below the root a name says where it stands; a container's own name says more.
+        let is_named = row.name.as_bytes() != path && !row.name.starts_with('/');
+        if !is_named {
+            row.name = match last {
+                b"" => "/".to_owned(),
+                last => escape::for_terminal(last),
+            };
+        }
+        all.push(row);
+        if is_folded {
+            return;
+        }
+        let mut order: Vec<(&[u8], &Row)> = children
+            .iter()
+            .filter_map(|child| Some((&**child, tree.sums.get(&**child)?)))
+            .collect();
+        order.sort_by(|(_, a), (_, b)| {
+            let order = self.sort.order(a, b);
+            if self.reverse { order.reverse() } else { order }
+        });
+        for (child, _) in order {
+            self.branch(tree, child, depth + 1, all);
+        }
+    }
+}
+
+/// Cgroups by what is above them.
+#[derive(Default)]
+struct Branches {
+    sums: HashMap<Box<[u8]>, Row>,
+    children: HashMap<Box<[u8]>, Vec<Box<[u8]>>>,
+}
+
+impl Branches {
+    /// Adds a cgroup, and to the sums of all above it.
+    fn add(&mut self, path: &[u8], row: Row) {
+        let mut at = path;
+        loop {
+            let is_own = at == path;
+            let is_new = !self.sums.contains_key(at);
+            let name = String::from_utf8_lossy(at);
+            let sum = self
+                .sums
+                .entry(at.into())
+                .or_insert_with(|| Row::group(&name));
+            sum.add(&row);
+            if is_own {
+                sum.key = row.key.clone();
+                sum.name.clone_from(&row.name);
+            }
+            if at == b"/" {
+                return;
+            }
+            let slash = at.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+            let above = if slash == 0 { &b"/"[..] } else { &at[..slash] };
+            if is_new {
+                self.children
+                    .entry(above.into())
+                    .or_default()
+                    .push(at.into());
+            }
+            at = above;
+        }
+    }
+}

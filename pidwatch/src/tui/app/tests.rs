@@ -1,0 +1,533 @@
+//! What keys, clicks and updates make of the state.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{owner::Badge, table::Mode, world::What, *};
+use crate::{
+    detect::{Change, Exhaustion, State, Verdict},
+    identity::Names,
+    incident::{Culprit, Incident, LimitKey, Moment, Phase, Victim},
+    limits::{Basis, Limit, LimitOwner, Reason, Verdict as Why},
+    model::{Counts, Creator},
+    node::{FailedClone, StateChange},
+    probe::{Failure, SyscallName, Who},
+    snapshot::{NodeState, Owner, Row as Told, Snapshot},
+    tui::keys::{Gesture, Key},
+};
+use pidwatch_common::totals::Totals;
+
+/// 22:09 on some day.
+const AT_S: u64 = 1_763_762_940;
+
+pub fn at(second: u64) -> BootTime {
+    BootTime::from_seconds(AT_S + second)
+}
+
+pub fn owner(id: u64, path: &str) -> Owner {
+    Owner::new(CgroupId(id), Some(path.as_bytes().into()))
+}
+
+pub fn pod(id: u64, namespace: &str, pod: &str, container: &str) -> Owner {
+    let path = format!("/kubepods/burstable/pod3f2a7c1e-9b40-4d1c-8a55-{id:012}/{id:064}");
+    Owner {
+        names: Some(Arc::new(Names {
+            namespace: Some(namespace.into()),
+            pod: Some(pod.into()),
+            container: Some(container.into()),
+            ..Names::default()
+        })),
+        ..owner(id, &path)
+    }
+}
+
+pub fn row(owner: Owner, tasks: u64) -> Told {
+    Told {
+        owner,
+        tasks: Some(tasks),
+        subtree_tasks: None,
+        processes: Some(tasks.min(4)),
+        zombies: 0,
+        counts: Counts::NONE,
+        total: Counts::NONE,
+        verdict: None,
+        creators: Vec::new(),
+    }
+}
+
+pub fn pid_max(usage: u64) -> Limit {
+    Limit {
+        name: "kernel.pid_max",
+        value: 49_152,
+        usage,
+        owner: LimitOwner::Node,
+    }
+}
+
+pub fn window(second: u64, rows: Vec<Told>) -> Update {
+    let usage = rows.iter().filter_map(|row| row.tasks).sum();
+    let is_near = usage > 40_000;
+    let threads_max = Limit {
+        name: "kernel.threads-max",
+        value: 1_545_000,
+        ..pid_max(usage)
+    };
+    Update::Window(Snapshot {
+        time: at(second),
+        window: Duration::from_secs(1),
+        rows,
+        knows_frees: true,
+        knows_failures: true,
+        node: NodeState {
+            tasks: Some(usage),
+            limits: vec![pid_max(usage), threads_max],
+            exhaustion: is_near
+                .then(|| verdict(State::Leaking, usage).exhaustion)
+                .flatten(),
+        },
+        incidents: Vec::new(),
+    })
+}
+
+pub fn verdict(state: State, tasks: u64) -> Verdict {
+    Verdict {
+        state,
+        since: at(0),
+        tasks,
+        growth_per_s: Some(41.5),
+        confidence: Some(0.97),
+        exhaustion: Some(Exhaustion {
+            limit: pid_max(46_012),
+            in_s: 372.0,
+            low_s: 300.0,
+            high_s: 500.0,
+        }),
+        why: format!("+42 tasks/s for 9 min, 40 to {tasks} tasks; kernel.pid_max in 6 min"),
+    }
+}
+
+pub fn refused(second: u64, owner: Owner, comm: &str) -> Update {
+    Update::Failed(Box::new(FailedClone {
+        failure: Failure {
+            cgroup: owner.id,
+            time: at(second),
+            totals: Totals::ZERO,
+            errno: libc::EAGAIN as u32,
+            syscall: SyscallName::known("clone3"),
+            pid: 4711,
+            tid: 4711,
+            uid: 0,
+            comm: comm.as_bytes().to_vec(),
+            parent: None,
+            origin: None,
+            evidence: Box::default(),
+        },
+        owner,
+        verdict: Why {
+            reason: Reason::PidMax,
+            basis: Some(Basis::Measured),
+            limit: Some(pid_max(49_152)),
+        },
+        limit_owner: None,
+        suppressed: 2,
+        exec_probe: true,
+    }))
+}
+
+pub fn leaky() -> Owner {
+    pod(7, "shop", "cart-7d9f-x2k4p", "app")
+}
+
+pub fn calico() -> Owner {
+    pod(8, "kube-system", "calico-node-x7k2p", "calico-node")
+}
+
+/// The incident of docs: `cart` leaks, calico suffers.
+pub fn incident(phase: Phase) -> Update {
+    let incident = Incident {
+        id: "kernel.pid_max-1".into(),
+        phase,
+        limit: LimitKey {
+            name: "kernel.pid_max",
+            owner: LimitOwner::Node,
+            path: None,
+        },
+        value: Some(49_152),
+        usage: Some(49_152),
+        peak: Some(49_152),
+        opened: at(2),
+        culprits: vec![Culprit {
+            owner: leaky(),
+            share: 0.98,
+            growth_per_s: Some(41.5),
+            tasks: 46_012,
+        }],
+        victims: vec![Victim {
+            owner: calico(),
+            failures: 31,
+            comms: vec![(b"runc:[2:INIT]".to_vec(), 31)],
+        }],
+        failures: 31,
+        timeline: vec![Moment {
+            time: at(2),
+            what: crate::incident::What::Flagged,
+            text: "shop/cart-7d9f-x2k4p/app is leaking".into(),
+        }],
+        summary:
+            "kernel.pid_max, 49152 of 49152: shop/cart-7d9f-x2k4p/app (+41.5 tasks/s, 98 % of the \
+                  growth, 46012 tasks); 31 creations refused; victims: \
+                  kube-system/calico-node-x7k2p/calico-node"
+                .into(),
+    };
+    Update::Incident(Box::new(incident), at(9))
+}
+
+pub fn empty() -> App {
+    let mut app = App::new(
+        Filter::default(),
+        WallClock::recorded(),
+        jiff::tz::TimeZone::UTC,
+    );
+    app.world.node_name = "node-7".into();
+    app.origin = Origin::Live;
+    app
+}
+
+/// The node at 22:09.
+pub fn at_2209() -> App {
+    let mut app = empty();
+    for second in 0..10 {
+        let tasks = 45_640 + 41 * second;
+        let mut leak = row(leaky(), tasks);
+        leak.counts.created.threads = 44;
+        leak.counts.exited.threads = 3;
+        leak.verdict = Some(verdict(State::Leaking, tasks));
+        leak.creators = vec![Creator {
+            who: Who {
+                pid: 8123,
+                comm: b"java".to_vec(),
+            },
+            share: 0.99,
+        }];
+        let mut victim = row(calico(), 18);
+        if second > 6 {
+            victim.counts.failed[Reason::PidMax as usize] = 3;
+            victim.total.failed[Reason::PidMax as usize] = 3 * (second - 6);
+        }
+        let rows = vec![
+            leak,
+            victim,
+            row(owner(2, "/system.slice/kubelet.service"), 22),
+            row(owner(3, "/system.slice/ssh.service"), 3),
+            row(pod(9, "shop", "web-6c5b-q8z2n", "nginx"), 9),
+        ];
+        app.take([window(second, rows)]);
+    }
+    app.take([
+        refused(8, calico(), "runc:[2:INIT]"),
+        refused(9, calico(), "runc:[2:INIT]"),
+        incident(Phase::Opened),
+        Update::Added(owner(30, "/system.slice/cron.service"), at(9)),
+    ]);
+    app.arrange();
+    app
+}
+
+fn press(app: &mut App, keys: &str) -> Action {
+    let mut last = Action::None;
+    for key in keys.chars() {
+        last = app.on_key(match key {
+            '\n' => Key::Enter,
+            '\u{1b}' => Key::Esc,
+            '\t' => Key::Tab,
+            key => Key::Char(key),
+        });
+    }
+    last
+}
+
+fn names(app: &App) -> Vec<&str> {
+    app.rows.iter().map(|row| row.name.as_str()).collect()
+}
+
+#[test]
+fn the_culprit_comes_first_and_then_who_suffers() {
+    let app = at_2209();
+    let badges: Vec<_> = app.rows.iter().map(|row| row.badge).collect();
+    assert_eq!(badges[..3], [Badge::Leak, Badge::Victim, Badge::Ok]);
+    assert_eq!(names(&app)[0], "shop/cart-7d9f-x2k4p/app");
+    let share = app.rows[0].share.unwrap();
+    assert!((share - 46_009.0 / 49_152.0).abs() < 0.001, "{share}");
+}
+
+#[test]
+fn a_filter_works_as_it_is_typed_and_escape_drops_it() {
+    let mut app = at_2209();
+    press(&mut app, "/CALI");
+    assert_eq!(names(&app), ["kube-system/calico-node-x7k2p/calico-node"]);
+    // Keys are text while one is typed.
+    press(&mut app, "q");
+    assert!(names(&app).is_empty());
+    app.on_key(Key::Backspace);
+    press(&mut app, "\n");
+    assert!(!app.typing);
+    assert_eq!(app.rows.len(), 1);
+    press(&mut app, "\u{1b}");
+    assert_eq!(app.rows.len(), 5);
+}
+
+#[test]
+fn columns_are_sorted_by_and_reversed() {
+    let mut app = at_2209();
+    press(&mut app, "s");
+    assert_eq!(app.order.sort, column::Column::Name);
+    assert_eq!(names(&app)[0], "kube-system/calico-node-x7k2p/calico-node");
+    press(&mut app, "r");
+    assert_eq!(names(&app)[0], "ssh.service");
+    press(&mut app, "<");
+    assert_eq!(
+        (app.order.sort, app.order.reverse),
+        (column::Column::State, false)
+    );
+}
+
+#[test]
+fn the_selection_stays_with_its_owner_when_rows_move() {
+    let mut app = at_2209();
+    press(&mut app, "jj");
+    let name = app.selected().unwrap().name.clone();
+    press(&mut app, "s");
+    assert_eq!(app.selected().unwrap().name, name);
+    press(&mut app, "g<");
+    assert_eq!(app.cursor.selected, 0, "the first row, whoever that is");
+    press(&mut app, "G");
+    assert_eq!(app.cursor.selected, 4);
+}
+
+#[test]
+fn while_paused_data_goes_on_behind() {
+    let mut app = at_2209();
+    press(&mut app, "p");
+    assert!(app.is_paused());
+    app.take([window(20, vec![row(leaky(), 48_000)])]);
+    assert_eq!(app.rows[0].tasks, Some(46_009));
+    press(&mut app, " ");
+    assert_eq!(app.rows[0].tasks, Some(48_000));
+}
+
+#[test]
+fn views_and_pages_are_left_the_way_they_were_entered() {
+    let mut app = at_2209();
+    let action = press(&mut app, "\n");
+    assert_eq!(action, Action::LookAbove(CgroupId(7)));
+    assert_eq!(app.page, Some(Page::Owner(CgroupId(7))));
+    press(&mut app, "\u{1b}");
+    assert_eq!(app.page, None);
+    press(&mut app, "2\n");
+    assert_eq!(app.page, Some(Page::Incident("kernel.pid_max-1".into())));
+    assert_eq!(
+        press(&mut app, "w"),
+        Action::SaveReport("kernel.pid_max-1".into())
+    );
+    assert_eq!(press(&mut app, "\t"), Action::LookAtLimits);
+    assert_eq!((app.view, &app.page), (View::Limits, &None));
+    press(&mut app, "\u{1b}?");
+    assert!(app.help && app.view == View::Owners);
+    press(&mut app, "\u{1b}");
+    assert!(!app.help);
+    assert_eq!(press(&mut app, "q"), Action::Quit);
+    assert_eq!(app.on_key(Key::Ctrl('z')), Action::Suspend);
+}
+
+#[test]
+fn the_tree_sums_what_is_below_and_folds() {
+    let mut app = at_2209();
+    press(&mut app, "t");
+    assert_eq!(app.order.mode, Mode::Tree);
+    assert_eq!(app.rows[0].name, "/");
+    assert_eq!(app.rows[0].tasks, Some(46_009 + 18 + 22 + 3 + 9));
+    let slice = app
+        .rows
+        .iter()
+        .position(|row| row.name == "system.slice")
+        .unwrap();
+    assert_eq!(app.rows[slice].depth, 1);
+    let kubelet = app
+        .rows
+        .iter()
+        .find(|row| row.name == "kubelet.service")
+        .unwrap();
+    assert_eq!(kubelet.depth, 2);
+    let before = app.rows.len();
+    for _ in 0..slice {
+        press(&mut app, "j");
+    }
+    press(&mut app, "\n");
+    assert!(app.rows.len() < before);
+    assert_eq!(app.rows[app.cursor.selected].fold, Some(true));
+    press(&mut app, "+");
+    assert_eq!(app.rows.len(), before);
+}
+
+#[test]
+fn groups_have_the_worst_of_what_is_in_them() {
+    let mut app = at_2209();
+    press(&mut app, "n");
+    assert_eq!(app.order.mode, Mode::Namespace);
+    assert_eq!((names(&app)[0], app.rows[0].badge), ("shop", Badge::Leak));
+    assert_eq!(app.rows[0].tasks, Some(46_018));
+    assert!(names(&app).contains(&"(no pod)"));
+    press(&mut app, "n");
+    assert_eq!(names(&app)[0], "shop/cart-7d9f-x2k4p");
+    press(&mut app, "n");
+    assert_eq!(app.order.mode, Mode::Flat);
+}
+
+#[test]
+fn a_thousand_of_the_same_failure_are_one_event() {
+    let mut app = at_2209();
+    let failures = |app: &App| -> Vec<u64> {
+        let events = app.world.events.iter();
+        let failures = events.filter(|event| event.what == What::Failure);
+        failures.map(|event| event.times).collect()
+    };
+    assert_eq!(failures(&app), [6]);
+    for _ in 0..1000 {
+        app.take([refused(9, calico(), "runc:[2:INIT]")]);
+    }
+    assert_eq!(failures(&app), [3006]);
+    app.take([refused(9, calico(), "sh")]);
+    assert_eq!(failures(&app), [3006, 3]);
+}
+
+#[test]
+fn room_is_bounded_whatever_happens() {
+    let mut app = empty();
+    for i in 0..10_000 {
+        let gone = owner(i, &format!("/churn/{i}"));
+        app.take([
+            refused(2, gone.clone(), &format!("comm{i}")),
+            Update::Added(gone.clone(), at(2)),
+            Update::Removed(gone, at(3)),
+        ]);
+    }
+    assert!(app.world.events.len() <= 2_000);
+    app.take([window(60, Vec::new())]);
+    assert_eq!(app.world.owners.len(), 0, "gone for long");
+}
+
+#[test]
+fn who_ate_a_limit_is_no_victim_of_it() {
+    let mut app = at_2209();
+    let mut calm = row(leaky(), 100);
+    calm.counts.failed[Reason::PidMax as usize] = 9;
+    app.take([incident(Phase::Closed), window(12, vec![calm])]);
+    let leaky = app
+        .rows
+        .iter()
+        .find(|row| row.name.contains("cart"))
+        .unwrap();
+    assert_eq!(leaky.badge, Badge::Ok);
+}
+
+#[test]
+fn a_state_is_told_and_taken_back() {
+    let mut app = at_2209();
+    let change = |state| {
+        Update::State(Box::new(StateChange {
+            owner: calico(),
+            time: at(9),
+            change: Change {
+                owner: CgroupId(8),
+                from: State::Ok,
+                verdict: verdict(state, 18),
+            },
+            limit_owner: None,
+            limits: Some(vec![(pid_max(1), None)]),
+            task_names: None,
+        }))
+    };
+    app.take([change(State::Growing)]);
+    assert!(app.world.owners[&CgroupId(8)].verdict.is_some());
+    app.take([change(State::Ok)]);
+    assert!(app.world.owners[&CgroupId(8)].verdict.is_none());
+    assert_eq!(
+        app.world.owners[&CgroupId(8)]
+            .limits
+            .as_ref()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_click_selects_opens_and_sorts() {
+    let mut app = at_2209();
+    let click = |app: &mut App, column, row| {
+        app.on_mouse(Mouse {
+            gesture: Gesture::Click,
+            column,
+            row,
+        })
+    };
+    let list = Area {
+        x: 0,
+        y: 8,
+        width: 80,
+        height: 10,
+    };
+    let title = Area {
+        x: 40,
+        y: 7,
+        width: 7,
+        height: 1,
+    };
+    app.drawn(Areas {
+        list,
+        lines: 5,
+        titles: vec![(title, column::Column::Tasks)],
+        ..Areas::default()
+    });
+    click(&mut app, 5, 9);
+    assert_eq!(app.cursor.selected, 1);
+    click(&mut app, 5, 9);
+    assert_eq!(app.page, Some(Page::Owner(CgroupId(8))));
+    press(&mut app, "\u{1b}");
+    click(&mut app, 41, 7);
+    assert_eq!(
+        (app.order.sort, app.order.reverse),
+        (column::Column::Tasks, false)
+    );
+    click(&mut app, 41, 7);
+    assert!(app.order.reverse);
+    assert_eq!(click(&mut app, 5, 17), Action::None, "below the last row");
+}
+
+#[test]
+fn a_recording_is_paused_and_moved_in() {
+    let mut app = at_2209();
+    app.origin = Origin::Recording {
+        from: at(0),
+        to: at(60),
+        at: at(9),
+        is_playing: true,
+    };
+    assert_eq!(press(&mut app, "p"), Action::Play(false));
+    assert!(app.is_paused());
+    assert_eq!(app.on_key(Key::Left), Action::Skip(-10.0));
+    app.drawn(Areas {
+        time_bar: Area {
+            x: 10,
+            y: 1,
+            width: 61,
+            height: 1,
+        },
+        ..Areas::default()
+    });
+    let middle = Mouse {
+        gesture: Gesture::Click,
+        column: 40,
+        row: 1,
+    };
+    assert_eq!(app.on_mouse(middle), Action::Seek(0.5));
+}

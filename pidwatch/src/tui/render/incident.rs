@@ -1,0 +1,83 @@
+//! An incident's page: limit, culprits, victims, timeline.
+
+use super::{
+    canvas::{count, rate},
+    frame::time_of_day,
+    lines::{Lines, Look},
+};
+use crate::{
+    escape,
+    incident::Phase,
+    tui::{app::App, theme::Theme},
+};
+
+/// Its lines.
+pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
+    let mut lines = Lines::default();
+    let Some(incident) = app.shown().incidents.iter().find(|known| known.id == id) else {
+        lines.dim("This incident is not known any more.");
+        return lines;
+    };
+    let time = |time| time_of_day(&app.clock, &app.zone, time);
+    let state = match incident.phase {
+        Phase::Closed => "over",
+        Phase::Opened | Phase::Updated => "open",
+    };
+    let since = time(incident.opened);
+    lines.title(format!("Incident {}, {state}, since {since}", incident.id));
+    let look = if incident.phase == Phase::Closed {
+        Look::Plain
+    } else {
+        Look::Bad
+    };
+    lines.wrapped(look, &incident.summary, width);
+    let path = incident.limit.path.as_deref().map(escape::for_terminal);
+    let name = match path {
+        Some(path) => format!("{} {path}", incident.limit.name),
+        None => incident.limit.name.to_owned(),
+    };
+    lines.title("Limit");
+    match (incident.usage, incident.value) {
+        (Some(usage), Some(value)) => lines.usage(&name, usage, value),
+        _ => lines.plain(name),
+    }
+    if let Some(peak) = incident.peak {
+        lines.dim(format!(
+            "at most {} used; {} creations refused",
+            count(peak),
+            count(incident.failures)
+        ));
+    }
+    lines.title("Who eats it");
+    for culprit in &incident.culprits {
+        let growth = culprit
+            .growth_per_s
+            .map_or_else(String::new, |growth| format!(", +{} tasks/s", rate(growth)));
+        let share = culprit.share * 100.0;
+        let text = format!("{share:.0} %, {} tasks{growth}", count(culprit.tasks));
+        lines.pair(width / 2, culprit.owner.name(), text);
+    }
+    if incident.culprits.is_empty() {
+        lines.dim("nobody stands out");
+    }
+    lines.title("Who suffers");
+    for victim in &incident.victims {
+        let comms: Vec<String> = victim
+            .comms
+            .iter()
+            .map(|(comm, _)| escape::for_terminal(comm))
+            .collect();
+        let text = format!("{} refused: {}", count(victim.failures), comms.join(", "));
+        lines.pair(width / 2, victim.owner.name(), text);
+    }
+    if incident.victims.is_empty() {
+        lines.dim("nobody yet");
+    }
+    lines.title("What happened");
+    for moment in &incident.timeline {
+        lines.pair(9, time(moment.time), moment.text.clone());
+    }
+    lines.plain("");
+    lines.dim("w writes the report of this incident into a file");
+    lines
+}

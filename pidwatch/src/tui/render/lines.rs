@@ -1,0 +1,157 @@
+//! Pages of lines that are scrolled: what a person reads from the top.
+
+use ratatui::{layout::Rect, style::Style};
+
+use super::{
+    area,
+    canvas::{Canvas, count, wrap},
+};
+use crate::tui::{app::Areas, theme::Theme};
+
+/// How a piece of text looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Look {
+    /// As text.
+    #[default]
+    Plain,
+    /// Matters less.
+    Dim,
+    /// A title.
+    Title,
+    /// Bad.
+    Bad,
+    /// On its way.
+    Warn,
+}
+
+impl Look {
+    fn style(self, theme: &Theme) -> Style {
+        match self {
+            Self::Plain => Style::new(),
+            Self::Dim => theme.dim,
+            Self::Title => theme.title,
+            Self::Bad => theme.bad,
+            Self::Warn => theme.warn,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Line {
+    Text(Look, String),
+    /// A name in so many columns, then the rest.
+    Pair(u16, String, String),
+    Usage(String, u64, u64),
+}
+
+/// A page.
+#[derive(Debug, Default)]
+pub struct Lines(Vec<Line>);
+
+impl Lines {
+    /// A line.
+    pub fn look(&mut self, look: Look, text: impl Into<String>) {
+        self.0.push(Line::Text(look, text.into()));
+    }
+
+    /// A line of text.
+    pub fn plain(&mut self, text: impl Into<String>) {
+        self.look(Look::Plain, text);
+    }
+
+    /// A line that matters less.
+    pub fn dim(&mut self, text: impl Into<String>) {
+        self.look(Look::Dim, text);
+    }
+
+    /// A title, with space before it.
+    pub fn title(&mut self, text: impl Into<String>) {
+        if !self.0.is_empty() {
+            self.plain("");
+        }
+        self.look(Look::Title, text);
+    }
+
+    /// A text in as many lines as it takes.
+    pub fn wrapped(&mut self, look: Look, text: &str, width: u16) {
+        for line in wrap(text, usize::from(width)) {
+            self.look(look, line);
+        }
+    }
+
+    /// Something in so many columns, and what there is to say of it.
+    pub fn pair(&mut self, columns: u16, name: impl Into<String>, text: impl Into<String>) {
+        self.0.push(Line::Pair(columns, name.into(), text.into()));
+    }
+
+    /// A limit with its bar.
+    pub fn usage(&mut self, name: &str, usage: u64, value: u64) {
+        self.0.push(Line::Usage(name.into(), usage, value));
+    }
+
+    /// A line of `check`: what is severe stands out.
+    pub fn check(&mut self, line: &str) {
+        let look = match line.split_whitespace().next() {
+            Some("CRITICAL" | "critical") => Look::Bad,
+            Some("WARNING" | "warning") => Look::Warn,
+            Some(_) if !line.starts_with(' ') => Look::Title,
+            _ => Look::Plain,
+        };
+        self.look(look, line);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Draws those that are in sight.
+    pub fn draw(&self, canvas: &mut Canvas<'_>, place: Rect, scroll: usize, areas: &mut Areas) {
+        areas.list = area(place);
+        areas.lines = self.len();
+        let height = usize::from(place.height);
+        let scroll = scroll.min(self.len().saturating_sub(height));
+        for (i, line) in self.0.iter().skip(scroll).take(height).enumerate() {
+            let (x, y, width) = (place.x, place.y + i as u16, place.width);
+            match line {
+                Line::Text(look, text) => {
+                    let style = look.style(canvas.theme);
+                    canvas.text(x, y, width, text, style);
+                }
+                Line::Pair(columns, name, text) => {
+                    let columns = (*columns).min(width);
+                    canvas.name(x, y, columns, name, canvas.theme.accent);
+                    let rest = width.saturating_sub(columns + 1);
+                    canvas.text(x + columns + 1, y, rest, text, Style::new());
+                }
+                Line::Usage(name, usage, value) => {
+                    limit(canvas, (x, y, width), name, (*usage, *value));
+                }
+            }
+        }
+        let below = self.len().saturating_sub(scroll + height);
+        if below > 0 && height > 1 {
+            let more = format!(" {below} more lines below ");
+            let y = place.bottom() - 1;
+            canvas.right(place.x, y, place.width, &more, canvas.theme.header);
+        }
+    }
+}
+
+/// A limit's name, its bar and its numbers in one row.
+pub fn limit(
+    canvas: &mut Canvas<'_>,
+    (x, y, width): (u16, u16, u16),
+    name: &str,
+    (usage, value): (u64, u64),
+) {
+    let ratio = usage as f64 / value.max(1) as f64;
+    let numbers = format!("{}/{} {:>3.0}%", count(usage), count(value), ratio * 100.0);
+    let for_numbers = 24.min(width / 2);
+    let for_name = ((width - for_numbers) / 2).min(48);
+    let for_bar = width.saturating_sub(for_numbers + for_name + 2).min(60);
+    canvas.name(x, y, for_name, name, Style::new());
+    canvas.bar(x + for_name + 1, y, for_bar, ratio);
+    let style = canvas.theme.usage(ratio);
+    canvas.right(x + for_name + for_bar + 2, y, for_numbers, &numbers, style);
+}

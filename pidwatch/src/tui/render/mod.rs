@@ -1,0 +1,89 @@
+//! Drawing: the screen as a function of the state, one file a view.
+//!
+//! In: the [`App`], a theme, an empty screen. Out: what is drawn, and what stands where ([`Areas`]).
+
+pub mod canvas;
+mod detail;
+mod events;
+mod frame;
+mod help;
+mod incident;
+mod lines;
+mod owners;
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use self::{canvas::Canvas, lines::Lines};
+use super::{
+    app::{App, Area, Areas, Limits, Page, View},
+    theme::Theme,
+};
+
+/// A screen that is smaller has no room for a table.
+const LEAST: (u16, u16) = (40, 10);
+
+/// Draws the screen.
+pub fn draw(app: &App, theme: &Theme, buffer: &mut Buffer) -> Areas {
+    let mut canvas = Canvas { buffer, theme };
+    let mut areas = Areas::default();
+    let screen = canvas.area();
+    if screen.width < LEAST.0 || screen.height < LEAST.1 {
+        let text = format!("pidwatch needs {} x {} characters", LEAST.0, LEAST.1);
+        canvas.text(0, 0, screen.width, &text, theme.warn);
+        return areas;
+    }
+    let body = frame::draw(&mut canvas, app, &mut areas);
+    if app.help {
+        help::lines(app, body.width).draw(&mut canvas, body, app.scroll, &mut areas);
+        return areas;
+    }
+    match (&app.page, app.view) {
+        (Some(Page::Owner(id)), _) => detail::draw(&mut canvas, app, *id, body, &mut areas),
+        (Some(Page::Incident(id)), _) => {
+            let lines = incident::lines(app, id, theme, body.width);
+            lines.draw(&mut canvas, body, app.scroll, &mut areas);
+        }
+        (None, View::Owners) => owners::draw(&mut canvas, app, body, &mut areas),
+        (None, View::Events) => events::draw(&mut canvas, app, body, &mut areas),
+        (None, View::Limits) => {
+            limits(app).draw(&mut canvas, body, app.scroll, &mut areas);
+        }
+    }
+    areas
+}
+
+/// What `check` says, as it says it.
+fn limits(app: &App) -> Lines {
+    let mut lines = Lines::default();
+    match &app.limits {
+        Limits::Unread => lines.dim("Looking at the limits ..."),
+        Limits::Elsewhere => {
+            lines.plain("The limits of users, of pods and of all cgroups are not known here:");
+            lines.plain("the picture comes from another place than this machine.");
+            lines.plain("Run `pidwatch check` on the node. What the stream tells of limits:");
+            lines.plain("");
+            for gauge in app.shown().gauges() {
+                lines.usage(&gauge.name, gauge.usage, gauge.value);
+            }
+        }
+        Limits::Read(all) => {
+            for line in all {
+                lines.check(line);
+            }
+        }
+    }
+    lines
+}
+
+/// A part of the screen, for the mouse.
+fn area(rect: Rect) -> Area {
+    Area {
+        x: rect.x,
+        y: rect.y,
+        width: rect.width,
+        height: rect.height,
+    }
+}
+
+#[cfg(test)]
+mod tests;
