@@ -130,6 +130,7 @@ pub fn refused(second: u64, owner: Owner, comm: &str) -> Update {
         limit_owner: None,
         suppressed: 2,
         exec_probe: true,
+        on_behalf_of: None,
     }))
 }
 
