@@ -80,7 +80,8 @@ pub enum Command {
     /// Write the post-mortem of a recording.
     ///
     /// What happened, who it was, who suffered, why nothing stopped it, what to do, and an alert that
-    /// would have caught it. Reads what `record` wrote, or `trace -o json`; needs neither root nor BPF.
+    /// would have caught it. Reads what `record` wrote, or `trace -o json`, or asks an agent; needs neither
+    /// root nor BPF.
     Report(ReportArgs),
     /// Print completions for a shell.
     ///
@@ -102,7 +103,11 @@ pub struct CompletionsArgs {
 #[derive(Args, Debug)]
 pub struct ReportArgs {
     /// The recording, or what `trace -o json` printed; `-` is standard input.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "connect", conflicts_with = "connect")]
+    pub file: Option<PathBuf>,
+    /// Ask a running agent for the report of its flight recorder (http://node:9757, node).
+    #[arg(long, value_name = "URL")]
+    pub connect: Option<String>,
     /// Form of the report.
     #[arg(
         long,

@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod detect;
 pub mod diagnostics;
 pub mod escape;

@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::{
     cli::ReportFormat,
+    connect::{self, ConnectError},
     recording::{ReadError, Reader},
     report::{
         Report, ReportError, Reporter, html::html, markdown::markdown, text::text, words::count,
     },
-    settings::ReportSettings,
+    settings::{ReportSettings, ReportSource},
 };
 
 /// Columns where there is no terminal to ask, and the most that read well.
@@ -20,6 +21,9 @@ pub enum PostMortemError {
     /// The recording cannot be read, or is none.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// An agent has none.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// It is empty, or has no such incident.
     #[error("{file}: {error}")]
     Report {
@@ -37,21 +41,42 @@ pub enum PostMortemError {
 ///
 /// # Errors
 /// When the recording cannot be read, is none, has nothing in it or not the incident asked for, or
-/// standard output fails.
+/// standard output fails; or the agent asked has none.
 pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
-    let reporter = read(Reader::open(&settings.file)?)?;
-    let report = reporter
-        .finish(settings.incident.as_deref())
-        .map_err(|error| PostMortemError::Report {
-            file: settings.file.display().to_string(),
-            error,
-        })?;
-    let page = page(&report, settings.output).map_err(PostMortemError::Output)?;
+    let incident = settings.incident.as_deref();
+    let page = match &settings.source {
+        ReportSource::File(file) => {
+            let reporter = read(Reader::open(file)?)?;
+            let report = reporter
+                .finish(incident)
+                .map_err(|error| PostMortemError::Report {
+                    file: file.display().to_string(),
+                    error,
+                })?;
+            page(&report, settings.output).map_err(PostMortemError::Output)?
+        }
+        ReportSource::Agent(url) => ask(url, incident, settings.output)?,
+    };
     match io::stdout().write_all(page.as_bytes()) {
         // `| head -1`: the reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(PostMortemError::Output),
     }
+}
+
+/// The report of an agent's flight recorder.
+fn ask(url: &str, incident: Option<&str>, form: ReportFormat) -> Result<String, ConnectError> {
+    let path = match incident {
+        Some(id) => format!("/api/v1/incidents/{id}/report"),
+        None => "/api/v1/report".to_owned(),
+    };
+    let media = match form {
+        ReportFormat::Text => "text/plain",
+        ReportFormat::Json => "application/json",
+        ReportFormat::Markdown => "text/markdown",
+        ReportFormat::Html => "text/html",
+    };
+    connect::get(url, &path, media)
 }
 
 /// Reads all that can be read. After a good beginning a bad line is told of in the report, which is

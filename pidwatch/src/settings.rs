@@ -407,11 +407,20 @@ impl From<CheckArgs> for CheckSettings {
     }
 }
 
+/// What a report is of.
+#[derive(Debug)]
+pub enum ReportSource {
+    /// A recording; `-` for standard input.
+    File(PathBuf),
+    /// The flight recorder of an agent.
+    Agent(String),
+}
+
 /// Settings of `report`.
 #[derive(Debug)]
 pub struct ReportSettings {
-    /// The recording; `-` for standard input.
-    pub file: PathBuf,
+    /// What it is of.
+    pub source: ReportSource,
     /// Form of the report.
     pub output: ReportFormat,
     /// Only this incident.
@@ -422,12 +431,18 @@ impl From<ReportArgs> for ReportSettings {
     fn from(args: ReportArgs) -> Self {
         let ReportArgs {
             file,
+            connect,
             output,
             incident,
             config: _,
         } = args;
+        // One of the two is there, and not both: the command line sees to it.
+        let source = match connect {
+            Some(url) => ReportSource::Agent(url),
+            None => ReportSource::File(file.unwrap_or_default()),
+        };
         Self {
-            file,
+            source,
             output,
             incident,
         }

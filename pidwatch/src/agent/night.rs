@@ -50,12 +50,12 @@ impl NightError {
     }
 }
 
-/// The report of an incident.
+/// The report of an incident, or of everything.
 ///
 /// # Errors
 /// When there is no recording, it cannot be read or has no such incident, or another report is being
 /// made.
-pub async fn report(shared: &Rc<Shared>, id: &str) -> Result<Report, NightError> {
+pub async fn report(shared: &Rc<Shared>, id: Option<&str>) -> Result<Report, NightError> {
     if shared.reports.get() > 0 {
         return Err(NightError::Busy);
     }
@@ -68,7 +68,7 @@ pub async fn report(shared: &Rc<Shared>, id: &str) -> Result<Report, NightError>
         None => return Err(NightError::Off),
     };
     let reporter = read(&folder).await?;
-    reporter.finish(Some(id)).map_err(NightError::Missing)
+    reporter.finish(id).map_err(NightError::Missing)
 }
 
 async fn read(folder: &Path) -> Result<Reporter, NightError> {

@@ -139,6 +139,7 @@ fn every_path_is_answered() {
             ("/api/v1/snapshot", "200", "\"path\":\"/test/2\""),
             ("/api/v1/incidents", "200", "\"open\":[]"),
             ("/api/v1/incidents/x/report", "404", "--flight-recorder"),
+            ("/api/v1/report", "404", "--flight-recorder"),
             ("/api/v1/incidents/x", "404", "/api/v1/events"),
             ("/metrics/", "404", "nothing is here"),
             ("//", "404", "nothing is here"),

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,20 +16,26 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::accept::{Offer, choose};
 use crate::{
     agent::{Counted, Health, Shared, events::Reader, night, overview},
     output::prometheus::{self, Format},
-    report::{html::html, markdown::markdown},
+    report::{html::html, markdown::markdown, text::text},
 };
 
 /// Large answers that are under way at once: each holds its whole text until it is read.
 const MOST_LARGE: usize = 8;
 /// Bytes of an answer that are handed over at once.
 const PIECE: usize = 64 * 1024;
+/// A reader of events is told something, if only that there is nothing, so often.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Readers of events at once.
 const MOST_READERS: usize = 16;
+
+/// Columns of a report as plain text.
+const WIDTH: usize = 100;
 
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -50,7 +57,7 @@ const METRICS: [Offer; 3] = [
     },
 ];
 
-const REPORT: [Offer; 3] = [
+const REPORT: [Offer; 4] = [
     Offer {
         media: "text/markdown",
         version: None,
@@ -63,6 +70,10 @@ const REPORT: [Offer; 3] = [
         media: "application/json",
         version: None,
     },
+    Offer {
+        media: "text/plain",
+        version: None,
+    },
 ];
 
 const INDEX: &str = "pidwatch agent\n\n\
@@ -72,14 +83,15 @@ const INDEX: &str = "pidwatch agent\n\n\
     /api/v1/snapshot                the node as it is now, JSON\n\
     /api/v1/incidents               incidents, open and closed, JSON\n\
     /api/v1/incidents/{id}/report   what happened: Markdown, HTML or JSON\n\
+    /api/v1/report                  the same of all that was recorded\n\
     /api/v1/events                  what happens, server-sent events\n";
 
 /// The text of an answer.
 pub enum Answer {
     /// All of it, and what it counts as.
     Text(Option<Bytes>, Option<Counted>),
-    /// Events without end.
-    Events(Reader),
+    /// Events without end, and the time of the next sign of life.
+    Events(Reader, Pin<Box<Sleep>>),
 }
 
 impl Body for Answer {
@@ -96,7 +108,18 @@ impl Body for Answer {
                 Poll::Ready(Some(text.split_to(PIECE)))
             }
             Self::Text(text, _) => Poll::Ready(text.take()),
-            Self::Events(reader) => reader.poll_next(context),
+            Self::Events(reader, silence) => {
+                let next = reader.poll_next(context);
+                if next.is_ready() {
+                    silence.as_mut().reset(Instant::now() + SILENCE);
+                    next
+                } else if silence.as_mut().poll(context).is_ready() {
+                    silence.as_mut().reset(Instant::now() + SILENCE);
+                    Poll::Ready(Some(Bytes::from_static(b":\n\n")))
+                } else {
+                    Poll::Pending
+                }
+            }
         };
         next.map(|text| text.map(|text| Ok(Frame::data(text))))
     }
@@ -110,7 +133,7 @@ impl Body for Answer {
             Self::Text(text, _) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(..) => SizeHint::default(),
         }
     }
 }
@@ -194,7 +217,10 @@ pub async fn answer(
         ["metrics"] => large(shared, || metrics(request.headers(), shared)),
         ["api", "v1", "snapshot"] => large(shared, || model(overview::snapshot(shared))),
         ["api", "v1", "incidents"] => large(shared, || model(overview::incidents(shared))),
-        ["api", "v1", "incidents", id, "report"] => report(request.headers(), shared, id).await,
+        ["api", "v1", "incidents", id, "report"] => {
+            report(request.headers(), shared, Some(id)).await
+        }
+        ["api", "v1", "report"] => report(request.headers(), shared, None).await,
         ["api", "v1", "events"] => events(shared, request.method()),
         _ => said(
             StatusCode::NOT_FOUND,
@@ -270,16 +296,16 @@ fn events(shared: &Rc<Shared>, method: &Method) -> Response<Answer> {
         .headers_mut()
         .insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     if method != Method::HEAD {
-        *response.body_mut() = Answer::Events(shared.join());
+        *response.body_mut() = Answer::Events(shared.join(), Box::pin(sleep(SILENCE)));
     }
     response
 }
 
-async fn report(headers: &HeaderMap, shared: &Rc<Shared>, id: &str) -> Response<Answer> {
+async fn report(headers: &HeaderMap, shared: &Rc<Shared>, id: Option<&str>) -> Response<Answer> {
     let Some(form) = accepted(headers, &REPORT) else {
         return said(
             StatusCode::NOT_ACCEPTABLE,
-            "a report is text/markdown, text/html or application/json",
+            "a report is text/markdown, text/html, application/json or text/plain",
         );
     };
     let report = match night::report(shared, id).await {
@@ -294,6 +320,7 @@ async fn report(headers: &HeaderMap, shared: &Rc<Shared>, id: &str) -> Response<
             markdown(&report),
         ),
         1 => answered(StatusCode::OK, "text/html; charset=utf-8", html(&report)),
+        3 => answered(StatusCode::OK, PLAIN, text(&report, WIDTH)),
         _ => json(&report),
     })
 }
