@@ -619,10 +619,11 @@ impl Node {
     fn row(&mut self, id: CgroupId, activity: Activity, now: Instant, budget: &mut u64) -> Row {
         let owner = self.owner(id, now);
         let (tasks, subtree_tasks) = self.tree.get(id).map_or((None, None), |node| {
-            (
-                self.files.own_charge(&self.tree, node),
-                self.files.subtree_charge(&node.path),
-            )
+            let subtree = self.files.subtree_charge(&node.path);
+            if node.children.is_empty() {
+                return (subtree, subtree);
+            }
+            (self.files.own_charge(&self.tree, node), subtree)
         });
         let processes = self.processes(id, tasks, now, budget);
         Row {
