@@ -40,7 +40,7 @@ pub trait Sink {
     /// Those of writing.
     fn started(&mut self, started: &Started) -> io::Result<()>;
 
-    /// May ask the node for more than it tells by itself, before the updates are taken.
+    /// May ask the node for more than it tells by itself: at first, and then before updates are taken.
     fn look(&mut self, _node: &mut Node, _updates: &mut [Update]) {}
 
     /// Takes updates, all of them.
@@ -131,6 +131,7 @@ async fn watch(
     sink.started(&started).map_err(WatchError::Output)?;
     let end = duration.map(|duration| Instant::now() + duration);
     let mut updates = Vec::new();
+    sink.look(&mut node, &mut updates);
     loop {
         let over = async {
             match end {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::{event_log, events, flight};
@@ -83,7 +83,11 @@ pub struct Board {
     /// The last window, without its rows.
     last: Snapshot,
     windows: u64,
+    /// Incidents that opened earlier are not this agent's to count.
+    began: BootTime,
     opened: BTreeMap<&'static str, u64>,
+    /// Those of them that were counted and are not closed.
+    counted: HashSet<String>,
     closed: VecDeque<(Timestamp, stream::Incident)>,
     lost: BTreeMap<Cow<'static, str>, u64>,
 }
@@ -116,7 +120,9 @@ impl Board {
                 incidents: Vec::new(),
             },
             windows: 0,
+            began: time,
             opened: BTreeMap::new(),
+            counted: HashSet::new(),
             closed: VecDeque::new(),
         }
     }
@@ -190,15 +196,15 @@ impl Board {
                     });
                 }
             }
-            Update::Incident(incident, time) => match incident.phase {
-                Phase::Opened => *self.opened.entry(incident.limit.name).or_default() += 1,
-                Phase::Updated => {}
-                Phase::Closed => {
+            Update::Incident(incident, time) => {
+                self.count(incident);
+                if incident.phase == Phase::Closed {
+                    self.counted.remove(&incident.id);
                     self.closed.truncate(CLOSED - 1);
                     let told = stream::Incident::of(incident, &wall);
                     self.closed.push_front((wall(*time), told));
                 }
-            },
+            }
             Update::Removed(owner, time) => {
                 self.set_gone(owner.id, *time);
             }
@@ -215,8 +221,18 @@ impl Board {
         }
     }
 
+    /// Counts an incident, once: a window may have it before it is told.
+    fn count(&mut self, incident: &Incident) {
+        if incident.opened >= self.began && self.counted.insert(incident.id.clone()) {
+            *self.opened.entry(incident.limit.name).or_default() += 1;
+        }
+    }
+
     fn window(&mut self, snapshot: &Snapshot) {
         self.windows += 1;
+        for incident in &snapshot.incidents {
+            self.count(incident);
+        }
         for row in &snapshot.rows {
             self.row(row, snapshot.time);
         }

@@ -237,3 +237,51 @@ fn failures_of_the_node_stay_when_their_owner_goes() {
     let line = "pidwatch_node_clone_failures_total{reason=\"pids_max\"} 4\n";
     assert!(shown.contains(line), "{shown}");
 }
+
+#[test]
+fn an_incident_is_counted_once_and_not_again_after_a_restart() {
+    let incident = |id: &str, second, phase| Incident {
+        id: id.into(),
+        phase,
+        limit: crate::incident::LimitKey {
+            name: "pids.max",
+            owner: crate::limits::LimitOwner::Node,
+            path: None,
+        },
+        value: None,
+        usage: None,
+        peak: None,
+        opened: BootTime::from_seconds(second),
+        culprits: Vec::new(),
+        victims: Vec::new(),
+        failures: 0,
+        timeline: Vec::new(),
+        summary: String::new(),
+    };
+    let told = |incident: &Incident| {
+        Update::Incident(Box::new(incident.clone()), BootTime::from_seconds(20))
+    };
+    let mut board = Board::new(started(), BootTime::from_seconds(10), 100);
+    let old = incident("old", 5, Phase::Updated);
+    let new = incident("new", 15, Phase::Opened);
+    let Update::Window(mut snapshot) = window(16, Vec::new()) else {
+        panic!()
+    };
+    snapshot.incidents = vec![old.clone(), new.clone()];
+    take(&mut board, &Update::Window(snapshot));
+    take(&mut board, &told(&old));
+    take(&mut board, &told(&new));
+    let counts = |board: &Board| {
+        let view = board.view();
+        let mut of = view.incidents.iter();
+        of.find(|(name, ..)| *name == "pids.max")
+            .copied()
+            .unwrap()
+            .1
+    };
+    assert_eq!(counts(&board), 1);
+    take(&mut board, &told(&incident("new", 15, Phase::Closed)));
+    take(&mut board, &window(21, Vec::new()));
+    assert_eq!(counts(&board), 1);
+    assert_eq!(board.closed().count(), 1);
+}

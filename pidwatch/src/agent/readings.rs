@@ -62,6 +62,9 @@ impl Readings {
             _ => None,
         });
         let Some(snapshot) = windows.last() else {
+            if !board.is_ready() {
+                node.hurry();
+            }
             return;
         };
         let share = self.window.as_secs_f64() / ROUND.as_secs_f64();
