@@ -1,39 +1,52 @@
-//! The agent's metrics, as users may rely on them: names and labels.
+//! The agent's metrics, as users may rely on them: names and labels, from docs/metrics.md.
 
-/// What tells owners apart.
+use crate::tools;
+
+/// What tells owners apart: the label `owner` of docs/metrics.md.
 const OWNER: &[&str] = &["id", "namespace", "pod", "container", "unit"];
 
-/// Every metric, with its labels beside [`OWNER`]'s where the flag is set.
-const METRICS: &[(&str, bool, &[&str])] = &[
-    ("pidwatch_container_tasks", true, &[]),
-    ("pidwatch_container_processes", true, &[]),
-    ("pidwatch_container_zombies", true, &[]),
-    ("pidwatch_container_tasks_limit", true, &[]),
-    ("pidwatch_container_created_total", true, &["kind"]),
-    ("pidwatch_container_exited_total", true, &["kind"]),
-    ("pidwatch_clone_failures_total", true, &["reason"]),
-    ("pidwatch_container_growth_tasks_per_second", true, &[]),
-    ("pidwatch_container_exhaustion_seconds", true, &[]),
-    ("pidwatch_container_state", true, &["state"]),
-    ("pidwatch_node_tasks", false, &[]),
-    ("pidwatch_node_exhaustion_seconds", false, &[]),
-    ("pidwatch_node_limit", false, &["limit"]),
-    ("pidwatch_node_limit_usage", false, &["limit"]),
-    ("pidwatch_incidents_total", false, &["limit"]),
-    ("pidwatch_incident_open", false, &["limit"]),
-    ("pidwatch_lost_total", false, &["where"]),
-    ("pidwatch_probe_attached", false, &["probe", "mechanism"]),
-    ("pidwatch_build_info", false, &["version", "kernel"]),
-    // Prometheus' own.
-    ("up", false, &[]),
-];
+/// The table of docs/metrics.md, which a test of the program holds to what it serves.
+const TABLE: &str = "docs/metrics.md";
 
 /// What Prometheus puts on every series.
 const TARGET: &[&str] = &["instance", "job"];
 
 /// The labels that a metric's series have in Prometheus; `None` when there is no such metric.
-pub fn labels(metric: &str) -> Option<Vec<&'static str>> {
-    let (_, of_owner, more) = METRICS.iter().find(|(name, ..)| *name == metric)?;
-    let owner: &[&str] = if *of_owner { OWNER } else { &[] };
-    Some([TARGET, owner, more].concat())
+pub fn labels(metric: &str) -> Option<Vec<String>> {
+    let own = |labels: &[&str]| labels.iter().map(|&label| label.to_owned()).collect();
+    // Prometheus' own.
+    if metric == "up" {
+        return Some(own(TARGET));
+    }
+    let table = tools::text(TABLE);
+    let row = |line: &str| -> Option<Vec<String>> {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        (name == metric).then(|| cells.get(3).map(|cell| of_cell(cell)))?
+    };
+    let labels = table.lines().find_map(row)?;
+    Some([own(TARGET), labels].concat())
+}
+
+/// ``owner, `kind` `` or `-`.
+fn of_cell(cell: &str) -> Vec<String> {
+    let mut labels = Vec::new();
+    for label in cell.split(", ").filter(|label| *label != "-") {
+        if label == "owner" {
+            labels.extend(OWNER.iter().map(|&label| label.to_owned()));
+        } else {
+            labels.push(label.trim_matches('`').to_owned());
+        }
+    }
+    labels
+}
+
+#[test]
+fn the_table_of_metrics_is_read_as_it_is_meant() {
+    let labels = |metric| labels(metric).unwrap_or_else(|| panic!("no {metric}"));
+    assert_eq!(labels("pidwatch_node_tasks"), TARGET);
+    let owner = [TARGET, OWNER].concat();
+    assert_eq!(labels("pidwatch_container_tasks"), owner);
+    let failures = [&owner[..], &["reason"]].concat();
+    assert_eq!(labels("pidwatch_clone_failures_total"), failures);
 }

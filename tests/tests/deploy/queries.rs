@@ -80,7 +80,7 @@ fn selected(selector: &VectorSelector) -> Result<Labels, String> {
         .as_deref()
         .ok_or("a selector without a name")?;
     let labels = metrics::labels(name).ok_or_else(|| format!("there is no metric {name}"))?;
-    let labels: Labels = labels.into_iter().map(str::to_owned).collect();
+    let labels: Labels = labels.into_iter().collect();
     let Matchers {
         matchers,
         or_matchers,
