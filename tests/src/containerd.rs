@@ -13,8 +13,10 @@ use serde_json::json;
 
 use crate::cgroup::Cgroup;
 use crate::cri::{Cri, Pod, PodMetadata};
+use crate::cri_container::{Config, OWN};
 use crate::deadline::Process;
 use crate::env::Env;
+use crate::surroundings;
 
 /// The image of pods and containers.
 pub const IMAGE: &str = "localhost/pidwatch-test:1";
@@ -68,6 +70,15 @@ impl Containerd {
 
     /// Starts it with the image.
     pub fn start(env: &Env) -> Result<Self> {
+        Self::start_within(env, |_| {})
+    }
+
+    /// Starts it among the mounts of a node: shared, so that containers see what is mounted later.
+    pub fn start_on_a_node(env: &Env) -> Result<Self> {
+        Self::start_within(env, surroundings::with_shared_mounts)
+    }
+
+    fn start_within(env: &Env, surroundings: impl FnOnce(&mut Command)) -> Result<Self> {
         ensure!(
             Self::is_at_hand(),
             "there is no containerd, runc, ctr or busybox; install containerd, runc and busybox-static"
@@ -82,15 +93,15 @@ impl Containerd {
             .replace("@IN_GUEST@", &env.guest.to_string());
         fs::write(folder.join("config.toml"), config)?;
         let log = fs::File::create(folder.join("log"))?;
-        let process = Process::start(
-            Command::new("containerd")
-                .arg("--config")
-                .arg(folder.join("config.toml"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(log),
-        )
-        .context("cannot start containerd")?;
+        let mut command = Command::new("containerd");
+        command
+            .arg("--config")
+            .arg(folder.join("config.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        surroundings(&mut command);
+        let process = Process::start(&mut command).context("cannot start containerd")?;
         let containerd = Self {
             cri: Cri {
                 socket: folder.join("containerd.sock"),
@@ -129,6 +140,11 @@ impl Containerd {
 
     /// A pod with a running sandbox, in namespace `shop`.
     pub fn pod(&self, name: &str, uid: &str) -> Result<RunningPod<'_>> {
+        self.pod_with(name, uid, OWN)
+    }
+
+    /// The same in this namespace of PIDs.
+    pub fn pod_with(&self, name: &str, uid: &str, pid: i32) -> Result<RunningPod<'_>> {
         let pod = Pod {
             metadata: PodMetadata {
                 name: name.to_owned(),
@@ -137,6 +153,8 @@ impl Containerd {
             },
             cgroup: format!("{}/kubepods/burstable/pod{uid}", Cgroup::own_path()),
             image: IMAGE.to_owned(),
+            logs: self.folder.join("logs").join(uid).display().to_string(),
+            pid,
         };
         let sandbox = self
             .cri
@@ -246,6 +264,20 @@ impl Containerd {
         Ok(())
     }
 
+    /// Takes an archive of an image in, under a name that its tags are put to.
+    pub fn import(&self, archive: &Path, name: &str) -> Result<()> {
+        let mut ctr = Command::new("ctr");
+        ctr.arg("--address").arg(&self.cri.socket);
+        ctr.args(["--namespace", "k8s.io", "image", "import"]);
+        ctr.args(["--snapshotter", "native", "--base-name", name]);
+        run(ctr.arg(archive))
+    }
+
+    /// Its folder, with its socket in it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn clean(&self) -> Result<()> {
         for id in lock(&self.plain).drain(..) {
             let _ = self.ctr(&["task", "delete", "--force", &id], &[]);
@@ -293,6 +325,23 @@ impl RunningPod<'_> {
         self.containerd
             .cri
             .create(&self.pod, &self.sandbox, name, command)
+    }
+
+    /// Makes a container just so, and starts it: its id.
+    pub fn run_as(&self, config: Config) -> Result<String> {
+        let cri = &self.containerd.cri;
+        let id = cri.create_as(&self.pod, &self.sandbox, config)?;
+        cri.start(&id)?;
+        Ok(id)
+    }
+
+    /// What a container printed, without the runtime's time stamps.
+    pub fn printed(&self, log: &str) -> String {
+        let file = Path::new(&self.pod.logs).join(log);
+        let text = fs::read_to_string(file).unwrap_or_default();
+        // Time, stream, whether the line is whole, the line.
+        let lines = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// The path of a container's cgroup.

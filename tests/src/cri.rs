@@ -6,14 +6,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cri_container::{Config, Linux, NODE, NamespaceOption, OWN, Security};
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
-
-/// `NamespaceMode.CONTAINER`: its own.
-const OWN: i32 = 1;
-/// `NamespaceMode.NODE`: the node's.
-const NODE: i32 = 2;
 
 /// `VersionResponse`.
 #[derive(Clone, PartialEq, Message)]
@@ -107,14 +103,6 @@ pub struct PodSandboxes {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct NamespaceOption {
-    #[prost(int32, tag = "1")]
-    network: i32,
-    #[prost(int32, tag = "2")]
-    pid: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct SandboxSecurity {
     #[prost(message, optional, tag = "1")]
     namespace_options: Option<NamespaceOption>,
@@ -132,6 +120,8 @@ struct LinuxSandboxConfig {
 struct SandboxConfig {
     #[prost(message, optional, tag = "1")]
     metadata: Option<PodMetadata>,
+    #[prost(string, tag = "3")]
+    log_folder: String,
     #[prost(message, optional, tag = "8")]
     linux: Option<LinuxSandboxConfig>,
 }
@@ -143,35 +133,11 @@ struct RunPodSandbox {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ContainerSecurity {
-    #[prost(message, optional, tag = "3")]
-    namespace_options: Option<NamespaceOption>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct LinuxContainerConfig {
-    #[prost(message, optional, tag = "2")]
-    security_context: Option<ContainerSecurity>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ContainerConfig {
-    #[prost(message, optional, tag = "1")]
-    metadata: Option<ContainerMetadata>,
-    #[prost(message, optional, tag = "2")]
-    image: Option<ImageSpec>,
-    #[prost(string, repeated, tag = "3")]
-    command: Vec<String>,
-    #[prost(message, optional, tag = "15")]
-    linux: Option<LinuxContainerConfig>,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct CreateContainer {
     #[prost(string, tag = "1")]
     pod_sandbox_id: String,
     #[prost(message, optional, tag = "2")]
-    config: Option<ContainerConfig>,
+    config: Option<Config>,
     #[prost(message, optional, tag = "3")]
     sandbox_config: Option<SandboxConfig>,
 }
@@ -238,25 +204,27 @@ impl Cri {
 
     /// Makes a container in a pod's sandbox: its id.
     pub fn create(&self, pod: &Pod, sandbox: &str, name: &str, command: &[&str]) -> Result<String> {
+        let config = Config {
+            metadata: Some(ContainerMetadata {
+                name: name.to_owned(),
+            }),
+            image: Some(ImageSpec {
+                image: pod.image.clone(),
+            }),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            linux: Some(Linux {
+                security: Some(Security::with_namespaces(NODE, OWN)),
+            }),
+            ..Config::default()
+        };
+        self.create_as(pod, sandbox, config)
+    }
+
+    /// Makes a container just so.
+    pub fn create_as(&self, pod: &Pod, sandbox: &str, config: Config) -> Result<String> {
         let request = CreateContainer {
             pod_sandbox_id: sandbox.to_owned(),
-            config: Some(ContainerConfig {
-                metadata: Some(ContainerMetadata {
-                    name: name.to_owned(),
-                }),
-                image: Some(ImageSpec {
-                    image: pod.image.clone(),
-                }),
-                command: command.iter().map(|&word| word.to_owned()).collect(),
-                linux: Some(LinuxContainerConfig {
-                    security_context: Some(ContainerSecurity {
-                        namespace_options: Some(NamespaceOption {
-                            network: NODE,
-                            pid: OWN,
-                        }),
-                    }),
-                }),
-            }),
+            config: Some(config),
             sandbox_config: Some(pod.config()),
         };
         let Id { id } = self.call("CreateContainer", &request)?;
@@ -356,18 +324,23 @@ pub struct Pod {
     pub cgroup: String,
     /// The image of its containers.
     pub image: String,
+    /// Folder of its containers' logs.
+    pub logs: String,
+    /// Namespace of PIDs: [`OWN`] or [`NODE`].
+    pub pid: i32,
 }
 
 impl Pod {
     fn config(&self) -> SandboxConfig {
         SandboxConfig {
             metadata: Some(self.metadata.clone()),
+            log_folder: self.logs.clone(),
             linux: Some(LinuxSandboxConfig {
                 cgroup_parent: self.cgroup.clone(),
                 security_context: Some(SandboxSecurity {
                     namespace_options: Some(NamespaceOption {
                         network: NODE,
-                        pid: OWN,
+                        pid: self.pid,
                     }),
                 }),
             }),

@@ -11,9 +11,10 @@
 //! | [`agent`] | a running agent, and HTTP to it |
 //! | [`cgroup`] | cgroups that vanish, with what is in them, when the scenario ends |
 //! | [`containerd`] | a real container runtime, its own for the scenario |
-//! | [`cri`] | calls to a container runtime |
+//! | [`cri`], [`cri_container`] | calls to a container runtime |
 //! | [`fake_runtime`] | a container runtime that answers rightly, hostilely, late or never |
 //! | [`load`] | runs `pidwatch-load` |
+//! | [`manifest`] | the deployed DaemonSet, as a runtime is asked for it |
 //! | [`pidwatch`] | runs pidwatch and collects its events |
 //! | [`recording`] | sums over collected events |
 //! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
@@ -23,10 +24,12 @@ pub mod agent;
 pub mod cgroup;
 pub mod containerd;
 pub mod cri;
+pub mod cri_container;
 pub mod deadline;
 pub mod env;
 pub mod fake_runtime;
 pub mod load;
+pub mod manifest;
 pub mod pidwatch;
 pub mod recording;
 pub mod surroundings;

@@ -147,6 +147,14 @@ pub const HOST_PROC: &str = "/mnt/proc";
 /// The host's cgroups in [`in_a_container`].
 pub const HOST_CGROUP: &str = "/mnt/cgroup";
 
+/// With mounts of its own that are shared below it, as systemd makes those of a node.
+pub fn with_shared_mounts(command: &mut Command) {
+    before_exec(command, || {
+        own_mounts()?;
+        mount(c"none", c"/", c"", libc::MS_REC | libc::MS_SHARED)
+    });
+}
+
 /// With a disk of one page at [`SMALL_DISK`].
 pub fn with_a_small_disk(command: &mut Command) {
     let _ = std::fs::create_dir(SMALL_DISK);

@@ -11,6 +11,8 @@ mod chart;
 mod metrics;
 #[path = "deploy/queries.rs"]
 mod queries;
+#[path = "deploy/release.rs"]
+mod release;
 #[path = "deploy/tools.rs"]
 mod tools;
 #[path = "deploy/unit.rs"]

@@ -21,6 +21,8 @@ mod exact;
 mod failures;
 #[path = "scenarios/footprint.rs"]
 mod footprint;
+#[path = "scenarios/image.rs"]
+mod image;
 #[path = "scenarios/layout.rs"]
 mod layout;
 #[path = "scenarios/leaks.rs"]
@@ -139,6 +141,7 @@ fn main() {
         check::scenarios(&env),
         names::scenarios(&env),
         runtime::scenarios(&env),
+        image::scenarios(&env),
         agent::scenarios(&env),
         agent_bad_days::scenarios(&env),
         prometheus::scenarios(&env),

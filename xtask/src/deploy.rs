@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{packages, process, python};
+use crate::{dist, packages, process, python};
 
 /// What reads what is in `deploy/`, each with the package it comes in.
 const PROGRAMS: [(&str, &str); 3] = [
@@ -23,10 +23,12 @@ pub fn tests() -> Result<Command> {
     let purpose = "testing what is in deploy/";
     packages::ensure_programs(&PROGRAMS, purpose)?;
     let python = python::ensure("deploy", &PYTHON, purpose)?;
+    let folder = dist::for_host()?;
     let mut cargo = process::cargo();
     cargo
         .args(["test", "--package", "pidwatch-tests", "--test", "deploy"])
         .arg("--no-fail-fast")
-        .env("PIDWATCH_PYTHON", python);
+        .env("PIDWATCH_PYTHON", python)
+        .env("PIDWATCH_DIST", folder);
     Ok(cargo)
 }

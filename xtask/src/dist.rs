@@ -53,6 +53,22 @@ struct Binary {
 
 /// Makes everything.
 pub fn dist(options: &Options) -> Result<ExitCode> {
+    make(&options.arch)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes everything for this machine's CPU architecture, to be tested: the folder.
+pub fn for_host() -> Result<PathBuf> {
+    make(&[Arch::of_host()?])?;
+    Ok(folder())
+}
+
+/// The image in the folder of what was made.
+pub fn image(folder: &Path) -> PathBuf {
+    folder.join(format!("pidwatch-{}.oci.tar", env!("CARGO_PKG_VERSION")))
+}
+
+fn make(arches: &[Arch]) -> Result<()> {
     setup::setup()?;
     let release = Release {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,7 +78,7 @@ pub fn dist(options: &Options) -> Result<ExitCode> {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
 
-    let mut arches = options.arch.clone();
+    let mut arches = arches.to_vec();
     arches.sort_unstable();
     arches.dedup();
     let pages = Pages::of(&target::build(Arch::of_host()?)?)?;
@@ -96,7 +112,7 @@ pub fn dist(options: &Options) -> Result<ExitCode> {
         folder.display(),
         made.concat().trim_end()
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Where everything is left.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::libtest::{Counts, Tally};
 use crate::scenarios::Scenarios;
-use crate::{deploy, eval, packages, process, setup, vm, workspace};
+use crate::{deploy, dist, eval, packages, process, setup, vm, workspace};
 
 /// A part of the tests, as the summary shows it.
 struct Part {
@@ -152,7 +152,10 @@ fn on_host(scenarios: &Scenarios) -> Part {
         packages::ensure_programs(&prometheus, "a Prometheus that scrapes the agent")?;
         let jvm = [("javac", "default-jdk-headless")];
         packages::ensure_programs(&jvm, "a JVM that leaks threads")?;
-        let mut runner = process::as_root(&scenarios.runner, &scenarios.variables(None))?;
+        let mut variables = scenarios.variables(None);
+        let image = dist::image(&dist::for_host()?);
+        variables.push(("PIDWATCH_IMAGE".into(), image.display().to_string()));
+        let mut runner = process::as_root(&scenarios.runner, &variables)?;
         // Scenarios measure one node: two at a time would count each other.
         runner
             .arg("--test-threads=1")

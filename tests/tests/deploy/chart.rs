@@ -30,8 +30,15 @@ fn helm(command: &str, more: &[&str]) -> String {
     output(&mut script(&[&[command, &chart], more].concat()), HINT)
 }
 
-fn rendered(values: &Value) -> String {
-    helm("render", &[&values.to_string(), "pidwatch"])
+/// The objects that the chart makes of these values.
+pub fn rendered(values: &Value) -> String {
+    rendered_of(&path(CHART).display().to_string(), values)
+}
+
+/// The same of a chart elsewhere.
+pub fn rendered_of(chart: &str, values: &Value) -> String {
+    let arguments = ["render", chart, &values.to_string(), "pidwatch"];
+    output(&mut script(&arguments), HINT)
 }
 
 fn objects(manifest: &str) -> Vec<Value> {
