@@ -15,6 +15,7 @@
 //! | [`fake_runtime`] | a container runtime that answers rightly, hostilely, late or never |
 //! | [`load`] | runs `pidwatch-load` |
 //! | [`manifest`] | the deployed DaemonSet, as a runtime is asked for it |
+//! | [`monitoring`] | Prometheus with the alert rules, and Alertmanager |
 //! | [`pidwatch`] | runs pidwatch and collects its events |
 //! | [`recording`] | sums over collected events |
 //! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
@@ -30,6 +31,7 @@ pub mod env;
 pub mod fake_runtime;
 pub mod load;
 pub mod manifest;
+pub mod monitoring;
 pub mod pidwatch;
 pub mod recording;
 pub mod surroundings;

@@ -11,6 +11,8 @@ mod agent;
 mod agent_bad_days;
 #[path = "scenarios/agent_cost.rs"]
 mod agent_cost;
+#[path = "scenarios/alerting.rs"]
+mod alerting;
 #[path = "scenarios/bad_days.rs"]
 mod bad_days;
 #[path = "scenarios/check.rs"]
@@ -142,6 +144,7 @@ fn main() {
         names::scenarios(&env),
         runtime::scenarios(&env),
         image::scenarios(&env),
+        alerting::scenarios(&env),
         agent::scenarios(&env),
         agent_bad_days::scenarios(&env),
         prometheus::scenarios(&env),

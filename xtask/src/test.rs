@@ -152,6 +152,8 @@ fn on_host(scenarios: &Scenarios) -> Part {
         packages::ensure_programs(&prometheus, "a Prometheus that scrapes the agent")?;
         let jvm = [("javac", "default-jdk-headless")];
         packages::ensure_programs(&jvm, "a JVM that leaks threads")?;
+        let alertmanager = [("prometheus-alertmanager", "prometheus-alertmanager")];
+        packages::ensure_programs(&alertmanager, "alerts that arrive")?;
         let mut variables = scenarios.variables(None);
         let image = dist::image(&dist::for_host()?);
         variables.push(("PIDWATCH_IMAGE".into(), image.display().to_string()));
