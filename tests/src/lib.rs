@@ -35,4 +35,5 @@ pub mod monitoring;
 pub mod pidwatch;
 pub mod recording;
 pub mod surroundings;
+pub mod tmux;
 pub mod truth;

@@ -37,6 +37,8 @@ mod names;
 mod prometheus;
 #[path = "scenarios/runtime.rs"]
 mod runtime;
+#[path = "scenarios/terminal.rs"]
+mod terminal;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -149,6 +151,7 @@ fn main() {
         agent_bad_days::scenarios(&env),
         prometheus::scenarios(&env),
         agent_cost::scenarios(&env),
+        terminal::scenarios(&env),
     ];
     let trials = trials
         .into_iter()

@@ -150,6 +150,7 @@ fn on_host(scenarios: &Scenarios) -> Part {
         packages::ensure_programs(&packages::CONTAINERS, "tests with real containers")?;
         let prometheus = [("prometheus", "prometheus"), ("promtool", "prometheus")];
         packages::ensure_programs(&prometheus, "a Prometheus that scrapes the agent")?;
+        packages::ensure_programs(&[("tmux", "tmux")], "tests on a real terminal")?;
         let jvm = [("javac", "default-jdk-headless")];
         packages::ensure_programs(&jvm, "a JVM that leaks threads")?;
         let alertmanager = [("prometheus-alertmanager", "prometheus-alertmanager")];

@@ -294,3 +294,6 @@ fn stop(everybody: bool) {
         libc::sigaction(libc::SIGTSTP, &raw const before, std::ptr::null_mut());
     }
 }
+
+#[cfg(test)]
+mod tests;
