@@ -307,6 +307,9 @@ impl App {
             node_name,
             ..World::default()
         };
+        if let Origin::Recording { from, at, .. } = &mut self.origin {
+            *at = *from;
+        }
         self.arrange();
     }
 

@@ -287,9 +287,9 @@ impl Known {
         };
     }
 
-    /// Threads that are not their process's first.
+    /// Threads that are not their process's first. A zombie is in no list of processes.
     pub fn threads(&self) -> Option<u64> {
-        Some(self.tasks?.saturating_sub(self.processes?))
+        Some(self.tasks?.saturating_sub(self.processes? + self.zombies))
     }
 
     /// Tasks a second that come to stay.

@@ -131,7 +131,7 @@ impl Canvas<'_> {
 }
 
 /// As much of a text's beginning as fits.
-fn beginning(text: &str, width: usize) -> &str {
+pub fn beginning(text: &str, width: usize) -> &str {
     let mut used = 0;
     for (at, c) in text.char_indices() {
         used += c.width().unwrap_or(0);

@@ -1,12 +1,16 @@
 //! Pages of lines that are scrolled: what a person reads from the top.
 
 use ratatui::{layout::Rect, style::Style};
+use unicode_width::UnicodeWidthStr;
 
 use super::{
     area,
-    canvas::{Canvas, count, wrap},
+    canvas::{Canvas, beginning, count, wrap},
 };
 use crate::tui::{app::Areas, theme::Theme};
+
+/// Before what goes on from the line above.
+const INDENT: &str = "      ";
 
 /// How a piece of text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,15 +93,27 @@ impl Lines {
         self.0.push(Line::Usage(name.into(), usage, value));
     }
 
-    /// A line of `check`: what is severe stands out.
-    pub fn check(&mut self, line: &str) {
+    /// A line of `check`: what is severe stands out, and what is longer than the screen goes on below.
+    pub fn check(&mut self, line: &str, width: u16) {
         let look = match line.split_whitespace().next() {
             Some("CRITICAL" | "critical") => Look::Bad,
             Some("WARNING" | "warning") => Look::Warn,
             Some(_) if !line.starts_with(' ') => Look::Title,
             _ => Look::Plain,
         };
-        self.look(look, line);
+        let width = usize::from(width);
+        if line.width() <= width {
+            self.look(look, line);
+            return;
+        }
+        // Where a column or a word ends.
+        let begin = beginning(line, width);
+        let cut = begin.rfind(' ').filter(|&at| at > width / 2);
+        let (begin, rest) = line.split_at(cut.unwrap_or(begin.len()));
+        self.look(look, begin.trim_end());
+        for part in wrap(rest.trim_start(), width.saturating_sub(INDENT.len())) {
+            self.look(look, format!("{INDENT}{part}"));
+        }
     }
 
     /// How many there are.

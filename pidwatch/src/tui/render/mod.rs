@@ -46,14 +46,14 @@ pub fn draw(app: &App, theme: &Theme, buffer: &mut Buffer) -> Areas {
         (None, View::Owners) => owners::draw(&mut canvas, app, body, &mut areas),
         (None, View::Events) => events::draw(&mut canvas, app, body, &mut areas),
         (None, View::Limits) => {
-            limits(app).draw(&mut canvas, body, app.scroll, &mut areas);
+            limits(app, body.width).draw(&mut canvas, body, app.scroll, &mut areas);
         }
     }
     areas
 }
 
 /// What `check` says, as it says it.
-fn limits(app: &App) -> Lines {
+fn limits(app: &App, width: u16) -> Lines {
     let mut lines = Lines::default();
     match &app.limits {
         Limits::Unread => lines.dim("Looking at the limits ..."),
@@ -68,7 +68,7 @@ fn limits(app: &App) -> Lines {
         }
         Limits::Read(all) => {
             for line in all {
-                lines.check(line);
+                lines.check(line, width);
             }
         }
     }

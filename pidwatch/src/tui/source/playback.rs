@@ -41,6 +41,8 @@ pub struct Playback {
     target: Option<Timestamp>,
     /// Read from the beginning first.
     rewinds: bool,
+    /// There is something to see: a window was shown.
+    has_window: bool,
 }
 
 impl Playback {
@@ -77,6 +79,7 @@ impl Playback {
             is_playing: true,
             target: None,
             rewinds: false,
+            has_window: false,
         })
     }
 
@@ -124,14 +127,16 @@ impl Playback {
         if std::mem::take(&mut self.rewinds) {
             self.reader = Reader::open(&self.file)?;
             self.restorer = Restorer::default();
-            (self.ahead, self.at) = (None, self.span.0);
+            (self.ahead, self.at, self.has_window) = (None, self.span.0, false);
             news.push(News::Anew);
         }
         if let Some(target) = self.target {
             let until = Instant::now() + SLICE;
             while Instant::now() < until {
+                // Something is to be seen wherever one goes.
+                let is_blank = !self.has_window;
                 match self.peek()? {
-                    Some(line) if line.time <= target => self.show(news),
+                    Some(line) if line.time <= target || is_blank => self.show(news),
                     _ => {
                         self.target = None;
                         self.play(self.is_playing);
@@ -179,7 +184,9 @@ impl Playback {
         if matches!(line.event, crate::stream::Event::Started(_)) {
             news.push(News::NodeName(line.node.clone()));
         }
-        news.extend(self.restorer.restore(line).map(News::Update));
+        let update = self.restorer.restore(line);
+        self.has_window |= matches!(update, Some(crate::node::Update::Window(_)));
+        news.extend(update.map(News::Update));
     }
 
     /// All of it, for a report.
