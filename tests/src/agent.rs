@@ -132,7 +132,10 @@ pub fn get(address: SocketAddr, path: &str, accept: &str) -> Result<Answer> {
     } else {
         format!("Accept: {accept}\r\n")
     };
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n{accept}\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{accept}\r\n"
+    )?;
     read(&mut stream)
 }
 

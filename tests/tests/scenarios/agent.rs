@@ -1,13 +1,16 @@
 //! The agent: what it serves is the truth, and nobody who asks, or does not read, disturbs it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pidwatch_tests::agent::{Agent, Folder, eventually};
 use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
+use pidwatch_tests::pidwatch::Invocation;
 use serde_json::Value;
 
 use crate::{Scenario, scenario};
@@ -21,6 +24,8 @@ pub fn scenarios(_: &Env) -> Vec<Scenario> {
         scenario!(the_snapshot_has_every_owner),
         scenario!(events_begin_with_the_state_and_go_on_live),
         scenario!(nothing_can_be_changed_over_http),
+        scenario!(systemd_is_told_when_it_is_ready_and_that_it_lives),
+        scenario!(a_report_can_be_had_from_a_running_agent),
     ]
 }
 
@@ -267,5 +272,73 @@ fn nothing_can_be_changed_over_http(env: &Env) -> Result<()> {
     assert_eq!(agent.get("/api/v1/incidents/none/report", "")?.status, 404);
     assert_eq!(agent.get("/healthz", "")?.status, 200);
     agent.pidwatch.stop()?;
+    Ok(())
+}
+
+fn systemd_is_told_when_it_is_ready_and_that_it_lives(env: &Env) -> Result<()> {
+    let folder = Folder::new("notify")?;
+    let path = folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path)?;
+    systemd.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let pidwatch = Invocation::new(env)
+        .args(["agent", "--listen", "127.0.0.1:0", "--cri-socket", "none"])
+        .args(["--window", "200ms"])
+        .args(["--state-dir".as_ref(), folder.path().as_os_str()])
+        .within(|command| {
+            command
+                .env("NOTIFY_SOCKET", &path)
+                .env("WATCHDOG_USEC", "1000000");
+        })
+        .start()?;
+    let told = || -> Result<String> {
+        let mut message = [0; 1024];
+        let read = systemd.recv(&mut message).context("nothing is told")?;
+        Ok(String::from_utf8_lossy(&message[..read]).into_owned())
+    };
+    let first = told()?;
+    println!("    {first:?}");
+    for part in ["READY=1", "WATCHDOG=1", "STATUS=watching ", " tasks"] {
+        assert!(first.contains(part), "no {part} in {first:?}");
+    }
+    let agent = Agent::of(pidwatch)?;
+    for _ in 0..3 {
+        let next = told()?;
+        assert!(
+            next.contains("WATCHDOG=1") && !next.contains("READY"),
+            "{next:?}"
+        );
+    }
+    agent.pidwatch.stop()?;
+    systemd.set_nonblocking(true)?;
+    let mut last = String::new();
+    while let Ok(next) = told() {
+        last = next;
+    }
+    assert!(last.contains("STOPPING=1"), "{last:?}");
+    Ok(())
+}
+
+fn a_report_can_be_had_from_a_running_agent(env: &Env) -> Result<()> {
+    let folder = Folder::new("report")?;
+    let agent = Agent::start(env, folder.path(), &[])?;
+    let address = agent.address.to_string();
+    let report = |address: &str, more: &[&str]| {
+        Invocation::new(env)
+            .args(["report", "--connect", address])
+            .args(more)
+            .finish()
+    };
+    let text = report(&address, &[])?;
+    assert_eq!(text.status.code(), Some(0), "{text:?}");
+    assert!(!text.stdout.is_empty());
+    let json = report(&format!("http://{address}"), &["-o", "json"])?;
+    let json: Value = serde_json::from_slice(&json.stdout)?;
+    assert!(json["incidents"].is_array(), "{json}");
+    let none = report(&address, &["--incident", "none"])?;
+    none.assert_refused(1, &[&address, "404", "no incident `none`"]);
+    agent.pidwatch.stop()?;
+    report(&address, &[])?.assert_refused(1, &[&address, "pidwatch agent"]);
+    let both = report(&address, &["file"])?;
+    both.assert_refused(2, &["--connect"]);
     Ok(())
 }

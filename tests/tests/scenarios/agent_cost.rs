@@ -111,30 +111,48 @@ fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Owners that are gone are forgotten: what the agent has of its own does not grow with them.
+/// Owners that are gone are forgotten after two minutes: what the agent has of its own does not grow
+/// with their number.
 fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
     let folder = Folder::new("churn")?;
-    let parent = Cgroup::new(&env.hierarchy, "churn")?;
-    drop(parent.child("first")?);
     let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
     let pid = agent.pidwatch.id();
-    let (rounds, count) = if env.guest { (3, 200) } else { (6, 2_000) };
-    let mut sizes = Vec::new();
+    let (rounds, count, pause) = if env.guest {
+        (3, 100, 1)
+    } else {
+        (8, 1_500, 20)
+    };
+    let (mut sizes, mut parents) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
+        let parent = Cgroup::new(&env.hierarchy, "churn")?;
+        drop(parent.child("first")?);
         let truth = Load::new(env, "churn-cgroups")
             .with("count", count)
             .with("forks", 2)
             .at("parent", &parent.directory)
             .run()?;
         assert_eq!(truth.cgroups.len() as u64, count);
-        std::thread::sleep(Duration::from_secs(if env.guest { 1 } else { 25 }));
-        agent.metrics()?;
+        parents.push(parent.path.clone());
+        parent.remove()?;
+        std::thread::sleep(Duration::from_secs(pause));
         sizes.push(status(pid, "RssAnon")?);
     }
-    println!("    its own memory: {sizes:?} KiB");
-    let created = agent.metrics()?;
-    let shown = created.0.lines().filter(|line| line.contains(&parent.path));
-    println!("    {} samples of those that are gone", shown.count());
+    println!("    its own memory after each {count}: {sizes:?} KiB");
+    let metrics = agent.metrics()?;
+    let samples = |path: &String| {
+        let shown = metrics
+            .0
+            .lines()
+            .filter(|line| line.contains(path.as_str()));
+        shown.count()
+    };
+    let left: Vec<usize> = parents.iter().map(samples).collect();
+    println!("    samples of each {count}: {left:?}");
+    assert!(left[rounds - 1] > 0, "their last counts can be scraped");
+    if !env.guest {
+        assert_eq!(left[0], 0, "samples of those that went minutes ago");
+        assert!(sizes[rounds - 1] < 30 * 1024, "{sizes:?} KiB");
+    }
     agent.pidwatch.stop()?;
     Ok(())
 }
