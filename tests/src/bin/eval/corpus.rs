@@ -1,4 +1,4 @@
-//! The corpus: every kind of benign owner and of leak, with fixed seeds.
+//! The corpus: every kind of benign owner and of leak, with fixed seeds, and recorded programs.
 //!
 //! Every third case of a kind is *unseen*: nothing in the detector was set by looking at it. The
 //! tables tell the two apart.
@@ -7,6 +7,7 @@ use super::benign;
 use super::case::Case;
 use super::leaks;
 use super::random::Random;
+use super::recorded;
 
 /// Which cases.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +47,10 @@ impl Selection {
                 .filter(|&number| self.has(kind.name, number))
                 .map(|number| leaks::case(kind, number, &mut self.random(kind.name, number)))
         });
-        benign.chain(leaks)
+        let recorded = recorded::cases(&mut self.random("recorded", 0))
+            .into_iter()
+            .filter(|case| self.has(case.class, case.number) && !self.is_seen_only);
+        benign.chain(leaks).chain(recorded)
     }
 
     fn random(&self, class: &str, number: u64) -> Random {

@@ -13,6 +13,7 @@ mod owner;
 mod part;
 mod play;
 mod random;
+mod recorded;
 mod score;
 mod tradeoff;
 

@@ -135,14 +135,14 @@ impl Owner {
             sum.unreaped += step.unreaped;
             sum.moved += step.moved;
         }
-        let reaped = sum.ended - sum.unreaped;
-        let left = (self.now.tasks + sum.created).saturating_add_signed(sum.moved);
-        let tasks = left.saturating_sub(reaped);
+        // More may be reaped or become zombies than ended in the same second.
+        let grown = sum.created as i64 - (sum.ended as i64 - sum.unreaped) + sum.moved;
+        let tasks = self.now.tasks.saturating_add_signed(grown);
         let most = self.now.tasks + room;
         let is_refused = tasks > most;
         self.now.created += sum.created;
         self.now.ended += sum.ended;
-        self.now.zombies += sum.unreaped;
+        self.now.zombies = self.now.zombies.saturating_add_signed(sum.unreaped);
         self.now.tasks = tasks.min(most);
         let changed = is_restarted || sum.created + sum.ended > 0 || sum.moved != 0;
         (changed, is_refused)

@@ -20,8 +20,8 @@ pub struct Step {
     pub created: u64,
     /// Ended, zombies among them.
     pub ended: u64,
-    /// Of those that ended, how many nobody reaps.
-    pub unreaped: u64,
+    /// Of those that ended, how many nobody reaps; negative: earlier ones that are reaped now.
+    pub unreaped: i64,
     /// Moved in from elsewhere (or out, where negative) without a creation.
     pub moved: i64,
 }
@@ -389,7 +389,7 @@ impl Part for Leak {
             ..Step::default()
         };
         if self.zombies {
-            (step.ended, step.unreaped) = (new, new);
+            (step.ended, step.unreaped) = (new, new as i64);
         }
         self.held += new;
         if let Some((every, share)) = self.release
@@ -412,7 +412,7 @@ mod tests {
         (0..seconds)
             .map(|at| {
                 let step = part.step(Clock { at, age: at }, &mut random);
-                level += step.created as i64 - (step.ended - step.unreaped) as i64 + step.moved;
+                level += step.created as i64 - (step.ended as i64 - step.unreaped) + step.moved;
                 level
             })
             .collect()
@@ -451,7 +451,7 @@ mod tests {
         let mut zombies = Leak::new(0, Rate::Steady(1.0));
         zombies.zombies = true;
         let step = zombies.step(Clock { at: 5, age: 5 }, &mut Random::new("z", 3));
-        assert_eq!(step.created, step.unreaped);
+        assert_eq!(step.created as i64, step.unreaped);
     }
 
     #[test]
