@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod capture;
 mod demo;
 mod deploy;
 mod dist;
@@ -50,6 +51,8 @@ enum Command {
     Run(run::Options),
     /// Play the incident that pidwatch is for in small, safely, with pidwatch watching
     Demo(demo::Options),
+    /// Make the picture of `top` in the README from a run of the demo
+    Capture,
     /// Check format, lints, documentation, licences and the workspace's own rules
     Lint,
     /// Run all tests: unit tests, scenarios on this host, scenarios in guests of other kernels
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Build => build::build().map(|_| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::demo(&options),
+        Command::Capture => capture::capture(),
         Command::Lint => lint::lint(),
         Command::Test => test::test(),
         Command::Vm(options) => vm::vm(&options),

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     area,
-    canvas::{Canvas, a_second, count, rate, tasks, time_left, wrap},
+    canvas::{Canvas, a_second, beginning, count, rate, tasks, time_left, wrap},
 };
 use crate::tui::app::{
     App, Area, Areas,
@@ -150,11 +150,11 @@ fn alarm(canvas: &mut Canvas<'_>, world: &World, place: Rect, y: u16) -> u16 {
     canvas.text(place.x, y, indent, label, theme.alarm);
     for (i, line) in lines.iter().take(most).enumerate() {
         let is_cut = i + 1 == most && lines.len() > most;
-        let line = if is_cut {
-            format!("{line} {}", theme.glyphs.cut)
-        } else {
-            line.clone()
-        };
+        let mut line = line.clone();
+        if is_cut {
+            let room = usize::from(place.width - indent).saturating_sub(2);
+            line = format!("{} {}", beginning(&line, room), theme.glyphs.cut);
+        }
         canvas.text(
             place.x + indent,
             y + i as u16,
