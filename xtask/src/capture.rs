@@ -1,10 +1,12 @@
 //! `cargo xtask capture`: the picture of `top` in the README, from a real run.
 //!
 //! Plays the demo with `pidwatch top` beside it in a tmux of its own, waits until somebody is refused,
-//! and writes what is on the screen then, colours and all, as docs/top.svg and docs/top.txt.
+//! and writes what is on the screen then, colours and all, as docs/top.svg. Or makes the picture of a
+//! screen that was kept before, with `tmux capture-pane -p -e`.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ const SERVER: &str = "pidwatch-capture";
 /// The demo fills its limit after 40 s.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Columns and rows.
-const SCREEN: (usize, usize) = (100, 24);
+const SCREEN: (usize, usize) = (80, 24);
 /// Size of a character in the picture.
 const CELL: (f64, f64) = (8.4, 17.0);
 /// The sixteen colours of a dark terminal (VGA, softened).
@@ -26,8 +28,29 @@ const COLOURS: [&str; 16] = [
     "#7a7a7a", "#e86a6a", "#6fc27f", "#e8c25a", "#6fa0ee", "#c58ad2", "#62c2cc", "#ffffff",
 ];
 
+/// What follows `cargo xtask capture`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// A screen that was kept before, instead of a run
+    screen: Option<PathBuf>,
+}
+
 /// Plays, waits and writes.
-pub fn capture() -> Result<ExitCode> {
+pub fn capture(options: &Options) -> Result<ExitCode> {
+    let screen = match &options.screen {
+        Some(file) => {
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
+        }
+        None => play()?,
+    };
+    let file = workspace::root().join("docs/top.svg");
+    fs::write(&file, svg(&screen)).with_context(|| format!("cannot write {}", file.display()))?;
+    eprintln!("xtask: {} is new", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The screen of a run.
+fn play() -> Result<String> {
     packages::ensure_programs(&[("tmux", "tmux")], "the picture of the screen")?;
     let pidwatch = build::build()?;
     let mut demo = Command::new(std::env::current_exe()?);
@@ -38,16 +61,7 @@ pub fn capture() -> Result<ExitCode> {
     let outcome = picture(&top, &mut demo);
     let _ = tmux(&["kill-server"]);
     demo.wait()?;
-    let text = outcome?;
-    let docs = workspace::root().join("docs");
-    fs::write(docs.join("top.svg"), svg(&text))?;
-    let plain: Vec<String> = text
-        .lines()
-        .map(|line| plain(line).trim_end().to_owned())
-        .collect();
-    fs::write(docs.join("top.txt"), plain.join("\n") + "\n")?;
-    eprintln!("xtask: docs/top.svg and docs/top.txt are new");
-    Ok(ExitCode::SUCCESS)
+    outcome
 }
 
 fn picture(top: &str, demo: &mut Child) -> Result<String> {
@@ -102,14 +116,7 @@ struct Piece {
     look: Look,
 }
 
-/// A line without its escape sequences.
-fn plain(line: &str) -> String {
-    pieces(line, &mut Look::default())
-        .into_iter()
-        .map(|piece| piece.text)
-        .collect()
-}
-
+/// The pieces of a line; how what follows it looks.
 fn pieces(line: &str, look: &mut Look) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut column = 0;
@@ -235,7 +242,9 @@ mod tests {
     #[test]
     fn a_screen_with_colours_is_a_picture_of_it() {
         let line = "\x1b[1m\x1b[37m\x1b[41mLEAK\x1b[0m a<b \x1b[7mx\x1b[27m";
-        assert_eq!(plain(line), "LEAK a<b x");
+        let texts: Vec<_> = pieces(line, &mut Look::default());
+        let texts: Vec<_> = texts.iter().map(|piece| piece.text.as_str()).collect();
+        assert_eq!(texts, ["LEAK", " a<b ", "x"]);
         let picture = svg(line);
         assert!(
             picture.contains(">LEAK</text>") && picture.contains("a&lt;b"),

@@ -52,7 +52,7 @@ enum Command {
     /// Play the incident that pidwatch is for in small, safely, with pidwatch watching
     Demo(demo::Options),
     /// Make the picture of `top` in the README from a run of the demo
-    Capture,
+    Capture(capture::Options),
     /// Check format, lints, documentation, licences and the workspace's own rules
     Lint,
     /// Run all tests: unit tests, scenarios on this host, scenarios in guests of other kernels
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Command::Build => build::build().map(|_| ExitCode::SUCCESS),
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::demo(&options),
-        Command::Capture => capture::capture(),
+        Command::Capture(options) => capture::capture(&options),
         Command::Lint => lint::lint(),
         Command::Test => test::test(),
         Command::Vm(options) => vm::vm(&options),
