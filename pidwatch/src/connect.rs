@@ -67,7 +67,11 @@ pub fn get(url: &str, path: &str, accept: &'static str) -> Result<String, Connec
         cause,
     };
     let runtime = watch::runtime().map_err(|error| unreachable(error.to_string()))?;
-    let asked = runtime.block_on(timeout(PATIENCE, ask(&addresses, &authority, path, accept)));
+    // Within the runtime: a time-out made outside finds no clock.
+    let asked = runtime.block_on(async {
+        let asked = ask(&addresses, &authority, path, accept);
+        timeout(PATIENCE, asked).await
+    });
     let (status, text) = asked
         .map_err(|_| unreachable(format!("no answer within {PATIENCE:?}")))?
         .map_err(unreachable)?;

@@ -69,7 +69,8 @@ impl Readings {
         };
         let share = self.window.as_secs_f64() / ROUND.as_secs_f64();
         let mut turns = (self.all as f64 * share).ceil() as usize + std::mem::take(&mut self.new);
-        if self.rest.is_empty() {
+        // At first all of them, whatever was added meanwhile.
+        if self.rest.is_empty() || !board.is_ready() {
             let ids = node.ids();
             if !board.is_ready() {
                 turns = ids.len();

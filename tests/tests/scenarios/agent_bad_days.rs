@@ -337,6 +337,10 @@ fn an_incident_is_reported_and_survives_a_restart(env: &Env) -> Result<()> {
     let refused = metrics.of("pidwatch_clone_failures_total", &cgroup.path, "pids_max");
     assert!(refused > Some(0.0), "{refused:?}");
     let path = format!("/api/v1/incidents/{id}/report");
+    // It is told, and so recorded, within a second of its beginning.
+    eventually("the incident is recorded", || {
+        Ok(agent.get(&path, "")?.status == 200)
+    })?;
     assert_reported(&agent, &path, &cgroup.path)?;
 
     std::thread::sleep(Duration::from_secs(3));
