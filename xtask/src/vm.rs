@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::libtest::Counts;
 use crate::scenarios::Scenarios;
-use crate::{packages, workspace};
+use crate::{dist, packages, workspace};
 use guest::{Guest, Layout, Outcome};
 use kernels::Kernel;
 
@@ -121,11 +121,11 @@ pub fn prepare() -> Result<()> {
         ("busybox", "busybox-static"),
     ];
     packages::ensure_programs(&programs, "guests of other kernels")?;
-    packages::ensure_programs(&packages::CONTAINERS, "a guest with real containers")
+    packages::ensure_programs(&packages::CONTAINERS, "guests with real containers")
 }
 
-/// The guest that has a container runtime: one is enough, and starting it in emulation takes long.
-const WITH_CONTAINERS: (&str, Layout) = ("6.12", Layout::V2);
+/// The guests that have a container runtime and the image, to run that on every kernel.
+const WITH_CONTAINERS: Layout = Layout::V2;
 
 /// Runs the guests asked for, one a host CPU at a time: each is emulated by one thread.
 pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
@@ -141,7 +141,7 @@ pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
         Ok(kernel) => {
             let guest = Guest {
                 kernel,
-                initramfs: if (series.as_str(), *layout) == WITH_CONTAINERS {
+                initramfs: if *layout == WITH_CONTAINERS {
                     &initramfs.with_containers
                 } else {
                     &initramfs.plain
@@ -254,7 +254,8 @@ fn write_initramfs(options: &Options, scenarios: &Scenarios) -> Result<Initramfs
     let mut archive = initramfs::build(scenarios, &args)?;
     write(&written.plain, &archive)?;
     // The kernel unpacks one archive after the other.
-    archive.extend(initramfs::container_runtime()?);
+    let image = dist::image(&dist::for_host()?);
+    archive.extend(initramfs::container_runtime(&image)?);
     write(&written.with_containers, &archive)?;
     Ok(written)
 }

@@ -61,7 +61,7 @@ fn everything() -> Value {
         "namespace": { "create": true },
         "state": { "hostPath": "", "flightRecorder": "0" },
         "tracefs": { "writable": true },
-        "capabilities": { "syslog": true, "sysResource": true },
+        "capabilities": { "syslog": true, "sysResource": true, "sysAdmin": true },
         "seccompProfile": { "type": "Localhost", "localhostProfile": "pidwatch.json" },
         "podMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
         "prometheusRule": { "enabled": true, "runbookUrl": "https://docs.example/alerts.md" },
@@ -205,7 +205,7 @@ fn the_agent_may_do_what_it_must_and_nothing_else() {
     let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(
         container["securityContext"]["capabilities"]["add"],
-        json!(["BPF", "PERFMON", "SYSLOG", "SYS_RESOURCE"])
+        json!(["BPF", "PERFMON", "SYSLOG", "SYS_RESOURCE", "SYS_ADMIN"])
     );
     let args = container["args"].as_array().expect("arguments");
     assert!(

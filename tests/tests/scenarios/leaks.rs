@@ -25,8 +25,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
     // The limit of the whole machine is lowered where nothing else runs.
     if env.guest {
         all.push(scenario!(the_incident_in_small).minutes(4));
-        // One of the guests has a container runtime.
-        if Containerd::is_at_hand() {
+        if Containerd::is_to_be_tried(env) {
             all.push(scenario!(the_incident_in_real_containers).minutes(6));
         }
         return all;

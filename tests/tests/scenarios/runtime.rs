@@ -14,8 +14,7 @@ use pidwatch_tests::recording::{Event, Recording};
 use crate::{Scenario, scenario};
 
 pub fn scenarios(env: &Env) -> Vec<Scenario> {
-    // Only one of the guests has a container runtime; this host must have it.
-    if env.guest && !Containerd::is_at_hand() {
+    if !Containerd::is_to_be_tried(env) {
         return Vec::new();
     }
     vec![

@@ -4,6 +4,8 @@
 /bin/busybox --install -s /bin
 export PATH=/bin:/opt/pidwatch HOME=/root
 @EXPORTS@
+# Only guests with a container runtime have it.
+for image in /opt/image/*; do [ -e "$image" ] && export PIDWATCH_IMAGE="$image"; done
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

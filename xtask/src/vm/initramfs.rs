@@ -19,6 +19,8 @@ use crate::scenarios::{Scenarios, guest_path};
 pub const MARKER: &str = "pidwatch-guest: exit status ";
 
 const FOLDER: &str = "/opt/pidwatch";
+/// Where `/init` looks for the image.
+const IMAGES: &str = "/opt/image";
 const BUSYBOX: &str = "busybox";
 
 /// The archive. `args` go to the runner of the scenarios.
@@ -65,9 +67,9 @@ pub fn build(scenarios: &Scenarios, args: &[String]) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// An archive to come after the other, with what containers take.
-pub fn container_runtime() -> Result<Vec<u8>> {
-    let mut files: Vec<(String, PathBuf)> = Vec::new();
+/// An archive to come after the other, with what containers take, and pidwatch's own image.
+pub fn container_runtime(image: &Path) -> Result<Vec<u8>> {
+    let mut files = vec![(guest_path(IMAGES, image), image.to_path_buf())];
     let mut libraries = BTreeSet::new();
     for name in ["containerd", "containerd-shim-runc-v2", "runc", "ctr"] {
         let program = process::find(name)
