@@ -15,6 +15,18 @@ fn folder() -> PathBuf {
     PathBuf::from(std::env::var_os("PIDWATCH_DIST").expect(HINT))
 }
 
+/// This machine's CPU architecture as the files have it; there may be others beside.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn tarball() -> String {
+    format!("-linux-{}.tar.gz", arch())
+}
+
 /// The one file whose name ends so.
 fn file(end: &str) -> PathBuf {
     let files = std::fs::read_dir(folder()).expect(HINT);
@@ -45,7 +57,7 @@ fn checksums_are_those_of_all_files() {
 
 #[test]
 fn the_tarball_has_all_that_belongs_to_the_program() {
-    let folder = unpacked(&file("-linux-x86_64.tar.gz"));
+    let folder = unpacked(&file(&tarball()));
     let version = env!("CARGO_PKG_VERSION");
     let top = folder.path().join(format!("pidwatch-{version}"));
     for name in [
@@ -75,7 +87,7 @@ fn the_tarball_has_all_that_belongs_to_the_program() {
 /// From scratch: there is no loader and no library in the image.
 #[test]
 fn the_program_needs_no_library() {
-    let folder = unpacked(&file("-linux-x86_64.tar.gz"));
+    let folder = unpacked(&file(&tarball()));
     let version = env!("CARGO_PKG_VERSION");
     let program = folder.path().join(format!("pidwatch-{version}/pidwatch"));
     let mut headers = Command::new("readelf");
@@ -89,7 +101,7 @@ fn the_program_needs_no_library() {
 
 #[test]
 fn the_list_of_what_is_linked_in_names_licences_and_checksums() {
-    let text = std::fs::read_to_string(file(".cdx.json")).expect("text");
+    let text = std::fs::read_to_string(file(&format!("{}.cdx.json", arch()))).expect("text");
     let list: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(list["bomFormat"], "CycloneDX");
     let components = list["components"].as_array().expect("components");
@@ -110,7 +122,9 @@ fn the_list_of_what_is_linked_in_names_licences_and_checksums() {
 
 #[test]
 fn helm_takes_the_packed_chart() {
-    let chart = file("chart-0.1.0.tgz").display().to_string();
+    let chart = file(&format!("chart-{}.tgz", env!("CARGO_PKG_VERSION")))
+        .display()
+        .to_string();
     let packed = chart::rendered_of(&chart, &serde_json::json!({}));
     assert_eq!(packed, chart::rendered(&serde_json::json!({})));
 }
