@@ -7,6 +7,8 @@
 //! series keeps it until it is gone; one for which there was no room is counted into a sum that only
 //! grows, and what was counted there is not told again when it gets a series of its own.
 
+mod exported;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, VecDeque},
@@ -22,10 +24,10 @@ use crate::{
     clock::BootTime,
     detect::State,
     incident::{Incident, Phase},
-    limits::{Limit, Reason},
+    limits::Reason,
     model::Counts,
     node::Update,
-    output::prometheus::{MOST_SAMPLES, Sample, View, other_labels, owner_labels},
+    output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
     probe::Losses,
     snapshot::{Row, Snapshot},
     stream::{self, Started},
@@ -392,81 +394,6 @@ impl Board {
     pub fn closed(&self) -> impl Iterator<Item = &(Timestamp, stream::Incident)> {
         self.closed.iter()
     }
-
-    /// What is exported.
-    pub fn view(&self) -> View<'_> {
-        let mut owners = Vec::with_capacity(self.owners.len() + 1);
-        let mut sum = Sample {
-            labels: &self.other_labels,
-            total: self.other,
-            tasks: Some(0),
-            processes: Some(0),
-            zombies: self.last.knows_frees.then_some(0),
-            ..Sample::default()
-        };
-        let mut folded = 0;
-        for entry in self.owners.values() {
-            let row = &entry.row;
-            let zombies = self.last.knows_frees.then_some(row.zombies);
-            match &entry.place {
-                Some(Place::Own(before)) => owners.push(Sample {
-                    labels: &entry.labels,
-                    tasks: row.tasks,
-                    processes: row.processes,
-                    zombies: zombies.filter(|_| entry.gone.is_none()),
-                    limit: entry.limit,
-                    total: row.total.minus(before),
-                    verdict: row.verdict.as_ref().filter(|_| entry.gone.is_none()),
-                    state: Some(match (&entry.gone, &row.verdict) {
-                        (Some(_), _) => State::Gone,
-                        (None, Some(verdict)) => verdict.state,
-                        (None, None) => State::Ok,
-                    }),
-                }),
-                Some(Place::Other) => {
-                    folded += 1;
-                    let add = |sum: &mut Option<u64>, n: Option<u64>| {
-                        *sum = sum.zip(n.or(Some(0))).map(|(sum, n)| sum + n);
-                    };
-                    add(&mut sum.tasks, row.tasks);
-                    add(&mut sum.processes, row.processes);
-                    add(&mut sum.zombies, zombies);
-                }
-                None => {}
-            }
-        }
-        // Once there was one, its counters stay: they would begin anew otherwise.
-        if folded > 0 || !self.other.is_zero() {
-            owners.push(sum);
-        }
-        View {
-            owners,
-            folded,
-            knows_failures: self.last.knows_failures,
-            failures: self.failures,
-            node: &self.last.node,
-            incidents: self.incidents(),
-            lost: self.lost.iter().map(|(place, n)| (&**place, *n)).collect(),
-            started: &self.started,
-        }
-    }
-
-    /// Every limit's name with how many incidents opened and how many are open.
-    fn incidents(&self) -> Vec<(&str, u64, u64)> {
-        let mut all: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-        for name in Limit::NAMES {
-            all.insert(name, (0, 0));
-        }
-        for (name, opened) in &self.opened {
-            all.entry(name).or_default().0 = *opened;
-        }
-        for incident in &self.last.incidents {
-            all.entry(incident.limit.name).or_default().1 += 1;
-        }
-        let all = all.into_iter();
-        all.map(|(name, (opened, open))| (name, opened, open))
-            .collect()
-    }
 }
 
 fn forget(
@@ -486,5 +413,4 @@ fn forget(
 }
 
 #[cfg(test)]
-#[path = "board_tests.rs"]
 mod tests;
