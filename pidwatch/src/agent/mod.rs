@@ -1,6 +1,6 @@
 //! `pidwatch agent`: the node under watch for as long as it is up, told over HTTP.
 //!
-//! In: the node's updates. Out: metrics, the node as it is and what happens by [`http`], an event log on
+//! In: the node's updates. Out: metrics, the node as it is and what happens by `http`, an event log on
 //! standard output, and the stream of events in the flight recorder. All of it is on one thread. The
 //! watch waits for nobody: what a reader does not take, a disk has no room for or a log nobody reads is
 //! lost there, counted, and nowhere else.
