@@ -330,7 +330,13 @@ fn draw_row(
         x += width + 1;
     }
     if is_selected {
-        canvas.paint(at.x, at.y, at.width, theme.selected);
+        // The badge keeps its colours: they say more than where the cursor is.
+        let badge = if row.badge == Badge::Ok {
+            0
+        } else {
+            Column::State.width()
+        };
+        canvas.paint(at.x + badge, at.y, at.width - badge, theme.selected);
     }
 }
 
