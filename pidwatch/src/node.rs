@@ -474,6 +474,10 @@ impl Node {
         let mut touched = std::mem::take(&mut self.touched);
         touched.extend(self.detector.verdicts().map(|(id, _)| id));
         for id in touched.drain() {
+            let unrecorded = self.model.take_unrecorded(id);
+            if unrecorded > 0 {
+                self.incidents.failed_unrecorded(id, unrecorded);
+            }
             let Some(node) = self.tree.get(id) else {
                 continue;
             };

@@ -140,6 +140,8 @@ struct Open {
     incident: Incident,
     /// Failures by owner, culprits' too: who is a culprit may turn out later.
     refused: HashMap<CgroupId, Victim>,
+    /// Whose creations fail, and when the last one did.
+    failing: HashMap<CgroupId, (BootTime, Owner)>,
     /// Whose leak is in the timeline.
     flagged: HashSet<CgroupId>,
     /// When it was last told.
@@ -190,6 +192,7 @@ impl Tracker {
                 .collect(),
             incident,
             refused,
+            failing: HashMap::new(),
             told: now,
             alive: now,
             has_news: true,
@@ -207,7 +210,6 @@ impl Tracker {
         let Some(key) = key_of(failed) else { return };
         let time = failed.failure.time;
         let open = self.at(&key, time);
-        let count = 1 + failed.suppressed;
         let incident = &mut open.incident;
         if incident.failures == 0 {
             let text = format!(
@@ -218,16 +220,14 @@ impl Tracker {
             timeline::note(&mut incident.timeline, time, What::FirstFailure, text);
             open.has_news = true;
         }
-        incident.failures += count;
+        incident.failures += 1;
         if let Some(limit) = failed.verdict.limit {
             seen(incident, limit.value, limit.usage);
         }
         open.alive = open.alive.max(time);
-        if failed.suppressed > 0
-            && let Some(victim) = refused(open, &failed.owner)
-        {
-            // Whom those were for is not known.
-            victim.failures += failed.suppressed;
+        if open.failing.len() < MOST_OWNERS || open.failing.contains_key(&failed.owner.id) {
+            let failing = (time, failed.owner.clone());
+            open.failing.insert(failed.owner.id, failing);
         }
         let Some(victim) = refused(open, failed.sufferer()) else {
             return;
@@ -241,6 +241,23 @@ impl Tracker {
             Some(index) => comms[index].1 += 1,
             None if comms.len() < MOST_COMMS => comms.push((failed.failure.comm.clone(), 1)),
             None => {}
+        }
+    }
+
+    /// Creations of a cgroup were refused of which there is no record. They are counted where it was last
+    /// refused; for whom a container runtime worked then is not known.
+    pub fn failed_unrecorded(&mut self, cgroup: CgroupId, count: u64) {
+        let last = self.open.iter_mut().max_by_key(|open| {
+            let failing = open.failing.get(&cgroup);
+            failing.map(|(time, _)| *time)
+        });
+        let Some(open) = last else { return };
+        let Some((_, owner)) = open.failing.get(&cgroup).cloned() else {
+            return;
+        };
+        open.incident.failures += count;
+        if let Some(victim) = refused(open, &owner) {
+            victim.failures += count;
         }
     }
 
@@ -345,6 +362,7 @@ impl Tracker {
                 summary: String::new(),
             },
             refused: HashMap::new(),
+            failing: HashMap::new(),
             flagged: HashSet::new(),
             told: time,
             alive: time,

@@ -139,6 +139,8 @@ struct State {
     /// Failures that a record told of, by [`Reason`].
     reasons: [u64; Reason::ALL.len()],
     suppressed_told: u64,
+    /// Suppressed failures that [`Model::take_unrecorded`] gave.
+    unrecorded_taken: u64,
     /// Zombies that the last window told.
     zombies_told: u64,
     /// How many had ended at moments at least [`MARK_EVERY`] apart, the oldest first.
@@ -280,6 +282,17 @@ impl Model {
             .saturating_sub(state.suppressed_told);
         state.suppressed_told += suppressed;
         suppressed
+    }
+
+    /// Failures of a cgroup without a record, since the last call: those behind the last record too, which
+    /// no later one tells of.
+    pub fn take_unrecorded(&mut self, cgroup: CgroupId) -> u64 {
+        let Some(state) = self.states.get_mut(&cgroup) else {
+            return 0;
+        };
+        let all = state.totals.suppressed;
+        let taken = std::mem::replace(&mut state.unrecorded_taken, all);
+        all.saturating_sub(taken)
     }
 
     /// Who creates in a cgroup of late, the busiest first.
@@ -647,6 +660,8 @@ mod tests {
         };
         assert_eq!(model.take_suppressed(&failure), 5);
         assert_eq!(model.take_suppressed(&failure), 0);
+        assert_eq!(model.take_unrecorded(ID), 5);
+        assert_eq!(model.take_unrecorded(ID), 0);
         for _ in 0..3 {
             model.failed(ID, Reason::PidMax);
         }
