@@ -315,7 +315,7 @@ impl World {
         let time = failed.failure.time;
         let mut latest = self.events.iter_mut().rev().take(SAME_AMONG);
         let same = latest.find(|event| {
-            event.owner == Some(failed.owner.id)
+            event.owner == Some(failed.sufferer().id)
                 && event.text == text
                 && time.since(event.time) < SAME_BURST
         });
@@ -324,12 +324,13 @@ impl World {
             same.times += times;
         } else {
             let is_bad = refusal.is_for_want;
-            self.note(What::Failure, time, Some(&failed.owner), text, is_bad);
+            self.note(What::Failure, time, Some(failed.sufferer()), text, is_bad);
             if let Some(last) = self.events.back_mut() {
                 last.times = times;
             }
         }
-        self.known(&failed.owner).refused(refusal, times);
+        // Whom a container runtime was at work for suffers, not the runtime.
+        self.known(failed.sufferer()).refused(refusal, times);
     }
 
     fn incident(&mut self, incident: Incident, time: BootTime) {
