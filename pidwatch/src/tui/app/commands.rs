@@ -176,13 +176,13 @@ impl App {
         let Some(row) = self.selected() else {
             return;
         };
-        let (key, fold) = (row.key.clone(), row.fold);
+        let (place, fold) = (row.place.clone(), row.fold);
         match fold {
             Some(true) => {
-                self.order.folded.remove(&key);
+                self.order.folded.remove(&place);
             }
             Some(false) => {
-                self.order.folded.insert(key);
+                self.order.folded.insert(place);
             }
             None => return,
         }

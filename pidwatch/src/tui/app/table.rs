@@ -58,6 +58,9 @@ pub struct Row {
     pub depth: u16,
     /// Whether others stand below it, and are hidden.
     pub fold: Option<bool>,
+    /// Of a group its name and of a cgroup its path, by which it is folded: of a cgroup above others more
+    /// may become known, and it stays folded.
+    pub place: String,
     /// Its name, safe to show.
     pub name: String,
     /// What it is to the person who looks: of a group, the worst in it.
@@ -99,6 +102,7 @@ impl Row {
             key: RowKey::Owner(known.owner.id),
             depth: 0,
             fold: None,
+            place: String::new(),
             name: known.name.clone(),
             badge: known.badge,
             tasks: known.tasks,
@@ -120,6 +124,7 @@ impl Row {
             key: RowKey::Group(name.to_owned()),
             depth: 0,
             fold: Some(false),
+            place: name.to_owned(),
             name: escape::for_terminal(name.as_bytes()),
             badge: Badge::Gone,
             tasks: None,
@@ -176,7 +181,7 @@ pub struct Order {
     /// Only names with this in them, lower case.
     pub filter: String,
     /// What is folded.
-    pub folded: HashSet<RowKey>,
+    pub folded: HashSet<String>,
     /// Also those without tasks and with nothing to say.
     pub shows_idle: bool,
 }
@@ -255,7 +260,7 @@ impl Order {
                 .remove(name)
                 .map(|(_, rows)| rows)
                 .unwrap_or_default();
-            let is_folded = self.folded.contains(&head.key);
+            let is_folded = self.folded.contains(&head.place);
             head.fold = Some(is_folded);
             all.push(head);
             if !is_folded {
@@ -308,7 +313,7 @@ impl Order {
             .get(path)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let is_folded = self.folded.contains(&row.key);
+        let is_folded = self.folded.contains(&row.place);
         row.fold = (!children.is_empty()).then_some(is_folded);
         let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         // Below the root a name says where it stands; a container's own name says more.

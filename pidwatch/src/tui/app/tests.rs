@@ -370,6 +370,18 @@ fn the_tree_sums_what_is_below_and_folds() {
 }
 
 #[test]
+fn what_is_folded_stays_so_when_its_owner_becomes_known() {
+    let mut app = at_2209();
+    press(&mut app, "t+");
+    assert_eq!(names(&app), ["/"]);
+    app.take([window(11, vec![row(owner(1, "/"), 90)])]);
+    app.arrange();
+    assert_eq!(names(&app), ["/"]);
+    press(&mut app, "+");
+    assert!(app.rows.len() > 1);
+}
+
+#[test]
 fn groups_have_the_worst_of_what_is_in_them() {
     let mut app = at_2209();
     press(&mut app, "n");
