@@ -99,7 +99,15 @@ fn rule(case: &Case, wait: &str) -> String {
         annotations:
           summary: 'Tasks leak in {{{{ $labels.namespace }}}}/{{{{ $labels.pod }}}} {{{{ $labels.unit }}}} ({{{{ $labels.id }}}})'
       - alert: PidwatchCreationsRefused
-        expr: sum by (instance, {by}, reason) (increase(pidwatch_clone_failures_total[5m])) > 0
+        # A counter that begins with its first failure has no increase: what was not there five minutes
+        # ago counts, where the agent was.
+        expr: |-
+          sum by (instance, {by}, reason) (
+              increase(pidwatch_clone_failures_total[5m]) > 0
+            or
+              (pidwatch_clone_failures_total unless pidwatch_clone_failures_total offset 5m
+                and on (instance) pidwatch_build_info offset 5m)
+          ) > 0
         labels:
           severity: critical
         annotations:
