@@ -2,7 +2,7 @@
 //! and why a better one was not possible.
 
 use std::{
-    io,
+    fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
@@ -136,6 +136,33 @@ pub fn attach_all(
     Ok(attached)
 }
 
+/// Opens the event of a tracepoint with a program on it.
+fn open_event(program: BorrowedFd<'_>, id: u64) -> Result<OwnedFd, Refusal> {
+    sys::attach_tracepoint(program, id).map_err(|error| {
+        let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok();
+        let level = paranoid.and_then(|text| text.trim().parse().ok());
+        Refusal {
+            text: refused_event(&error, level),
+            cause: Some(error),
+        }
+    })
+}
+
+/// `perf_event_open(2)`'s refusal, with the setting that is behind it where it is one.
+///
+/// Debian's kernels have a third level (its patch "security,perf: Allow further restriction of
+/// perf_event_open"), from which on only CAP_SYS_ADMIN counts; those of kernel.org end at two.
+fn refused_event(error: &io::Error, paranoid: Option<i32>) -> String {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    match paranoid {
+        Some(level) if is_denied && level > 2 => format!(
+            "{error}: kernel.perf_event_paranoid is {level}, with which CAP_PERFMON is not enough; \
+             `sysctl kernel.perf_event_paranoid=2`, or CAP_SYS_ADMIN"
+        ),
+        _ => error.to_string(),
+    }
+}
+
 /// Why a mechanism did not work.
 struct Refusal {
     text: String,
@@ -215,9 +242,7 @@ impl Attacher<'_> {
                 let program: &mut KProbe = self.program(name)?.try_into()?;
                 program.load()?;
                 let fd: BorrowedFd<'_> = program.fd()?.as_fd();
-                attached
-                    .events
-                    .push(sys::attach_tracepoint(fd, probe.id()?)?);
+                attached.events.push(open_event(fd, probe.id()?)?);
                 attached.programs.push((hook, name));
                 attached.return_probe = Some(probe);
             }
@@ -306,7 +331,7 @@ impl Attacher<'_> {
         let program: &mut TracePoint = self.program(program_name)?.try_into()?;
         program.load()?;
         let fd: BorrowedFd<'_> = program.fd()?.as_fd();
-        attached.events.push(sys::attach_tracepoint(fd, id)?);
+        attached.events.push(open_event(fd, id)?);
         attached.programs.push((hook, program_name));
         Ok(())
     }
@@ -314,4 +339,23 @@ impl Attacher<'_> {
 
 fn no_such(hook: Hook, mechanism: Mechanism) -> Refusal {
     format!("{} cannot be attached by {}", hook.name(), mechanism.name()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_event_names_the_setting_behind_it() {
+        let denied = io::Error::from_raw_os_error(libc::EACCES);
+        assert!(refused_event(&denied, Some(3)).contains("kernel.perf_event_paranoid=2"));
+        for (error, level) in [
+            (libc::EACCES, Some(2)),
+            (libc::EACCES, None),
+            (libc::ENOENT, Some(4)),
+        ] {
+            let text = refused_event(&io::Error::from_raw_os_error(error), level);
+            assert!(!text.contains("paranoid"), "{text}");
+        }
+    }
 }

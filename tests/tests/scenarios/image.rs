@@ -351,9 +351,13 @@ fn on_5_10_it_names_the_limit_on_locked_memory(env: &Env) -> Result<()> {
 fn from_7_0_classic_tracepoints_want_perf_event_paranoid_2(env: &Env) -> Result<()> {
     const SETTING: &str = "/proc/sys/kernel/perf_event_paranoid";
     let before = fs::read_to_string(SETTING)?;
-    fs::write(SETTING, "2")?;
     let deployed = Deployed::new(env)?;
-    let agent = deployed.run(1, |_| {})?;
+    fs::write(SETTING, "3")?;
+    let refused = deployed.run(1, |_| {})?;
+    let outcome = refused.says(env, &["sysctl kernel.perf_event_paranoid=2"]);
+    fs::write(SETTING, "2")?;
+    outcome?;
+    let agent = deployed.run(2, |_| {})?;
     let started = "\"type\":\"started\"";
     let outcome = agent.says(env, &[started]);
     fs::write(SETTING, before.trim())?;
