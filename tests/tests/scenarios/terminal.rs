@@ -65,6 +65,13 @@ fn without_a_terminal_top_names_trace(env: &Env) -> Result<()> {
 }
 
 fn top_shows_the_node_and_hears_every_key(env: &Env) -> Result<()> {
+    // Something to fold: a machine may have no cgroup below the root.
+    let below = Cgroup::new(&env.hierarchy, "below")?;
+    let mut load = Load::new(env, "hold")
+        .with("processes", 1)
+        .inside(&below)
+        .start()?;
+    load.ready()?;
     // Bare, it is `top` on a terminal.
     let tmux = Tmux::start(80, 24)?;
     tmux.command(&format!("{}; echo ended with $?", env.pidwatch.display()))?;
