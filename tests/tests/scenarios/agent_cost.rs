@@ -12,7 +12,11 @@ use pidwatch_tests::load::Load;
 
 use crate::{Scenario, scenario};
 
-pub fn scenarios(_: &Env) -> Vec<Scenario> {
+pub fn scenarios(env: &Env) -> Vec<Scenario> {
+    // What an emulated machine takes says nothing.
+    if env.guest {
+        return Vec::new();
+    }
     vec![
         scenario!(a_thousand_containers_of_which_fifty_are_busy).minutes(6),
         scenario!(containers_that_come_and_go_leave_nothing_behind).minutes(8),
@@ -78,10 +82,10 @@ fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
         };
         Ok(metrics.0.lines().filter(of_ours).count() >= OWNERS)
     })?;
-    let seconds = if env.guest { 5 } else { 30 };
-    std::thread::sleep(Duration::from_secs(seconds));
+    const SECONDS: Duration = Duration::from_secs(30);
+    std::thread::sleep(SECONDS);
     let (began, before) = (Instant::now(), cpu(pid)?);
-    std::thread::sleep(Duration::from_secs(seconds));
+    std::thread::sleep(SECONDS);
     let steady = (cpu(pid)? - before) as f64 / began.elapsed().as_nanos() as f64;
     println!("    steady: {:.2} % of a core", steady * 100.0);
 
@@ -114,30 +118,27 @@ fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
 /// Owners that are gone are forgotten after two minutes: what the agent has of its own does not grow
 /// with their number.
 fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
+    const ROUNDS: usize = 8;
+    const COUNT: u64 = 1_500;
     let folder = Folder::new("churn")?;
     let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
     let pid = agent.pidwatch.id();
-    let (rounds, count, pause) = if env.guest {
-        (3, 100, 1)
-    } else {
-        (8, 1_500, 20)
-    };
     let (mut sizes, mut parents) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    for _ in 0..ROUNDS {
         let parent = Cgroup::new(&env.hierarchy, "churn")?;
         drop(parent.child("first")?);
         let truth = Load::new(env, "churn-cgroups")
-            .with("count", count)
+            .with("count", COUNT)
             .with("forks", 2)
             .at("parent", &parent.directory)
             .run()?;
-        assert_eq!(truth.cgroups.len() as u64, count);
+        assert_eq!(truth.cgroups.len() as u64, COUNT);
         parents.push(parent.path.clone());
         parent.remove()?;
-        std::thread::sleep(Duration::from_secs(pause));
+        std::thread::sleep(Duration::from_secs(20));
         sizes.push(status(pid, "RssAnon")?);
     }
-    println!("    its own memory after each {count}: {sizes:?} KiB");
+    println!("    its own memory after each {COUNT}: {sizes:?} KiB");
     let metrics = agent.metrics()?;
     let samples = |path: &String| {
         let shown = metrics
@@ -147,12 +148,10 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
         shown.count()
     };
     let left: Vec<usize> = parents.iter().map(samples).collect();
-    println!("    samples of each {count}: {left:?}");
-    assert!(left[rounds - 1] > 0, "their last counts can be scraped");
-    if !env.guest {
-        assert_eq!(left[0], 0, "samples of those that went minutes ago");
-        assert!(sizes[rounds - 1] < 30 * 1024, "{sizes:?} KiB");
-    }
+    println!("    samples of each {COUNT}: {left:?}");
+    assert!(left[ROUNDS - 1] > 0, "their last counts can be scraped");
+    assert_eq!(left[0], 0, "samples of those that went minutes ago");
+    assert!(sizes[ROUNDS - 1] < 30 * 1024, "{sizes:?} KiB");
     agent.pidwatch.stop()?;
     Ok(())
 }
