@@ -13,6 +13,7 @@ pub mod connect;
 pub mod detect;
 pub mod diagnostics;
 pub mod escape;
+pub mod footprint;
 pub mod generate;
 pub mod history;
 pub mod identity;

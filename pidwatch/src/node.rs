@@ -16,6 +16,7 @@ use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, TaskNames, Tree},
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
+    footprint,
     identity::{Execs, Resolver, errand, identify, may_run_errands},
     incident::{self, Incident, LimitKey, Tracker},
     limits::{Limit, LimitOwner, Live, Readings, Reasons, Verdict},
@@ -224,6 +225,7 @@ impl Node {
         for (id, node) in tree.iter() {
             names.look_up(id, &identify(&node.path));
         }
+        footprint::release_code();
         Ok(Self {
             probe,
             names,
