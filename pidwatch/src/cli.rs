@@ -20,7 +20,8 @@ use crate::{
     probe::Choice,
     record, replay,
     settings::{
-        self, AgentSettings, CheckSettings, RecordSettings, ReplaySettings, Settings, TopSettings,
+        self, AgentSettings, CheckSettings, RecordSettings, ReplaySettings, ReportSettings,
+        Settings, TopSettings,
     },
     thresholds::{self, Threshold},
     trace,
@@ -443,9 +444,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(false) => Ok(DONE),
             Err(error) => Err((FAILED, error.to_string())),
         },
-        Some(Command::Report(args)) => post_mortem::run(&args.into())
-            .map(|()| DONE)
-            .map_err(|error| (FAILED, error.to_string())),
+        Some(Command::Report(args)) => ReportSettings::from_report(args)
+            .map_err(|error| (USAGE, error))
+            .and_then(|settings| {
+                post_mortem::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
+                Ok(DONE)
+            }),
         Some(Command::Completions(args)) => print(generate::completions(args.shell)),
         Some(Command::Man) => print(generate::man()),
         None => Ok(DONE),

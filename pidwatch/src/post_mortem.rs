@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::{
     cli::ReportFormat,
-    connect::{self, ConnectError},
+    connect::{self, Address, ConnectError},
     recording::{ReadError, Reader},
     report::{
         Report, ReportError, Reporter, html::html, markdown::markdown, text::text, words::count,
@@ -55,7 +55,7 @@ pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
                 })?;
             page(&report, settings.output).map_err(PostMortemError::Output)?
         }
-        ReportSource::Agent(url) => ask(url, incident, settings.output)?,
+        ReportSource::Agent(address) => ask(address, incident, settings.output)?,
     };
     match io::stdout().write_all(page.as_bytes()) {
         // `| head -1`: the reader has seen enough.
@@ -65,7 +65,11 @@ pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
 }
 
 /// The report of an agent's flight recorder.
-fn ask(url: &str, incident: Option<&str>, form: ReportFormat) -> Result<String, ConnectError> {
+fn ask(
+    address: &Address,
+    incident: Option<&str>,
+    form: ReportFormat,
+) -> Result<String, ConnectError> {
     let path = match incident {
         Some(id) => format!("/api/v1/incidents/{id}/report"),
         None => "/api/v1/report".to_owned(),
@@ -76,7 +80,7 @@ fn ask(url: &str, incident: Option<&str>, form: ReportFormat) -> Result<String, 
         ReportFormat::Markdown => "text/markdown",
         ReportFormat::Html => "text/html",
     };
-    connect::get(url, &path, media)
+    connect::get(address, &path, media)
 }
 
 /// Reads all that can be read. After a good beginning a bad line is told of in the report, which is

@@ -15,13 +15,14 @@ use crate::{
         AgentArgs, CheckArgs, CommonArgs, FilterArgs, OutputFormat, RecordArgs, ReplayArgs,
         ReportArgs, ReportFormat, RootArgs, TopArgs, TraceArgs,
     },
+    connect::Address,
     identity::{Names, Sockets},
     limits::Severity,
     probe::Choice,
     snapshot::Owner,
     stream::{Event, Line},
     thresholds::Thresholds,
-    tui::{source::agent::Address, theme::ThemeName},
+    tui::theme::ThemeName,
 };
 
 /// Settings of `trace`.
@@ -413,7 +414,7 @@ pub enum ReportSource {
     /// A recording; `-` for standard input.
     File(PathBuf),
     /// The flight recorder of an agent.
-    Agent(String),
+    Agent(Address),
 }
 
 /// Settings of `report`.
@@ -427,8 +428,12 @@ pub struct ReportSettings {
     pub incident: Option<String>,
 }
 
-impl From<ReportArgs> for ReportSettings {
-    fn from(args: ReportArgs) -> Self {
+impl ReportSettings {
+    /// Checks the command line of `report`, and looks the agent's name up.
+    ///
+    /// # Errors
+    /// When the agent's address cannot be used; the text names it and the cause.
+    pub fn from_report(args: ReportArgs) -> Result<Self, String> {
         let ReportArgs {
             file,
             connect,
@@ -438,14 +443,14 @@ impl From<ReportArgs> for ReportSettings {
         } = args;
         // One of the two is there, and not both: the command line sees to it.
         let source = match connect {
-            Some(url) => ReportSource::Agent(url),
+            Some(url) => ReportSource::Agent(Address::look_up(&url)?),
             None => ReportSource::File(file.unwrap_or_default()),
         };
-        Self {
+        Ok(Self {
             source,
             output,
             incident,
-        }
+        })
     }
 }
 

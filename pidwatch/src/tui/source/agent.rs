@@ -1,38 +1,29 @@
 //! A running agent as the source: its server-sent events over HTTP/1.1, without TLS.
 //!
 //! In: the agent's address. Out: the updates of its lines; when the connection is lost, why, and it is
-//! tried again, ever more slowly. Names are looked up once, before anything is watched: a look-up later
-//! would start a thread.
+//! tried again, ever more slowly.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    time::Duration,
-};
+use std::time::Duration;
 
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{sleep, timeout},
 };
 
 use super::{News, sse};
 use crate::{
+    connect::{Address, CONNECT},
     recording::Restorer,
     report::Reporter,
     stream::{self, Event, Line},
 };
 
-/// The agent's own port.
-const PORT: u16 = 9757;
 /// Where its events are.
 const EVENTS: &str = "/api/v1/events";
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// An agent tells something every second: after this time it is gone.
+/// An agent gives a sign of life at least every ten seconds: after this time it is gone.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Between two tries, at first and at most.
 const WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
@@ -52,58 +43,6 @@ pub struct Agent {
     told: mpsc::Receiver<Told>,
     restorer: Restorer,
     reporter: Reporter,
-}
-
-/// Where an agent is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// As it is shown.
-    pub url: String,
-    host: String,
-    path: String,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Address {
-    /// Reads an address (`http://node:9757`, `node:9757`, `node`) and looks its name up.
-    ///
-    /// # Errors
-    /// When it is no such address or the name is not known.
-    pub fn look_up(text: &str) -> Result<Self, String> {
-        let full = match text.split_once("://") {
-            Some(("http", _)) => text.to_owned(),
-            Some((scheme, _)) => {
-                return Err(format!(
-                    "--connect {text}: `{scheme}` is not spoken here; use http:// (for TLS, forward \
-                     the port: `ssh -L` or `kubectl port-forward`)"
-                ));
-            }
-            None => format!("http://{text}"),
-        };
-        let wrong = |cause: String| {
-            format!("--connect {text}: {cause}; it is like http://127.0.0.1:{PORT}")
-        };
-        let uri: Uri = full.parse().map_err(|error| wrong(format!("{error}")))?;
-        let host = uri.host().ok_or_else(|| wrong("no host".into()))?;
-        let port = uri.port_u16().unwrap_or(PORT);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> = (bare, port)
-            .to_socket_addrs()
-            .map_err(|error| wrong(format!("cannot look up `{host}`: {error}")))?
-            .collect();
-        let path = uri.path().trim_end_matches('/');
-        let path = if path.ends_with(EVENTS) {
-            path.to_owned()
-        } else {
-            format!("{path}{EVENTS}")
-        };
-        Ok(Self {
-            url: format!("http://{host}:{port}"),
-            host: format!("{host}:{port}"),
-            path,
-            addresses,
-        })
-    }
 }
 
 impl Agent {
@@ -182,26 +121,10 @@ async fn stream_of(
     tell: &mpsc::Sender<Told>,
     was_there: &mut bool,
 ) -> Result<(), String> {
-    let mut last = "it has no address".to_owned();
-    let mut connected = None;
-    for candidate in &address.addresses {
-        match timeout(CONNECT, TcpStream::connect(candidate)).await {
-            Ok(Ok(stream)) => {
-                connected = Some(stream);
-                break;
-            }
-            Ok(Err(error)) => last = format!("cannot connect: {error}"),
-            Err(_) => last = "cannot connect: no answer".to_owned(),
-        }
-    }
-    let stream = connected.ok_or(last)?;
+    let request = address.request(EVENTS, "text/event-stream")?;
+    let stream = address.connect().await?;
     let told = |error: hyper::Error| format!("lost: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(told)?;
-    let request = Request::get(&address.path)
-        .header(header::HOST, &address.host)
-        .header(header::ACCEPT, "text/event-stream")
-        .body(Empty::<bytes::Bytes>::new())
-        .map_err(|error| error.to_string())?;
     let talk = async {
         let answer = timeout(CONNECT, sender.send_request(request))
             .await

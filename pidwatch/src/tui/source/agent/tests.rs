@@ -117,31 +117,3 @@ fn nobody_there_is_told_as_that() {
         assert!(why.contains("refused"), "{why}");
     });
 }
-
-#[test]
-fn addresses_are_read_as_people_write_them() {
-    for (text, host, path) in [
-        ("127.0.0.1", "127.0.0.1:9757", "/api/v1/events"),
-        ("127.0.0.1:80", "127.0.0.1:80", "/api/v1/events"),
-        ("http://127.0.0.1:80/", "127.0.0.1:80", "/api/v1/events"),
-        ("http://[::1]:80", "[::1]:80", "/api/v1/events"),
-        (
-            "http://127.0.0.1/node/api/v1/events",
-            "127.0.0.1:9757",
-            "/node/api/v1/events",
-        ),
-    ] {
-        let address = Address::look_up(text).unwrap();
-        assert_eq!(
-            (address.host.as_str(), address.path.as_str()),
-            (host, path),
-            "{text}"
-        );
-    }
-    assert!(
-        Address::look_up("https://127.0.0.1")
-            .unwrap_err()
-            .contains("https")
-    );
-    assert!(Address::look_up("http://").is_err());
-}
