@@ -17,7 +17,7 @@ use crate::{
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
     footprint,
-    identity::{Execs, Resolver, errand, identify, may_run_errands},
+    identity::{Errands, Execs, Resolver, identify},
     incident::{self, Incident, LimitKey, Tracker},
     limits::{Limit, LimitOwner, Live, Readings, Reasons, Verdict},
     model::{Activity, Model},
@@ -161,9 +161,7 @@ pub struct Node {
     model: Model,
     names: Resolver,
     execs: Execs,
-    /// For which container a runtime's process works, by its PID; of the current second, in which no
-    /// number is used again.
-    errands: HashMap<u32, Option<CgroupId>>,
+    errands: Errands,
     reasons: Reasons,
     window: Duration,
     state_file: Option<StateFile>,
@@ -230,7 +228,7 @@ impl Node {
             probe,
             names,
             execs: Execs::default(),
-            errands: HashMap::new(),
+            errands: Errands::default(),
             files: Files::new(&layout, &settings.proc_root),
             layout,
             tree,
@@ -392,6 +390,10 @@ impl Node {
                     ..
                 } => {
                     self.touched.insert(cgroup);
+                    let unrecorded = self.model.take_unrecorded(cgroup);
+                    if unrecorded > 0 {
+                        self.incidents.failed_unrecorded(cgroup, unrecorded);
+                    }
                     if let (Cause::Entered, Some(moved)) = (cause, who)
                         && self.owner(cgroup, now).identity.container.is_some()
                     {
@@ -476,10 +478,6 @@ impl Node {
         let mut touched = std::mem::take(&mut self.touched);
         touched.extend(self.detector.verdicts().map(|(id, _)| id));
         for id in touched.drain() {
-            let unrecorded = self.model.take_unrecorded(id);
-            if unrecorded > 0 {
-                self.incidents.failed_unrecorded(id, unrecorded);
-            }
             let Some(node) = self.tree.get(id) else {
                 continue;
             };
@@ -629,13 +627,10 @@ impl Node {
 
     fn row(&mut self, id: CgroupId, activity: Activity, now: Instant, budget: &mut u64) -> Row {
         let owner = self.owner(id, now);
-        let (tasks, subtree_tasks) = self.tree.get(id).map_or((None, None), |node| {
-            let subtree = self.files.subtree_charge(&node.path);
-            if node.children.is_empty() {
-                return (subtree, subtree);
-            }
-            (self.files.own_charge(&self.tree, node), subtree)
-        });
+        let (tasks, subtree_tasks) = self
+            .tree
+            .get(id)
+            .map_or((None, None), |node| self.files.charges(&self.tree, node));
         let processes = self.processes(id, tasks, now, budget);
         Row {
             owner,
@@ -696,27 +691,12 @@ impl Node {
 
     /// The container or pod that a failing task of a container runtime works for.
     fn on_behalf_of(&mut self, failure: &Failure, now: Instant) -> Option<Owner> {
-        if !may_run_errands(&failure.comm) {
+        let read = |pid| self.files.command_line(pid);
+        let container = self.errands.of(failure, &self.tree, read)?;
+        if self.upwards(failure.cgroup).any(|id| id == container) {
             return None;
         }
-        // Read at once: what fails here ends soon.
-        let known = self.errands.get(&failure.pid).copied();
-        let container = known.unwrap_or_else(|| {
-            // What runc forks has no arguments of its own.
-            let parent = failure.parent.as_ref().map(|parent| parent.pid);
-            let mut pids = [Some(failure.pid), parent].into_iter().flatten();
-            pids.find_map(|pid| errand(&self.files.command_line(pid), &self.tree))
-        });
-        self.errands.insert(failure.pid, container);
-        let container = self.owner(container?, now);
-        let path = container.path.clone()?;
-        if self
-            .tree
-            .upwards(failure.cgroup)
-            .any(|(_, above)| *above == *path)
-        {
-            return None;
-        }
+        let container = self.owner(container, now);
         // A sandbox is its pod, to people.
         let is_sandbox = container
             .names

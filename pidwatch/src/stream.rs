@@ -465,6 +465,13 @@ pub struct CloneFailed {
     pub suppressed: u64,
 }
 
+impl CloneFailed {
+    /// Who suffers from it.
+    pub fn sufferer(&self) -> &Owner {
+        self.on_behalf_of.as_ref().unwrap_or(&self.owner)
+    }
+}
+
 impl From<&FailedClone> for CloneFailed {
     fn from(failed: &FailedClone) -> Self {
         let FailedClone {

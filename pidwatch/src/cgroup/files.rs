@@ -57,26 +57,29 @@ impl Files {
         self.number(path, "pids.current").map(Some)
     }
 
-    /// Tasks of a cgroup without its descendants', zombies included. The files are read one after
-    /// the other, so while children change it is off by what changed meanwhile.
+    /// Tasks of a cgroup without its descendants', zombies included.
     pub fn own_charge(&self, tree: &Tree, node: &Node) -> Option<u64> {
-        let subtree = self.subtree_charge(&node.path)?;
-        let mut below = 0;
-        for &child in &node.children {
-            if let Some(child) = tree.get(child) {
-                below += match self.read_charge(&child.path) {
-                    Ok(charge) => charge.unwrap_or(0),
-                    // One that is gone, or without the controller, counts nothing of its own.
-                    Err(error)
-                        if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) =>
-                    {
-                        0
-                    }
-                    Err(_) => return None,
-                };
-            }
-        }
-        Some(subtree.saturating_sub(below))
+        self.charges(tree, node).0
+    }
+
+    /// Tasks of a cgroup, zombies included: without its descendants', and with them. The files are read
+    /// one after the other, so while children change the first is off by what changed meanwhile.
+    pub fn charges(&self, tree: &Tree, node: &Node) -> (Option<u64>, Option<u64>) {
+        let subtree = self.subtree_charge(&node.path);
+        let below = || {
+            let children = node.children.iter().filter_map(|&child| tree.get(child));
+            let charge = |child: &Node| match self.read_charge(&child.path) {
+                Ok(charge) => Some(charge.unwrap_or(0)),
+                // One that is gone, or without the controller, counts nothing of its own.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+                    Some(0)
+                }
+                Err(_) => None,
+            };
+            children.map(charge).sum::<Option<u64>>()
+        };
+        let own = subtree.and_then(|subtree| Some(subtree.saturating_sub(below()?)));
+        (own, subtree)
     }
 
     /// A process's arguments, each with a NUL behind it, as far as they are of use; empty when it is gone.

@@ -4,23 +4,63 @@
 //! has no ID left, a probe fails there: in the shim that cannot start runc, or in runc. The failure is
 //! the runtime's, who suffers is the container.
 //!
-//! In: a failing task's name, command lines, the cgroup tree. Out: a container's cgroup. Pure.
+//! In: a failing task, command lines, the cgroup tree. Out: a container's cgroup. Pure.
+
+use hashbrown::HashMap;
 
 use super::path::{Role, identify};
-use crate::cgroup::{CgroupId, Tree};
+use crate::{
+    cgroup::{CgroupId, Tree},
+    probe::Failure,
+};
 
 /// Names of runtimes' programs, as far as the kernel keeps a name: 15 bytes.
 const PROGRAMS: [&[u8]; 5] = [b"containerd-shim", b"runc", b"crun", b"conmon", b"youki"];
 
+/// For which container processes of container runtimes work. A process that fails does so again at
+/// once, and is looked at once a second.
+#[derive(Debug, Default)]
+pub struct Errands {
+    /// By its PID, since the last [`clear`](Self::clear).
+    known: HashMap<u32, Option<CgroupId>>,
+}
+
+impl Errands {
+    /// The cgroup of the container that a failing task works for; `None` if it is no runtime's, or not
+    /// known. `command_line` reads that of a process, at once: what fails here ends soon.
+    pub fn of(
+        &mut self,
+        failure: &Failure,
+        tree: &Tree,
+        command_line: impl Fn(u32) -> Vec<u8>,
+    ) -> Option<CgroupId> {
+        if !may_run_errands(&failure.comm) {
+            return None;
+        }
+        let look = || {
+            // What runc forks has no arguments of its own.
+            let parent = failure.parent.as_ref().map(|parent| parent.pid);
+            let mut pids = [Some(failure.pid), parent].into_iter().flatten();
+            pids.find_map(|pid| errand(&command_line(pid), tree))
+        };
+        *self.known.entry(failure.pid).or_insert_with(look)
+    }
+
+    /// To be called about once a second, in which no PID is used again.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+}
+
 /// Whether a task with this name may be at work for a container. runc's first stages are called
 /// `runc:[0:PARENT]` and the like.
-pub fn may_run_errands(comm: &[u8]) -> bool {
+fn may_run_errands(comm: &[u8]) -> bool {
     PROGRAMS.iter().any(|program| comm.starts_with(program))
 }
 
 /// The cgroup of the container that a process with this command line (`/proc/PID/cmdline`: each argument
 /// ends with a NUL) works for; `None` if it is no runtime's program or the container is not there.
-pub fn errand(command_line: &[u8], tree: &Tree) -> Option<CgroupId> {
+fn errand(command_line: &[u8], tree: &Tree) -> Option<CgroupId> {
     candidates(command_line).find_map(|id| container(tree, id))
 }
 

@@ -12,7 +12,7 @@ mod path;
 
 pub use self::{
     cri::{Resolver, Sockets},
-    errand::{errand, may_run_errands},
+    errand::Errands,
     execs::Execs,
     names::{Counters, Names},
     path::{Container, Identity, Role, identify},

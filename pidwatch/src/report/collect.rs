@@ -215,8 +215,7 @@ impl Tally {
             // Whom those were for is not known.
             self.add(time, &failed.owner, failed.suppressed);
         }
-        let sufferer = failed.on_behalf_of.as_ref().unwrap_or(&failed.owner);
-        let Some(refused) = self.add(time, sufferer, 1) else {
+        let Some(refused) = self.add(time, failed.sufferer(), 1) else {
             return;
         };
         let kind = Kind {

@@ -17,6 +17,7 @@ use crate::{Scenario, scenario};
 pub fn scenarios(env: &Env) -> Vec<Scenario> {
     let mut all = vec![
         scenario!(clones_beyond_pids_max_add_up),
+        scenario!(an_incident_has_all_refusals_of_a_burst_though_its_cgroup_goes),
         scenario!(clones_beyond_an_ancestors_pids_max_add_up),
         scenario!(clones_beyond_rlimit_nproc_add_up),
         scenario!(an_execve_beyond_rlimit_nproc_is_told),
@@ -42,6 +43,27 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         all.push(scenario!(clones_beyond_threads_max_add_up));
     }
     all
+}
+
+/// Ten of a burst have a record; the others are told by totals, which come after the cgroup has gone.
+fn an_incident_has_all_refusals_of_a_burst_though_its_cgroup_goes(env: &Env) -> Result<()> {
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let cgroup = Cgroup::new(&env.hierarchy, "burst")?;
+    cgroup.set("pids.max", "10")?;
+    let load = Load::new(env, "fail").with("count", 200);
+    let truth = load.inside(&cgroup).run()?;
+    let path = cgroup.path.clone();
+    cgroup.remove()?;
+    let refused = |seen: &Recording| {
+        let mut incidents = seen.of_type("incident");
+        let last = incidents.rfind(|event| event.json["cgroup"] == path.as_str())?;
+        last.number("/failures")
+    };
+    let all = truth.failures.len() as u64;
+    pidwatch.wait(|seen| refused(seen) >= Some(all))?;
+    let recording = pidwatch.stop()?;
+    assert_eq!(refused(&recording), Some(all));
+    Ok(())
 }
 
 /// Runs a load that fails in a cgroup until pidwatch has counted all that failed, or was rejected.
