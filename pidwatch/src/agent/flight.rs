@@ -4,7 +4,8 @@
 //! itself, of which the oldest goes when there is no room. A restart begins a new one, so that what
 //! an agent recorded before it was killed, even in the midst of a frame, stays as it is.
 //!
-//! What goes wrong is told once, and tried again after a while; the watch never waits for it.
+//! What goes wrong is told once, and tried again after a while. Lines that are not kept are counted,
+//! those too that waited for a write that failed.
 
 use std::{
     fs, io,
@@ -36,6 +37,10 @@ pub struct Flight {
     /// When it is tried again.
     again: Option<Instant>,
     has_failed: bool,
+    /// Lines that are not in the file yet.
+    waiting: u64,
+    /// Lines that never will be, and were not told of.
+    lost: u64,
 }
 
 impl Flight {
@@ -48,6 +53,8 @@ impl Flight {
             writer: None,
             again: None,
             has_failed: false,
+            waiting: 0,
+            lost: 0,
         }
     }
 
@@ -56,13 +63,15 @@ impl Flight {
         &self.folder
     }
 
-    /// Takes lines, and says whether they are kept.
-    pub fn push(&mut self, lines: &[u8]) -> bool {
+    /// Takes lines, and says how many could not be kept since the last call.
+    pub fn push(&mut self, lines: &[u8]) -> u64 {
+        self.waiting += lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
         self.attempt(|flight| {
             let writer = flight.writer()?;
             writer.lines().extend_from_slice(lines);
             writer.write_due()
-        })
+        });
+        std::mem::take(&mut self.lost)
     }
 
     /// Writes what waits, so that the files have all there is.
@@ -70,20 +79,24 @@ impl Flight {
         self.attempt(|flight| flight.writer.as_mut().map_or(Ok(()), Writer::write));
     }
 
-    fn attempt(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) -> bool {
+    fn attempt(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) {
         if self.again.is_some_and(|again| Instant::now() < again) {
-            return false;
+            self.lost += std::mem::take(&mut self.waiting);
+            return;
         }
         match write(self) {
             Ok(()) => {
                 self.again = None;
+                if !self.writer.as_ref().is_some_and(Writer::has_waiting) {
+                    self.waiting = 0;
+                }
                 if std::mem::take(&mut self.has_failed) {
                     log::warn!("the flight recorder goes on in {}", self.folder.display());
                 }
-                true
             }
             Err(error) => {
                 self.writer = None;
+                self.lost += std::mem::take(&mut self.waiting);
                 self.again = Some(Instant::now() + AGAIN);
                 if !std::mem::replace(&mut self.has_failed, true) {
                     log::error!(
@@ -92,7 +105,6 @@ impl Flight {
                         self.folder.display()
                     );
                 }
-                false
             }
         }
     }
@@ -105,7 +117,9 @@ impl Flight {
         }
         if self.writer.is_none() {
             let mut files = files(&self.folder)?;
-            let next = files.last().map_or(1, |file| file.number + 1);
+            let next = files.last().map_or(1, |file| file.number.saturating_add(1));
+            // Of a disk that was full, or an agent that was killed, before anything was in them.
+            files.retain(|file| file.bytes > 0 || fs::remove_file(&file.path).is_err());
             make_room(&mut files, self.most.saturating_sub(most));
             let path = self.folder.join(format!("{PREFIX}{next:08}{SUFFIX}"));
             let mut writer = Writer::create(&path, u64::MAX)?;
@@ -205,7 +219,7 @@ mod tests {
         let most = 1 << 20;
         let mut flight = Flight::new(folder.path(), most, STARTED.into());
         for n in 0..150_000 {
-            assert!(flight.push(&lost(n)));
+            assert_eq!(flight.push(&lost(n)), 0);
         }
         flight.write();
         let bytes: u64 = files(folder.path()).unwrap().iter().map(|f| f.bytes).sum();
@@ -232,7 +246,40 @@ mod tests {
     async fn without_a_folder_nothing_is_kept_and_nothing_breaks() {
         let folder = tempfile::tempdir().unwrap();
         let mut flight = Flight::new(&folder.path().join("none"), 1 << 20, STARTED.into());
-        assert!(!flight.push(&lost(1)));
-        assert!(!flight.push(&lost(2)));
+        assert_eq!(flight.push(&lost(1)), 1);
+        assert_eq!(flight.push(&lost(2)), 1);
+    }
+
+    #[tokio::test]
+    async fn what_waited_for_a_write_that_failed_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut flight = Flight::new(folder.path(), 1 << 20, STARTED.into());
+        for n in 0..3 {
+            assert_eq!(flight.push(&lost(n)), 0, "they wait");
+        }
+        flight.attempt(|_| Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(flight.push(&lost(3)), 4);
+        assert_eq!(flight.push(&lost(4)), 1);
+    }
+
+    #[tokio::test]
+    async fn empty_files_push_no_recording_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let most = 64 << 10;
+        let mut flight = Flight::new(folder.path(), most, STARTED.into());
+        flight.push(&lost(0));
+        flight.write();
+        drop(flight);
+        for number in 2..40 {
+            fs::write(
+                folder.path().join(format!("{PREFIX}{number:08}{SUFFIX}")),
+                "",
+            )
+            .unwrap();
+        }
+        let mut flight = Flight::new(folder.path(), most, STARTED.into());
+        flight.push(&lost(1));
+        flight.write();
+        assert_eq!(counts(folder.path()), [0, 1]);
     }
 }

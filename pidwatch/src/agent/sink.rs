@@ -79,12 +79,7 @@ impl Agent {
         if is_logged {
             lost = self.log.push(lines);
         }
-        let mut unkept = 0;
-        if let Some(flight) = flight.as_mut()
-            && !flight.push(lines)
-        {
-            unkept = lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
-        }
+        let unkept = flight.as_mut().map_or(0, |flight| flight.push(lines));
         if let Some(batch) = batch {
             let mut hub = hub.borrow_mut();
             let mut rest = lines
@@ -145,7 +140,7 @@ impl Sink for Agent {
     fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
         let shared = self.shared.clone();
         shared.looked.set(tokio::time::Instant::now());
-        let mut batch = shared.hub.borrow_mut().has_readers().then(Batch::default);
+        let mut batch = (shared.hub.borrow_mut().readers() > 0).then(Batch::default);
         let mut clock = shared.clock.get();
         clock.follow_steps();
         shared.clock.set(clock);

@@ -56,6 +56,11 @@ impl Writer {
         self.written
     }
 
+    /// Whether something is not in the file yet.
+    pub fn has_waiting(&self) -> bool {
+        !self.frame.is_empty()
+    }
+
     /// Where lines of the stream go; each ends with a newline.
     pub fn lines(&mut self) -> &mut Vec<u8> {
         self.began.get_or_insert_with(Instant::now);
