@@ -78,14 +78,9 @@ impl Hub {
         self.next_id
     }
 
-    /// Whether somebody listens.
-    pub fn has_readers(&mut self) -> bool {
-        self.readers.retain(|reader| reader.strong_count() > 0);
-        !self.readers.is_empty()
-    }
-
     /// How many listen.
-    pub fn readers(&self) -> usize {
+    pub fn readers(&mut self) -> usize {
+        self.readers.retain(|reader| reader.strong_count() > 0);
         self.readers.len()
     }
 
@@ -224,7 +219,7 @@ mod tests {
         assert!(next(&reader).unwrap().ends_with("data: {\"a\":1}\n\n"));
         assert_eq!(next(&reader), None);
         drop(reader);
-        assert!(!hub.has_readers());
+        assert_eq!(hub.readers(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In: the node's updates. Out: metrics, the node as it is and what happens by `http`, an event log on
 //! standard output, and the stream of events in the flight recorder. All of it is on one thread. The
 //! watch waits for nobody: what a reader does not take, a disk has no room for or a log nobody reads is
-//! lost there, counted, and nowhere else.
+//! lost there, counted, and nowhere else. Only a disk that hangs, and does not fail, is waited for.
 
 mod board;
 mod event_log;
@@ -101,6 +101,7 @@ pub fn run(mut settings: AgentSettings) -> Result<(), AgentError> {
         let shared = Rc::new(Shared::new(settings.node.window));
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::task::spawn_local(http::serve(listener, shared.clone()));
+        tokio::task::spawn_local(supervisor::feed(shared.clone()));
         Agent::new(shared, state, &settings)
     };
     let agent = watch::run(&settings.node, None, make)?;
@@ -170,8 +171,7 @@ impl Shared {
     }
 
     fn readers(&self) -> usize {
-        let mut hub = self.hub.borrow_mut();
-        if hub.has_readers() { hub.readers() } else { 0 }
+        self.hub.borrow_mut().readers()
     }
 
     /// A reader of events, who is told first how things are.

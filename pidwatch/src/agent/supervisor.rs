@@ -1,19 +1,34 @@
 //! Tells systemd how the agent does (sd_notify(3)); nothing where it is not the supervisor.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use sd_notify::NotifyState;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
+use super::{Health, Shared};
 use crate::snapshot::Snapshot;
 
 /// The line that `systemctl status` shows is made anew this often.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
+/// Feeds the watchdog, where there is one, as long as the watch goes on: windows may be longer than the
+/// watchdog waits.
+pub async fn feed(shared: Rc<Shared>) {
+    let Some(patience) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    loop {
+        if matches!(shared.health(), Health::Good) {
+            // Whoever does not listen any more is no reason to end.
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+        }
+        sleep(patience / 3).await;
+    }
+}
+
 /// The supervisor.
 pub struct Supervisor {
     is_there: bool,
-    has_watchdog: bool,
     is_ready: bool,
     told: Option<Instant>,
 }
@@ -23,13 +38,12 @@ impl Supervisor {
     pub fn find() -> Self {
         Self {
             is_there: std::env::var_os("NOTIFY_SOCKET").is_some(),
-            has_watchdog: std::env::var_os("WATCHDOG_USEC").is_some(),
             is_ready: false,
             told: None,
         }
     }
 
-    /// A window was closed: the agent is ready, and does not hang.
+    /// A window was closed: the agent is ready.
     pub fn alive(&mut self, snapshot: &Snapshot) {
         if !self.is_there {
             return;
@@ -37,9 +51,6 @@ impl Supervisor {
         let mut states = Vec::new();
         if !std::mem::replace(&mut self.is_ready, true) {
             states.push(NotifyState::Ready);
-        }
-        if self.has_watchdog {
-            states.push(NotifyState::Watchdog);
         }
         let status;
         if self.told.is_none_or(|told| told.elapsed() >= STATUS_EVERY) {

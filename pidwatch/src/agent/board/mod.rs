@@ -64,8 +64,6 @@ struct Entry {
     gone: Option<BootTime>,
     /// The smallest `pids.max` up to the root; `None` for none or unknown.
     limit: Option<u64>,
-    /// Its state as it was told, while it is not `ok`.
-    told: Option<(BootTime, Box<stream::State>)>,
     place: Option<Place>,
 }
 
@@ -77,6 +75,8 @@ pub struct Board {
     by_path: HashMap<Box<[u8]>, CgroupId>,
     /// Cgroups that are gone, since when: their last counts may still be told.
     removed: HashMap<CgroupId, BootTime>,
+    /// States as they were told, while they are not `ok`: an owner's may come before its first row.
+    told: HashMap<CgroupId, (BootTime, stream::State)>,
     most_owners: usize,
     with_series: usize,
     other: Counts,
@@ -107,6 +107,7 @@ impl Board {
             owners: HashMap::new(),
             by_path: HashMap::new(),
             removed: HashMap::new(),
+            told: HashMap::new(),
             most_owners: (max_series / MOST_SAMPLES).max(1),
             with_series: 0,
             other: Counts::NONE,
@@ -167,6 +168,7 @@ impl Board {
     /// A cgroup is gone.
     pub fn set_gone(&mut self, id: CgroupId, time: BootTime) {
         self.removed.entry(id).or_insert(time);
+        self.told.remove(&id);
         if let Some(entry) = self.owners.get_mut(&id)
             && entry.gone.is_none()
         {
@@ -190,12 +192,15 @@ impl Board {
             Update::State(change) => {
                 let verdict = &change.change.verdict;
                 let is_calm = matches!(verdict.state, State::Ok | State::Gone);
-                if let Some(entry) = self.owners.get_mut(&change.owner.id) {
+                let id = change.owner.id;
+                if let Some(entry) = self.owners.get_mut(&id) {
                     entry.row.verdict = Some(verdict.clone()).filter(|_| !is_calm);
-                    entry.told = (!is_calm).then(|| {
-                        let told = stream::State::of(change, wall(verdict.since));
-                        (change.time, Box::new(told))
-                    });
+                }
+                if is_calm {
+                    self.told.remove(&id);
+                } else {
+                    let told = stream::State::of(change, wall(verdict.since));
+                    self.told.insert(id, (change.time, told));
                 }
             }
             Update::Incident(incident, time) => {
@@ -317,7 +322,6 @@ impl Board {
             // It may have come and gone within a window.
             gone: self.removed.get(&id).copied(),
             limit: None,
-            told: None,
             place: None,
         };
         self.owners.insert(id, entry);
@@ -381,8 +385,7 @@ impl Board {
 
     /// States that are not `ok`, as they were told, with when.
     pub fn states(&self) -> impl Iterator<Item = (BootTime, &stream::State)> {
-        let told = self.owners.values().filter_map(|entry| entry.told.as_ref());
-        told.map(|(time, told)| (*time, &**told))
+        self.told.values().map(|(time, told)| (*time, told))
     }
 
     /// Incidents that are open.

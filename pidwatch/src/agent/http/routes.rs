@@ -82,7 +82,7 @@ const INDEX: &str = "pidwatch agent\n\n\
     /readyz                         200 once the node is known\n\
     /api/v1/snapshot                the node as it is now, JSON\n\
     /api/v1/incidents               incidents, open and closed, JSON\n\
-    /api/v1/incidents/{id}/report   what happened: Markdown, HTML or JSON\n\
+    /api/v1/incidents/{id}/report   what happened: Markdown, HTML, text or JSON\n\
     /api/v1/report                  the same of all that was recorded\n\
     /api/v1/events                  what happens, server-sent events\n";
 

@@ -51,11 +51,8 @@ const fn of_owner(
     help: &'static str,
 ) -> Family {
     Family {
-        name,
-        kind,
-        labels,
         of_owner: true,
-        help,
+        ..of_node(name, kind, labels, help)
     }
 }
 
