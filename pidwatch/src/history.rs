@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 /// Seconds of a point, by level, and how many points a level keeps: 2 min, 15 min, 4 h.
 const LEVELS: [(u64, usize); 3] = [(1, 120), (10, 90), (60, 240)];
-/// Points of an owner that always had something to tell; each has 20 bytes.
+/// Points of an owner that always had something to tell; each has 24 bytes.
 pub const MOST_POINTS: usize = LEVELS[0].1 + LEVELS[1].1 + LEVELS[2].1;
 /// The longest span that is known, in seconds.
 pub const LONGEST_S: u64 = LEVELS[2].0 * LEVELS[2].1 as u64;
@@ -45,7 +45,10 @@ pub struct Column {
 struct Point {
     /// Time over the level's width.
     index: u32,
+    /// The most.
     tasks: u32,
+    /// At its end.
+    end: u32,
     created: u32,
     exited: u32,
     failed: u32,
@@ -76,6 +79,7 @@ impl History {
             match level.back_mut() {
                 Some(point) if point.index >= index => {
                     point.tasks = point.tasks.max(tasks);
+                    point.end = tasks;
                     point.created = point.created.saturating_add(narrow(reading.created));
                     point.exited = point.exited.saturating_add(narrow(reading.exited));
                     point.failed = point.failed.saturating_add(narrow(reading.failed));
@@ -83,6 +87,7 @@ impl History {
                 _ => level.push_back(Point {
                     index,
                     tasks,
+                    end: tasks,
                     created: narrow(reading.created),
                     exited: narrow(reading.exited),
                     failed: narrow(reading.failed),
@@ -112,27 +117,33 @@ impl History {
         let point_s = LEVELS[level].0 as f64;
         let begin = (now_s + 1) as f64 - span_s;
         let mut columns = vec![Column::default(); n];
-        let mut known: Vec<Option<u32>> = vec![None; n];
+        // The most, and what it was at its end.
+        let mut known: Vec<Option<(u32, u32)>> = vec![None; n];
         let mut before = None;
         for point in &self.levels[level] {
             let at = f64::from(point.index) * point_s - begin;
             if at < 0.0 {
-                before = Some(point.tasks);
+                before = Some(point.end);
                 continue;
             }
-            let Some(column) = columns.get_mut((at / width_s) as usize) else {
-                break;
-            };
-            let tasks = &mut known[(at / width_s) as usize];
-            *tasks = Some(tasks.map_or(point.tasks, |most| most.max(point.tasks)));
-            column.created += f64::from(point.created);
-            column.exited += f64::from(point.exited);
-            column.failed += f64::from(point.failed);
+            // A point that is longer than a column is in all that it covers.
+            let first = ((at / width_s) as usize).min(n);
+            let beyond = (((at + point_s) / width_s) as usize).max(first + 1).min(n);
+            let covered = columns[first..beyond]
+                .iter_mut()
+                .zip(&mut known[first..beyond]);
+            for (column, tasks) in covered {
+                let most = tasks.map_or(point.tasks, |(most, _)| most.max(point.tasks));
+                *tasks = Some((most, point.end));
+                column.created += f64::from(point.created);
+                column.exited += f64::from(point.exited);
+                column.failed += f64::from(point.failed);
+            }
         }
         let seconds = width_s.max(point_s);
         for (column, tasks) in columns.iter_mut().zip(known) {
-            before = tasks.or(before);
-            column.tasks = before.map(u64::from);
+            column.tasks = tasks.map(|(most, _)| most).or(before).map(u64::from);
+            before = tasks.map(|(_, end)| end).or(before);
             column.created /= seconds;
             column.exited /= seconds;
             column.failed /= seconds;
@@ -141,7 +152,8 @@ impl History {
     }
 
     /// Bytes on the heap.
-    pub fn heap_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn heap_bytes(&self) -> usize {
         let points: usize = self.levels.iter().map(VecDeque::capacity).sum();
         points * size_of::<Point>()
     }
@@ -182,12 +194,38 @@ mod tests {
     }
 
     #[test]
+    fn after_a_burst_what_is_left_is_shown_and_not_its_peak() {
+        let mut history = History::default();
+        history.push(100, 1.0, reading(100, 100));
+        history.push(101, 1.0, reading(5, 0));
+        for (span, n) in [(300, 30), (60, 60)] {
+            let columns = history.columns(160, span, n);
+            assert_eq!(columns[n - 1].tasks, Some(5), "{span}");
+        }
+    }
+
+    #[test]
+    fn a_steady_rate_is_even_whatever_the_width() {
+        let mut history = History::default();
+        for second in 0..2000 {
+            history.push(second, 1.0, reading(1, 3));
+        }
+        for n in [40, 60, 68, 188] {
+            let columns = history.columns(1999, 300, n);
+            // The last point is not over yet.
+            let even = columns[..n - 3].iter();
+            let even = even.filter(|column| (2.5..6.1).contains(&column.created));
+            assert_eq!(even.count(), n - 3, "{n}: {columns:?}");
+        }
+    }
+
+    #[test]
     fn hours_are_known_more_coarsely_and_room_is_bounded() {
         let mut history = History::default();
         for second in 0..20_000 {
             history.push(second, 1.0, reading(second, 3));
         }
-        assert!(history.heap_bytes() <= 2 * 20 * MOST_POINTS);
+        assert!(history.heap_bytes() <= 2 * 24 * MOST_POINTS);
         for span in [60, 600, 3600, LONGEST_S] {
             let columns = history.columns(19_999, span, 60);
             assert!(
