@@ -2,7 +2,9 @@
 //!
 //! In: what is known of the owners. Out: [`Row`]s, in the order in which they are shown. Pure.
 
-use hashbrown::{HashMap, HashSet};
+use std::cmp::Ordering;
+
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
 use super::{
     column::Column,
@@ -10,6 +12,9 @@ use super::{
     world::{Gauge, World},
 };
 use crate::{cgroup::CgroupId, escape};
+
+/// Longer paths than the kernel takes (`PATH_MAX`) are not taken apart: a stream may claim any.
+const LONGEST_PATH: usize = 4096;
 
 /// How rows are put together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,13 +124,13 @@ impl Row {
         }
     }
 
-    fn group(name: &str) -> Self {
+    fn group(place: &str, name: &[u8]) -> Self {
         Self {
-            key: RowKey::Group(name.to_owned()),
+            key: RowKey::Group(place.to_owned()),
             depth: 0,
             fold: Some(false),
-            place: name.to_owned(),
-            name: escape::for_terminal(name.as_bytes()),
+            place: place.to_owned(),
+            name: escape::for_terminal(name),
             badge: Badge::Gone,
             tasks: None,
             share: None,
@@ -230,11 +235,13 @@ impl Order {
         }
     }
 
+    fn compare(&self, a: &Row, b: &Row) -> Ordering {
+        let order = self.sort.order(a, b);
+        if self.reverse { order.reverse() } else { order }
+    }
+
     fn sort(&self, rows: &mut [Row]) {
-        rows.sort_by(|a, b| {
-            let order = self.sort.order(a, b);
-            if self.reverse { order.reverse() } else { order }
-        });
+        rows.sort_by(|a, b| self.compare(a, b));
     }
 
     fn groups(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
@@ -245,21 +252,14 @@ impl Order {
             let name = self.group_of(known);
             let (group, rows) = groups
                 .entry(name)
-                .or_insert_with_key(|name| (Row::group(name), Vec::new()));
+                .or_insert_with_key(|name| (Row::group(name, name.as_bytes()), Vec::new()));
             group.add(&row);
             rows.push(row);
         }
-        let mut heads: Vec<Row> = groups.values().map(|(group, _)| group.clone()).collect();
-        self.sort(&mut heads);
-        let mut all = Vec::new();
-        for mut head in heads {
-            let RowKey::Group(name) = &head.key else {
-                continue;
-            };
-            let mut rows = groups
-                .remove(name)
-                .map(|(_, rows)| rows)
-                .unwrap_or_default();
+        let mut groups: Vec<(Row, Vec<Row>)> = groups.into_values().collect();
+        groups.sort_by(|(a, _), (b, _)| self.compare(a, b));
+        let mut all = Vec::with_capacity(owners.len() + groups.len());
+        for (mut head, mut rows) in groups {
             let is_folded = self.folded.contains(&head.place);
             head.fold = Some(is_folded);
             all.push(head);
@@ -290,92 +290,76 @@ impl Order {
     fn tree(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
         let mut tree = Branches::default();
         for known in owners {
-            let Some(path) = known.owner.path.as_deref() else {
-                tree.add(b"/(gone)", Row::of(known, gauges));
-                continue;
-            };
-            tree.add(path, Row::of(known, gauges));
+            let row = Row::of(known, gauges);
+            let path = known.owner.path.as_deref();
+            let path = path.filter(|path| path.len() <= LONGEST_PATH);
+            tree.add(path.unwrap_or(b"/(gone)"), &row);
+            // Those without a path share a row, which is nobody's own.
+            if let Some(sum) = path.and_then(|path| tree.sums.get_mut(path)) {
+                sum.key = row.key;
+                // Below the root a name says where it stands; a container's own name says more.
+                if !row.name.starts_with('/') {
+                    sum.name = row.name;
+                }
+            }
         }
-        let mut all = Vec::new();
-        self.branch(&tree, b"/", 0, &mut all);
+        let mut all = Vec::with_capacity(tree.sums.len());
+        if let Some(root) = tree.sums.remove(&b"/"[..]) {
+            self.branch(&mut tree, b"/", root, &mut all);
+        }
         all
     }
 
-    /// A cgroup with what is below it; its row has the sums.
-    fn branch(&self, tree: &Branches, path: &[u8], depth: u16, all: &mut Vec<Row>) {
-        let Some(sum) = tree.sums.get(path) else {
-            return;
-        };
-        let mut row = sum.clone();
-        row.depth = depth;
-        let children = tree
-            .children
-            .get(path)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let is_folded = self.folded.contains(&row.place);
-        row.fold = (!children.is_empty()).then_some(is_folded);
-        let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        // Below the root a name says where it stands; a container's own name says more.
-        let is_named = row.name.as_bytes() != path && !row.name.starts_with('/');
-        if !is_named {
-            row.name = match last {
-                b"" => "/".to_owned(),
-                last => escape::for_terminal(last),
-            };
-        }
+    /// A cgroup, whose row has the sums, and what is below it.
+    fn branch(&self, tree: &mut Branches<'_>, path: &[u8], mut row: Row, all: &mut Vec<Row>) {
+        let below = tree.children.remove(path).unwrap_or_default();
+        let (depth, is_folded) = (row.depth + 1, self.folded.contains(&row.place));
+        row.fold = (!below.is_empty()).then_some(is_folded);
         all.push(row);
         if is_folded {
             return;
         }
-        let mut order: Vec<(&[u8], &Row)> = children
-            .iter()
-            .filter_map(|child| Some((&**child, tree.sums.get(&**child)?)))
-            .collect();
-        order.sort_by(|(_, a), (_, b)| {
-            let order = self.sort.order(a, b);
-            if self.reverse { order.reverse() } else { order }
-        });
-        for (child, _) in order {
-            self.branch(tree, child, depth + 1, all);
+        let rows = below.into_iter();
+        let rows = rows.filter_map(|path| Some((path, tree.sums.remove(path)?)));
+        let mut rows: Vec<(&[u8], Row)> = rows.collect();
+        rows.sort_by(|(_, a), (_, b)| self.compare(a, b));
+        for (path, mut row) in rows {
+            row.depth = depth;
+            self.branch(tree, path, row, all);
         }
     }
 }
 
 /// Cgroups by what is above them.
 #[derive(Default)]
-struct Branches {
-    sums: HashMap<Box<[u8]>, Row>,
-    children: HashMap<Box<[u8]>, Vec<Box<[u8]>>>,
+struct Branches<'a> {
+    sums: HashMap<&'a [u8], Row>,
+    children: HashMap<&'a [u8], Vec<&'a [u8]>>,
 }
 
-impl Branches {
-    /// Adds a cgroup, and to the sums of all above it.
-    fn add(&mut self, path: &[u8], row: Row) {
+impl<'a> Branches<'a> {
+    /// Adds to the sums of a cgroup and of all above it.
+    fn add(&mut self, path: &'a [u8], row: &Row) {
         let mut at = path;
         loop {
-            let is_own = at == path;
-            let is_new = !self.sums.contains_key(at);
-            let name = String::from_utf8_lossy(at);
-            let sum = self
-                .sums
-                .entry(at.into())
-                .or_insert_with(|| Row::group(&name));
-            sum.add(&row);
-            if is_own {
-                sum.key = row.key.clone();
-                sum.name.clone_from(&row.name);
-            }
-            if at == b"/" {
-                return;
-            }
-            let slash = at.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-            let above = if slash == 0 { &b"/"[..] } else { &at[..slash] };
+            let slash = at.iter().rposition(|&byte| byte == b'/');
+            let (above, last) = match slash {
+                _ if at == b"/" => (None, at),
+                Some(slash) if slash > 0 => (Some(&at[..slash]), &at[slash + 1..]),
+                Some(_) => (Some(&b"/"[..]), &at[1..]),
+                None => (Some(&b"/"[..]), at),
+            };
+            let (sum, is_new) = match self.sums.entry(at) {
+                Entry::Occupied(known) => (known.into_mut(), false),
+                Entry::Vacant(free) => {
+                    let place = String::from_utf8_lossy(at);
+                    (free.insert(Row::group(&place, last)), true)
+                }
+            };
+            sum.add(row);
+            let Some(above) = above else { return };
             if is_new {
-                self.children
-                    .entry(above.into())
-                    .or_default()
-                    .push(at.into());
+                self.children.entry(above).or_default().push(at);
             }
             at = above;
         }
