@@ -99,7 +99,7 @@ pub enum Command {
     Group,
     /// Folds or unfolds.
     Fold,
-    /// Shows a longer span, or earlier; in a recording.
+    /// Shows a longer span.
     ZoomOut,
     /// Shows a shorter span.
     ZoomIn,

@@ -18,7 +18,7 @@ use std::{io, path::PathBuf, time::Duration};
 use jiff::tz::TimeZone;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use self::{
@@ -242,7 +242,7 @@ impl<'a> Screen<'a> {
         let mut news = Vec::new();
         let mut inputs = Vec::new();
         let mut bytes = [0; 1024];
-        let mut draw_at = Instant::now();
+        let (mut draw_at, mut escape_at) = (Instant::now(), Instant::now());
         loop {
             if self.is_stale && self.term.is_idle() && Instant::now() >= draw_at {
                 draw(&mut self.term, &mut self.app, self.is_utf8).map_err(TopError::Terminal)?;
@@ -266,9 +266,12 @@ impl<'a> Screen<'a> {
                 read = self.term.read(&mut bytes) => match read {
                     // The terminal is gone, and nobody looks any more.
                     Ok(0) | Err(_) => return Ok(()),
-                    Ok(n) => self.parser.push(&bytes[..n], &mut inputs),
+                    Ok(n) => {
+                        self.parser.push(&bytes[..n], &mut inputs);
+                        escape_at = Instant::now() + ESCAPE;
+                    }
                 },
-                () = sleep(ESCAPE), if is_waiting => self.parser.idle(&mut inputs),
+                () = sleep_until(escape_at), if is_waiting => self.parser.idle(&mut inputs),
                 flushed = self.term.flush(), if !is_idle => {
                     // As above.
                     if flushed.is_err() {
@@ -296,14 +299,12 @@ impl<'a> Screen<'a> {
                 }
                 self.act(action)?;
             }
-            if self.take(&mut news) {
-                draw_at = Instant::now();
-            }
+            self.take(&mut news);
         }
     }
 
-    /// Takes news; whether a window closed.
-    fn take(&mut self, news: &mut Vec<News>) -> bool {
+    /// Takes news.
+    fn take(&mut self, news: &mut Vec<News>) {
         let mut closed = false;
         for told in news.drain(..) {
             self.is_stale = true;
@@ -334,9 +335,8 @@ impl<'a> Screen<'a> {
             && let Some(Page::Owner(id)) = self.app.page
         {
             let limits = self.source.limits_above(id);
-            self.app.world.tell_limits(id, limits);
+            self.app.tell_limits(id, limits);
         }
-        closed
     }
 
     fn act(&mut self, action: Action) -> Result<(), TopError> {
@@ -349,7 +349,7 @@ impl<'a> Screen<'a> {
             Action::LookAtLimits => {}
             Action::LookAbove(id) => {
                 let limits = self.source.limits_above(id);
-                self.app.world.tell_limits(id, limits);
+                self.app.tell_limits(id, limits);
             }
             Action::Skip(seconds) => {
                 if let Some(playback) = self.source.playback() {

@@ -139,11 +139,14 @@ impl Term {
     /// # Errors
     /// Those of the library; none is known.
     pub fn resize(&mut self) -> io::Result<()> {
-        // What was not written of the last frame belongs to another screen.
-        self.waiting.0.borrow_mut().clear();
-        let size = size(&self.fd);
-        self.screen.resize(size)?;
-        self.screen.clear()
+        let mut waiting = self.waiting.0.borrow_mut();
+        // What was not written of the last frame belongs to another screen, and what was cut may have
+        // left a colour, with which the screen would be cleared.
+        waiting.clear();
+        waiting.extend(b"\x1b[0m");
+        drop(waiting);
+        // It clears as well. `Terminal::clear` would ask the terminal where its cursor is, and wait.
+        self.screen.resize(size(&self.fd))
     }
 
     /// Writes what waits, now: where what comes next takes a while and nothing else is listened for.
@@ -227,12 +230,12 @@ fn size(fd: &OwnedFd) -> Rect {
 }
 
 fn enter(fd: &OwnedFd) -> io::Result<()> {
-    let before = tcgetattr(fd)?;
+    let (terminal, before) = (fd.try_clone()?, tcgetattr(fd)?);
     let mut raw = before.clone();
     raw.make_raw();
-    tcsetattr(fd, OptionalActions::Now, &raw)?;
-    let terminal = fd.try_clone()?;
+    // First, so that no way out finds the terminal raw and nothing to put back.
     *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { terminal, before });
+    tcsetattr(fd, OptionalActions::Now, &raw)?;
     write_patiently(fd, ENTER);
     Ok(())
 }
@@ -257,7 +260,9 @@ fn write_patiently(fd: &OwnedFd, mut bytes: &[u8]) {
         if !has(fd, PollFlags::OUT, PATIENCE).unwrap_or(false) {
             return;
         }
-        match retry_on_intr(|| rustix::io::write(fd, bytes)) {
+        // Room for something is not room for all, and a write without room is waited for.
+        let chunk = &bytes[..bytes.len().min(AT_A_TIME)];
+        match retry_on_intr(|| rustix::io::write(fd, chunk)) {
             Ok(written) => bytes = &bytes[written..],
             Err(_) => return,
         }

@@ -29,8 +29,6 @@ impl ThemeName {
 /// How things look.
 #[derive(Clone, Copy, Debug)]
 pub struct Theme {
-    /// Which set.
-    pub name: ThemeName,
     /// Text that matters less.
     pub dim: Style,
     /// Titles.
@@ -49,7 +47,8 @@ pub struct Theme {
     pub accent: Style,
     /// The line of an open incident.
     pub alarm: Style,
-    badges: [Style; 4],
+    /// Of who suffers or is full, and of who grows.
+    badges: [Style; 2],
     /// The characters.
     pub glyphs: &'static Glyphs,
 }
@@ -108,7 +107,6 @@ impl Theme {
         let on = |back, front| Style::new().bg(back).fg(front).add_modifier(Modifier::BOLD);
         let glyphs = if is_utf8 { &UNICODE } else { &ASCII };
         let mono = Self {
-            name,
             dim: plain.add_modifier(Modifier::DIM),
             title: bold,
             header: reverse,
@@ -118,12 +116,7 @@ impl Theme {
             bad: bold.add_modifier(Modifier::UNDERLINED),
             accent: bold,
             alarm: reverse.add_modifier(Modifier::BOLD),
-            badges: [
-                reverse.add_modifier(Modifier::BOLD),
-                bold.add_modifier(Modifier::UNDERLINED),
-                bold,
-                plain.add_modifier(Modifier::DIM),
-            ],
+            badges: [bold.add_modifier(Modifier::UNDERLINED), bold],
             glyphs,
         };
         match name {
@@ -135,13 +128,10 @@ impl Theme {
                 bad: bold.fg(Color::Red),
                 accent: bold.fg(Color::Blue),
                 header: on(Color::Blue, Color::White),
-                selected: reverse,
                 alarm: on(Color::Red, Color::White),
                 badges: [
-                    on(Color::Red, Color::White),
                     on(Color::Yellow, Color::Black),
                     on(Color::Cyan, Color::Black),
-                    plain.fg(Color::DarkGray),
                 ],
                 ..mono
             },
@@ -156,13 +146,10 @@ impl Theme {
                     bad: bold.fg(indexed(vermilion)),
                     accent: bold.fg(indexed(sky)),
                     header: on(indexed(blue), Color::White),
-                    selected: reverse,
                     alarm: on(indexed(vermilion), Color::Black),
                     badges: [
-                        on(indexed(vermilion), Color::Black),
                         on(indexed(orange), Color::Black),
                         on(indexed(sky), Color::Black),
-                        plain.fg(Color::DarkGray),
                     ],
                     ..mono
                 }
@@ -173,10 +160,10 @@ impl Theme {
     /// How a badge looks.
     pub fn badge(&self, badge: Badge) -> Style {
         match badge {
-            Badge::Leak | Badge::Culprit => self.badges[0],
-            Badge::Victim | Badge::Full => self.badges[1],
-            Badge::Growing | Badge::Storm => self.badges[2],
-            Badge::Ok | Badge::Gone => self.badges[3],
+            Badge::Leak | Badge::Culprit => self.alarm,
+            Badge::Victim | Badge::Full => self.badges[0],
+            Badge::Growing | Badge::Storm => self.badges[1],
+            Badge::Ok | Badge::Gone => self.dim,
         }
     }
 

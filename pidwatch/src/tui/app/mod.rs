@@ -17,8 +17,10 @@ use super::keys::{Key, Mouse, Place};
 use crate::{
     cgroup::CgroupId,
     clock::{BootTime, WallClock},
+    limits::Limit,
     node::Update,
     settings::Filter,
+    snapshot::Owner,
 };
 
 /// Spans of time that charts show, in seconds.
@@ -280,6 +282,14 @@ impl App {
             }
         );
         self.frozen.is_some() || stopped
+    }
+
+    /// Takes the limits above an owner as they are now, also into a picture that is stopped.
+    pub fn tell_limits(&mut self, id: CgroupId, limits: Option<Vec<(Limit, Option<Owner>)>>) {
+        if let Some(frozen) = &mut self.frozen {
+            frozen.tell_limits(id, limits.clone());
+        }
+        self.world.tell_limits(id, limits);
     }
 
     /// Takes updates. Whether a window closed: the picture is to be drawn then.

@@ -5,7 +5,7 @@ use ratatui::{layout::Rect, style::Style};
 
 use super::{
     area,
-    canvas::{Canvas, a_second, count, rate, tasks, wrap},
+    canvas::{Canvas, a_second, number, rate, tasks, wrap},
     frame::time_of_day,
     lines::limit,
 };
@@ -33,12 +33,12 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, id: CgroupId, place: Rect, areas
     let left = place.bottom().saturating_sub(y);
     // What is to be read takes half; the chart the rest.
     let chart_height = (left / 2).clamp(4, 24);
-    let y = charts(
-        canvas,
-        app,
-        known,
-        Rect::new(place.x, y, place.width, chart_height),
-    );
+    let y = if left < chart_height {
+        y
+    } else {
+        let place = Rect::new(place.x, y, place.width, chart_height);
+        charts(canvas, app, known, place)
+    };
     let rest = Rect::new(place.x, y, place.width, place.bottom().saturating_sub(y));
     if rest.width >= 110 {
         let half = rest.width / 2;
@@ -101,12 +101,11 @@ fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
         canvas.name(x, y, width, &path, theme.dim);
         y += 1;
     }
-    let number = tasks;
     let numbers = format!(
         "{} tasks: {} processes, {} threads, {} zombies; {} created/s, {} ended/s, {} refused/s",
-        number(known.tasks),
-        number(known.processes),
-        number(known.threads()),
+        tasks(known.tasks),
+        tasks(known.processes),
+        tasks(known.threads()),
         known.zombies,
         a_second(known.created),
         a_second(known.exited),
@@ -124,11 +123,14 @@ fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
             format!("{}{sure}: {}", verdict.state.name(), verdict.why)
         }
         None if known.failures > 0 && known.ate.is_some() => {
-            let times = count(known.failures);
+            let times = number(known.failures);
             format!("refused {times} times; it ate the limit itself, and does not grow now")
         }
         None if known.failures > 0 => {
-            format!("refused {} times, and does not grow", count(known.failures))
+            format!(
+                "refused {} times, and does not grow",
+                number(known.failures)
+            )
         }
         None => "nothing to say against it".into(),
     };
@@ -195,7 +197,7 @@ fn big(canvas: &mut Canvas<'_>, columns: &[Column], place: Rect) {
         .max()
         .unwrap_or(0)
         .max(1);
-    canvas.right(place.x, place.y, SCALE, &count(most), theme.dim);
+    canvas.right(place.x, place.y, SCALE, &number(most), theme.dim);
     if place.height > 1 {
         canvas.right(place.x, place.bottom() - 1, SCALE, "0", theme.dim);
     }
@@ -315,7 +317,7 @@ fn creators(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
             .patterns
             .iter()
             .take(4)
-            .map(|(name, n)| format!("{} {}", count(*n), escape::for_terminal(name)))
+            .map(|(name, n)| format!("{} {}", number(*n), escape::for_terminal(name)))
             .collect();
         let used = canvas.text(place.x, y, place.width, "Tasks are called ", theme.title);
         let rest = place.width.saturating_sub(used);
@@ -333,7 +335,7 @@ fn refusals(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) {
     }
     let title = match known.failures {
         0 if known.refusals.is_empty() => "No creation was refused".to_owned(),
-        n => format!("Refused, the latest first ({} in all)", count(n)),
+        n => format!("Refused, the latest first ({} in all)", number(n)),
     };
     canvas.text(place.x, place.y, place.width, &title, theme.title);
     let rows = usize::from(place.height.saturating_sub(1));
@@ -343,7 +345,7 @@ fn refusals(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) {
         let used = canvas.text(place.x, y, 9, &format!("{time} "), theme.dim);
         let times = match refusal.times {
             1 => String::new(),
-            times => format!("{}x ", count(times)),
+            times => format!("{}x ", number(times)),
         };
         let text = format!("{times}{} (pid {})", refusal.text, refusal.pid);
         let style = if refusal.is_for_want {

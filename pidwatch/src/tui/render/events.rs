@@ -4,7 +4,7 @@ use ratatui::{layout::Rect, style::Style};
 
 use super::{
     area,
-    canvas::{Canvas, count},
+    canvas::{Canvas, number},
     frame::time_of_day,
 };
 use crate::{
@@ -101,7 +101,7 @@ fn draw_entry(canvas: &mut Canvas<'_>, entry: Entry<'_>, (x, y, width): (u16, u1
             let gap = u16::from(for_name > 0);
             let text = match event.times {
                 1 => event.text.clone(),
-                times => format!("{}x {}", count(times), event.text),
+                times => format!("{}x {}", number(times), event.text),
             };
             let rest = width.saturating_sub(for_name + gap);
             canvas.text(x + for_name + gap, y, rest, &text, Style::new());

@@ -1,7 +1,7 @@
 //! An incident's page: limit, culprits, victims, timeline.
 
 use super::{
-    canvas::{count, rate},
+    canvas::{number, rate},
     frame::time_of_day,
     lines::{Lines, Look},
 };
@@ -44,8 +44,8 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
     if let Some(peak) = incident.peak {
         lines.dim(format!(
             "at most {} used; {} creations refused",
-            count(peak),
-            count(incident.failures)
+            number(peak),
+            number(incident.failures)
         ));
     }
     lines.title("Who eats it");
@@ -54,7 +54,7 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
             .growth_per_s
             .map_or_else(String::new, |growth| format!(", +{} tasks/s", rate(growth)));
         let share = culprit.share * 100.0;
-        let text = format!("{share:.0} %, {} tasks{growth}", count(culprit.tasks));
+        let text = format!("{share:.0} %, {} tasks{growth}", number(culprit.tasks));
         lines.pair(width / 2, culprit.owner.name(), text);
     }
     if incident.culprits.is_empty() {
@@ -67,7 +67,7 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
             .iter()
             .map(|(comm, _)| escape::for_terminal(comm))
             .collect();
-        let text = format!("{} refused: {}", count(victim.failures), comms.join(", "));
+        let text = format!("{} refused: {}", number(victim.failures), comms.join(", "));
         lines.pair(width / 2, victim.owner.name(), text);
     }
     if incident.victims.is_empty() {

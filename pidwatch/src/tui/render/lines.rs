@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     area,
-    canvas::{Canvas, beginning, count, wrap},
+    canvas::{Canvas, beginning, number, wrap},
 };
 use crate::tui::{app::Areas, theme::Theme};
 
@@ -162,7 +162,12 @@ pub fn limit(
     (usage, value): (u64, u64),
 ) {
     let ratio = usage as f64 / value.max(1) as f64;
-    let numbers = format!("{}/{} {:>3.0}%", count(usage), count(value), ratio * 100.0);
+    let numbers = format!(
+        "{}/{} {:>3.0}%",
+        number(usage),
+        number(value),
+        ratio * 100.0
+    );
     let for_numbers = 24.min(width / 2);
     let for_name = ((width - for_numbers) / 2).min(48);
     let for_bar = width.saturating_sub(for_numbers + for_name + 2).min(60);

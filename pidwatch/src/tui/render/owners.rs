@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{
     area,
-    canvas::{Canvas, a_second, beginning, count, rate, tasks, time_left, wrap},
+    canvas::{Canvas, a_second, beginning, number, rate, tasks, time_left, wrap},
 };
 use crate::tui::app::{
     App, Area, Areas,
@@ -62,7 +62,7 @@ fn draw_gauge(canvas: &mut Canvas<'_>, gauge: &Gauge, for_name: u16, place: Rect
     let is_full = gauge.usage >= gauge.value;
     let (words, style) = match gauge.in_s {
         _ if is_full && gauge.failures > 0 => (
-            format!("FULL, {} refused", count(gauge.failures)),
+            format!("FULL, {} refused", number(gauge.failures)),
             theme.bad,
         ),
         _ if is_full => ("FULL".into(), theme.bad),
@@ -71,10 +71,10 @@ fn draw_gauge(canvas: &mut Canvas<'_>, gauge: &Gauge, for_name: u16, place: Rect
             let style = if in_s < 3600.0 { theme.bad } else { theme.warn };
             (format!("full in {}", time_left(in_s)), style)
         }
-        None if gauge.failures > 0 => (format!("{} refused", count(gauge.failures)), theme.warn),
+        None if gauge.failures > 0 => (format!("{} refused", number(gauge.failures)), theme.warn),
         None => ("steady".into(), theme.good),
     };
-    let numbers = format!("{}/{}", count(gauge.usage), count(gauge.value));
+    let numbers = format!("{}/{}", number(gauge.usage), number(gauge.value));
     let for_words = 20;
     let for_numbers = (numbers.len() as u16).max(13);
     let bar = place

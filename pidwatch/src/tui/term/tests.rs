@@ -25,6 +25,8 @@ fn child() {
     let runtime = crate::watch::runtime().unwrap();
     runtime.block_on(async {
         let mut term = Term::take().unwrap();
+        // Whoever has the other end of this terminal answers no question.
+        term.resize().unwrap();
         term.draw(|buffer| {
             buffer.set_string(0, 0, "hello", ratatui::style::Style::new());
         })
