@@ -26,7 +26,7 @@ pub fn release_code() {
     // MADV_DONTNEED changes no byte that is read from it (madvise(2)).
     let released = unsafe { rustix::mm::madvise(begin, length, Advice::LinuxDontNeed) };
     if let Err(error) = released {
-        log::debug!("the code of the start stays in memory: {error}");
+        tracing::debug!("the code of the start stays in memory: {error}");
     }
 }
 

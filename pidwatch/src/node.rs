@@ -731,7 +731,7 @@ impl Node {
                 self.tree = tree;
             }
             Err(error) => {
-                log::warn!("cannot read {}: {error}", self.layout.mount.display());
+                tracing::warn!("cannot read {}: {error}", self.layout.mount.display());
             }
         }
     }

@@ -103,7 +103,7 @@ impl Recorder {
         if let Err(error) = write(writer, &mut self.json) {
             let ended = format!("{:.0}", jiff::Timestamp::now());
             // A diagnostic, and what was asked for is not done: told now and at the end.
-            log::error!("stopped recording to {}: {error}; watching on", self.path);
+            tracing::error!("stopped recording to {}: {error}; watching on", self.path);
             self.writer = None;
             self.failure = Some((ended, error));
         }

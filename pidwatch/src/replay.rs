@@ -77,7 +77,7 @@ async fn replay(settings: &ReplaySettings) -> Result<(), ReplayError> {
             .map_err(WatchError::Output)?;
     }
     if reader.was_cut() {
-        log::warn!(
+        tracing::warn!(
             "{} was cut off: its last moments are missing",
             settings.file.display()
         );

@@ -64,7 +64,7 @@ impl StateFile {
             Err(_) if self.has_failed => {}
             Err(error) => {
                 self.has_failed = true;
-                log::error!(
+                tracing::error!(
                     "cannot write the state file {}: {error}; after a restart the open incidents \
                      would be new ones",
                     self.path.display()

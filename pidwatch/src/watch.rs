@@ -10,6 +10,7 @@ use tokio::{
     task::LocalSet,
     time::{Instant, sleep_until, timeout},
 };
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     diagnostics,
@@ -106,7 +107,7 @@ pub fn run<S: Sink>(
     duration: Option<Duration>,
     make_sink: impl FnOnce() -> io::Result<S>,
 ) -> Result<S, WatchError> {
-    diagnostics::init(settings.kernel_log);
+    diagnostics::init(settings.kernel_log, LevelFilter::WARN);
     let runtime = runtime().map_err(WatchError::Runtime)?;
     // What a sink does beside the watch is on the same thread.
     LocalSet::new().block_on(&runtime, async {

@@ -35,7 +35,7 @@ impl EventLog {
         if let Some(out) = &mut self.0
             && let Err(error) = out.flush_now()
         {
-            log::warn!("the event log ends: cannot write to standard output: {error}");
+            tracing::warn!("the event log ends: cannot write to standard output: {error}");
             self.0 = None;
         }
     }

@@ -91,7 +91,7 @@ impl Flight {
                     self.waiting = 0;
                 }
                 if std::mem::take(&mut self.has_failed) {
-                    log::warn!("the flight recorder goes on in {}", self.folder.display());
+                    tracing::warn!("the flight recorder goes on in {}", self.folder.display());
                 }
             }
             Err(error) => {
@@ -99,7 +99,7 @@ impl Flight {
                 self.lost += std::mem::take(&mut self.waiting);
                 self.again = Some(Instant::now() + AGAIN);
                 if !std::mem::replace(&mut self.has_failed, true) {
-                    log::error!(
+                    tracing::error!(
                         "the flight recorder cannot write to {}: {error}; watching on without it, \
                          and trying again every minute",
                         self.folder.display()

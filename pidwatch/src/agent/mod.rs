@@ -27,6 +27,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::level_filters::LevelFilter;
 
 use self::{
     board::Board,
@@ -85,8 +86,8 @@ fn advice(error: &io::Error) -> &'static str {
 /// # Errors
 /// When the address cannot be listened on or the node cannot be watched.
 pub fn run(mut settings: AgentSettings) -> Result<(), AgentError> {
-    diagnostics::init(settings.node.kernel_log);
-    diagnostics::tell_more();
+    // It runs for long: also what is good to know.
+    diagnostics::init(settings.node.kernel_log, LevelFilter::INFO);
     let address = settings.listen;
     let fail = |error| AgentError::Listen { address, error };
     // Before anything that takes time: who asks meanwhile waits, and is answered.
@@ -96,7 +97,7 @@ pub fn run(mut settings: AgentSettings) -> Result<(), AgentError> {
     if let (Some(state), None) = (&state, &settings.node.state_file) {
         settings.node.state_file = Some(state.incidents(&settings.node.proc_root));
     }
-    log::info!("listening on http://{address}");
+    tracing::info!("listening on http://{address}");
     let make = || {
         let shared = Rc::new(Shared::new(settings.node.window));
         let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -30,7 +30,7 @@ impl StateDir {
                     io::ErrorKind::WouldBlock => "another agent uses it".to_owned(),
                     _ => error.to_string(),
                 };
-                log::warn!(
+                tracing::warn!(
                     "cannot use the state folder {}: {cause}; going on without flight recorder, and open \
                      incidents are new ones after a restart; name another folder with --state-dir",
                     path.display()
@@ -62,13 +62,13 @@ impl StateDir {
         let path = self.path.join("state.json");
         if let Err(error) = StateFile::new(&path, proc_root).load(&Tree::default()) {
             let aside = self.path.join("state.json.unusable");
-            log::warn!(
+            tracing::warn!(
                 "cannot use {}: {error}; putting it aside as {}",
                 path.display(),
                 aside.display()
             );
             if let Err(error) = fs::rename(&path, &aside) {
-                log::warn!("cannot put it aside: {error}");
+                tracing::warn!("cannot put it aside: {error}");
             }
         }
         path

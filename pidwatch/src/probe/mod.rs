@@ -223,7 +223,7 @@ impl Probe {
 
     fn ask(&self, request: Request, cgroup: CgroupId) {
         if let Err(error) = self.try_ask(request, cgroup) {
-            log::warn!("the kernel side does not answer to {request:?}: {error}");
+            tracing::warn!("the kernel side does not answer to {request:?}: {error}");
         }
     }
 

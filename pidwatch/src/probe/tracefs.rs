@@ -180,7 +180,7 @@ impl ReturnProbe {
 impl Drop for ReturnProbe {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            log::warn!("the return probe {} stays behind: {error}", self.name);
+            tracing::warn!("the return probe {} stays behind: {error}", self.name);
         }
     }
 }

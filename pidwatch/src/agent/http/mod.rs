@@ -57,7 +57,7 @@ pub async fn serve(listener: TcpListener, shared: Rc<Shared>) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                    log::warn!("cannot take a connection: {error}; watching on");
+                    tracing::warn!("cannot take a connection: {error}; watching on");
                     told = Some(Instant::now());
                 }
                 sleep(PAUSE).await;
@@ -94,7 +94,7 @@ async fn one(stream: TcpStream, shared: Rc<Shared>, _counted: Counted) {
         .await;
     // A client that goes away, or sends no HTTP, is nobody's concern but its own.
     if let Err(error) = served {
-        log::debug!("a connection ended: {error}");
+        tracing::debug!("a connection ended: {error}");
     }
 }
 

@@ -248,7 +248,7 @@ impl Runtime {
 
     fn answered(&mut self) {
         if self.standing == Standing::Fails {
-            log::info!("{} answers again", shown(&self.socket));
+            tracing::info!("{} answers again", shown(&self.socket));
         }
         self.standing = Standing::Answers;
     }
@@ -261,7 +261,7 @@ impl Runtime {
             Standing::Expected | Standing::Answers => true,
         };
         if is_news {
-            log::warn!(
+            tracing::warn!(
                 "the container runtime at {} does not answer: {}; names of its pods and containers \
                  are missing until it does",
                 shown(&self.socket),
