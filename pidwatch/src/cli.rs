@@ -277,6 +277,10 @@ pub struct AgentArgs {
         env = "PIDWATCH_MAX_SERIES"
     )]
     pub max_series: usize,
+    /// Write events about pods that leak, and about failed clones, to the API server of the cluster in which
+    /// this is a pod.
+    #[arg(long, env = "PIDWATCH_KUBERNETES_EVENTS")]
+    pub kubernetes_events: bool,
     /// Length of a rate window: how often metrics are new.
     #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
     pub window: Duration,

@@ -194,6 +194,8 @@ pub struct AgentSettings {
     pub flight_recorder: u64,
     /// Most series of owners.
     pub max_series: usize,
+    /// Write events to the API server.
+    pub kubernetes_events: bool,
 }
 
 impl From<AgentArgs> for AgentSettings {
@@ -203,6 +205,7 @@ impl From<AgentArgs> for AgentSettings {
             state_dir,
             flight_recorder,
             max_series,
+            kubernetes_events,
             window,
             common,
         } = args;
@@ -212,6 +215,7 @@ impl From<AgentArgs> for AgentSettings {
             state_dir,
             flight_recorder,
             max_series,
+            kubernetes_events,
         }
     }
 }

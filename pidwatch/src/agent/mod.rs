@@ -10,6 +10,7 @@ mod event_log;
 mod events;
 mod flight;
 mod http;
+mod kubernetes;
 mod night;
 mod overview;
 mod readings;
@@ -33,6 +34,7 @@ use self::{
     board::Board,
     events::{Batch, Hub, Reader},
     flight::Flight,
+    kubernetes::{Api, Kubernetes},
     sink::Agent,
     state_dir::StateDir,
 };
@@ -97,13 +99,19 @@ pub fn run(mut settings: AgentSettings) -> Result<(), AgentError> {
     if let (Some(state), None) = (&state, &settings.node.state_file) {
         settings.node.state_file = Some(state.incidents(&settings.node.proc_root));
     }
+    let api = settings.kubernetes_events.then(Api::find);
     tracing::info!("listening on http://{address}");
     let make = || {
         let shared = Rc::new(Shared::new(settings.node.window));
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::task::spawn_local(http::serve(listener, shared.clone()));
         tokio::task::spawn_local(supervisor::feed(shared.clone()));
-        Agent::new(shared, state, &settings)
+        let kubernetes = api.map(|api| Kubernetes::begin(api?, &shared.name));
+        let kubernetes = kubernetes.transpose().unwrap_or_else(|error| {
+            tracing::error!("{error}; watching on");
+            None
+        });
+        Agent::new(shared, state, kubernetes, &settings)
     };
     let agent = watch::run(&settings.node, None, make)?;
     agent.end();

@@ -4,7 +4,8 @@ use std::{io, rc::Rc};
 
 use super::{
     Shared, board::Board, event_log, event_log::EventLog, events, events::Batch, flight,
-    flight::Flight, readings::Readings, state_dir::StateDir, supervisor::Supervisor,
+    flight::Flight, kubernetes, kubernetes::Kubernetes, readings::Readings, state_dir::StateDir,
+    supervisor::Supervisor,
 };
 use crate::{
     clock::BootTime,
@@ -25,6 +26,7 @@ pub struct Agent {
     log: EventLog,
     readings: Readings,
     supervisor: Supervisor,
+    kubernetes: Option<Kubernetes>,
     lines: Vec<u8>,
 }
 
@@ -36,6 +38,7 @@ impl Agent {
     pub fn new(
         shared: Rc<Shared>,
         state: Option<StateDir>,
+        kubernetes: Option<Kubernetes>,
         settings: &AgentSettings,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -46,6 +49,7 @@ impl Agent {
             log: EventLog::new(),
             readings: Readings::new(settings.node.window),
             supervisor: Supervisor::find(),
+            kubernetes,
             lines: Vec::new(),
         })
     }
@@ -149,12 +153,19 @@ impl Sink for Agent {
                 board.take(&update, |time| clock.at(time));
             }
             self.tell(&update, &mut batch)?;
+            if let Some(kubernetes) = &mut self.kubernetes {
+                kubernetes.take(&update);
+            }
             if let Update::Window(snapshot) = &update {
                 self.supervisor.alive(snapshot);
             }
         }
         if let Some(board) = shared.board.borrow_mut().as_mut() {
             self.readings.settle(board);
+            let unwritten = self.kubernetes.as_mut().map_or(0, Kubernetes::take_lost);
+            if unwritten > 0 {
+                board.lose(kubernetes::PLACE, unwritten);
+            }
             if let Some(batch) = batch.filter(|batch| !batch.is_empty()) {
                 let time = clock.at(BootTime::now());
                 let lost = shared.hub.borrow_mut().publish(batch, time);

@@ -388,7 +388,7 @@ fn refused<'a>(open: &'a mut Open, owner: &Owner) -> Option<&'a mut Victim> {
 }
 
 /// The limit that refused, where it was one.
-fn key_of(failed: &FailedClone) -> Option<LimitKey> {
+pub fn key_of(failed: &FailedClone) -> Option<LimitKey> {
     if let Some(Limit { name, owner, .. }) = failed.verdict.limit {
         let path = failed
             .limit_owner

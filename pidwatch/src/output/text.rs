@@ -270,7 +270,7 @@ impl Lines for Text {
                 writeln!(out, "{}", self.styled(style, &line))?;
                 match &told.task_names {
                     Some(names) => {
-                        let line = self.sentence(&called(names));
+                        let line = self.sentence(&format!("{INDENT}{}", called(names)));
                         writeln!(out, "{}", self.styled(style, &line))
                     }
                     None => Ok(()),
@@ -297,14 +297,14 @@ impl Lines for Text {
 }
 
 /// `490 of 500 tasks looked at are `pool-*`; the largest process is java[4711] with 1480 threads`
-fn called(names: &TaskNames) -> String {
+pub fn called(names: &TaskNames) -> String {
     let (comm, pid, threads) = &names.largest;
     let patterns = names.patterns.iter().take(2);
     let patterns: Vec<_> = patterns
         .map(|(name, count)| format!("{count} are `{}`", escape::for_terminal(name)))
         .collect();
     format!(
-        "{INDENT}of {} tasks looked at {}; the largest process is {}[{pid}] with {threads} threads",
+        "of {} tasks looked at {}; the largest process is {}[{pid}] with {threads} threads",
         names.sampled,
         patterns.join(", "),
         escape::for_terminal(comm),
@@ -312,7 +312,7 @@ fn called(names: &TaskNames) -> String {
 }
 
 /// The limit that refused with its use, or the reason, or at least the error.
-fn why(failed: &FailedClone) -> String {
+pub fn why(failed: &FailedClone) -> String {
     let FailedClone {
         owner,
         failure,

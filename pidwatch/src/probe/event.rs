@@ -114,6 +114,11 @@ impl fmt::Display for SyscallName {
 }
 
 impl SyscallName {
+    /// As in the kernel's table.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+
     /// `execve(2)` or `execveat(2)`.
     pub const EXECVE: Self = Self("execve");
 

@@ -18,7 +18,7 @@ use std::{
 use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
 
-use super::{event_log, events, flight};
+use super::{event_log, events, flight, kubernetes};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
@@ -99,7 +99,12 @@ impl Board {
     pub fn new(started: Started, time: BootTime, max_series: usize) -> Self {
         // An increase from nothing would be missed.
         let hooks = started.probes.iter().map(|probe| probe.name.clone().into());
-        let places = Losses::places().chain([event_log::PLACE, events::PLACE, flight::PLACE]);
+        let places = Losses::places().chain([
+            event_log::PLACE,
+            events::PLACE,
+            flight::PLACE,
+            kubernetes::PLACE,
+        ]);
         let lost = places.map(Cow::from).chain(hooks);
         Self {
             lost: lost.map(|place| (place, 0)).collect(),

@@ -1,0 +1,307 @@
+//! What of the node's updates is worth an event in Kubernetes, and of whom.
+//!
+//! In: the node's updates. Out: notes for the owner of a pod, and for who looks after the node: who
+//! leaks, and who is refused by which limit. The same is said again only after a while, and all of it no
+//! faster than the API server of a large cluster can bear. Pure: time comes in as an argument.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    detect::State,
+    escape,
+    incident::{self, Incident, LimitKey, Phase},
+    limits::LimitOwner,
+    node::{FailedClone, StateChange, Update},
+    output::text::{called, why},
+    snapshot::Owner,
+};
+
+/// The same is not said again within this time. Shorter than kube's recorder remembers an event, so that
+/// what goes on is one event with a count.
+const AGAIN: Duration = Duration::from_secs(5 * 60);
+/// So many notes may come at once, ...
+const BURST: f64 = 25.0;
+/// ... and so many a second after that. client-go's limits for one object are 25 and one in five minutes.
+const PER_SECOND: f64 = 1.0 / 12.0;
+/// Most notes that are remembered, so as not to say them again.
+const MOST_SAID: usize = 4096;
+/// Most leaks that wait for the names of their pods.
+const MOST_NAMELESS: usize = 64;
+
+/// Whom a note is about, or who has to do with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The node.
+    Node,
+    /// A pod, or a container in it.
+    Pod {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        name: Box<str>,
+        /// Its UID, as the kubelet has it.
+        uid: Option<Box<str>>,
+        /// The container.
+        container: Option<Box<str>>,
+    },
+    /// What is no object of Kubernetes, by its name.
+    Other(Box<str>),
+}
+
+impl Subject {
+    /// The pod of an owner, if it has one that is known by name.
+    fn pod(owner: &Owner) -> Option<Self> {
+        let names = owner.names.as_deref()?;
+        Some(Self::Pod {
+            namespace: names.namespace.clone()?,
+            name: names.pod.clone()?,
+            uid: match &owner.identity.pod_uid {
+                Some(uid) => Some(uid.as_str().into()),
+                None => names.pod_uid.clone(),
+            },
+            container: names.container.clone(),
+        })
+    }
+
+    fn of(owner: &Owner) -> Self {
+        Self::pod(owner).unwrap_or_else(|| Self::Other(owner.name().into()))
+    }
+}
+
+/// Kind of a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A container leaks tasks.
+    PidLeakDetected,
+    /// A creation of a task was refused.
+    CloneFailed,
+}
+
+impl Reason {
+    /// As in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PidLeakDetected => "PidLeakDetected",
+            Self::CloneFailed => "CloneFailed",
+        }
+    }
+}
+
+/// What makes a note another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// About whom.
+    pub about: Subject,
+    /// Who else has to do with it.
+    pub related: Option<Subject>,
+    /// Its kind.
+    pub reason: Reason,
+    /// Which state, limit or reason: as in metrics.
+    pub what: &'static str,
+}
+
+/// Something to say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// About whom, and of which kind.
+    pub key: Key,
+    /// In words, safe to show.
+    pub text: String,
+    /// When it was found.
+    pub time: BootTime,
+}
+
+/// Makes notes.
+#[derive(Debug)]
+pub struct Notes {
+    said: HashMap<Key, BootTime>,
+    tokens: f64,
+    filled: BootTime,
+    /// Leaks of pods whose names have not come yet.
+    nameless: HashMap<CgroupId, String>,
+    /// Who grows below the limits of open incidents.
+    blamed: Vec<(LimitKey, String)>,
+    lost: u64,
+}
+
+impl Notes {
+    /// Nothing was said yet.
+    pub fn new(now: BootTime) -> Self {
+        Self {
+            said: HashMap::new(),
+            tokens: BURST,
+            filled: now,
+            nameless: HashMap::new(),
+            blamed: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    /// Notes that there were too many of, since the last call.
+    pub fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Takes an update in, and hands over what is to be said of it.
+    pub fn take(&mut self, update: &Update, say: &mut impl FnMut(Note)) {
+        match update {
+            Update::State(change) => self.state(change, say),
+            Update::Named(owner, time) => {
+                if let Some(text) = self.nameless.remove(&owner.id) {
+                    self.leak_of_pod(owner, text, *time, say);
+                }
+            }
+            Update::Removed(owner, _) => {
+                self.nameless.remove(&owner.id);
+            }
+            Update::Failed(failed) => self.failed(failed, say),
+            Update::Incident(incident, time) => self.incident(incident, *time, say),
+            Update::Added(..) | Update::Window(_) | Update::Lost { .. } => {}
+        }
+    }
+
+    fn state(&mut self, told: &StateChange, say: &mut impl FnMut(Note)) {
+        let StateChange { owner, time, .. } = told;
+        let verdict = &told.change.verdict;
+        if verdict.state != State::Leaking {
+            self.nameless.remove(&owner.id);
+            return;
+        }
+        let mut text = format!("{} leaks tasks: {}", owner.name(), verdict.why);
+        if let Some(names) = &told.task_names {
+            text = format!("{text}; {}", called(names));
+        }
+        let key = Key {
+            about: Subject::Node,
+            related: Some(Subject::of(owner)),
+            reason: Reason::PidLeakDetected,
+            what: State::Leaking.name(),
+        };
+        self.say(key, text.clone(), *time, say);
+        let waits = owner.identity.may_have_names() && owner.names.is_none();
+        if !waits {
+            self.leak_of_pod(owner, text, *time, say);
+        } else if self.nameless.len() < MOST_NAMELESS {
+            self.nameless.insert(owner.id, text);
+        }
+    }
+
+    fn leak_of_pod(
+        &mut self,
+        owner: &Owner,
+        text: String,
+        time: BootTime,
+        say: &mut impl FnMut(Note),
+    ) {
+        let Some(about) = Subject::pod(owner) else {
+            return;
+        };
+        let key = Key {
+            about,
+            related: None,
+            reason: Reason::PidLeakDetected,
+            what: State::Leaking.name(),
+        };
+        self.say(key, text, time, say);
+    }
+
+    /// Tells the pod whose creation was refused. Of others the incident tells the node.
+    fn failed(&mut self, failed: &FailedClone, say: &mut impl FnMut(Note)) {
+        let Some(about) = Subject::pod(failed.sufferer()) else {
+            return;
+        };
+        let failure = &failed.failure;
+        let comm = escape::for_terminal(&failure.comm);
+        let who = match (&failed.on_behalf_of, failed.exec_probe) {
+            (Some(_), _) => format!("{comm} (the container runtime, for this container)"),
+            (None, true) => format!("{comm} (an exec probe)"),
+            (None, false) => comm,
+        };
+        let syscall = failure.syscall.map_or("clone", |syscall| syscall.name());
+        let mut text = format!("{syscall} of {who} refused: {}", why(failed));
+        let limit = incident::key_of(failed);
+        let blamed = self
+            .blamed
+            .iter()
+            .find(|(of, _)| Some(of) == limit.as_ref());
+        if let Some((_, culprits)) = blamed {
+            text = format!("{text}; {culprits}");
+        }
+        let key = Key {
+            about,
+            related: None,
+            reason: Reason::CloneFailed,
+            what: failed.verdict.reason.name(),
+        };
+        self.say(key, text, failure.time, say);
+    }
+
+    fn incident(&mut self, incident: &Incident, time: BootTime, say: &mut impl FnMut(Note)) {
+        let limit = &incident.limit;
+        self.blamed.retain(|(of, _)| of != limit);
+        if incident.phase == Phase::Closed {
+            return;
+        }
+        let culprits: Vec<_> = incident.culprits.iter().take(3).collect();
+        if !culprits.is_empty() {
+            let culprits = culprits.iter().map(|culprit| match culprit.growth_per_s {
+                Some(per_s) => format!("{} grows by {per_s:.1} tasks/s", culprit.owner.name()),
+                None => format!("{} holds {} tasks", culprit.owner.name(), culprit.tasks),
+            });
+            let culprits = culprits.collect::<Vec<_>>().join(", ");
+            self.blamed.push((limit.clone(), culprits));
+        }
+        if incident.failures == 0 {
+            return;
+        }
+        let related = match (limit.owner, &limit.path) {
+            (LimitOwner::Node, _) => None,
+            (LimitOwner::Cgroup(id), path) => {
+                let owner = Owner::new(id, path.clone());
+                // Its pod is told.
+                if owner.identity.pod_uid.is_some() {
+                    return;
+                }
+                Some(Subject::Other(owner.name().into()))
+            }
+            (LimitOwner::User(uid), _) => Some(Subject::Other(format!("uid {uid}").into())),
+            (LimitOwner::PidNamespace(inum), _) => {
+                Some(Subject::Other(format!("PID namespace {inum}").into()))
+            }
+        };
+        let key = Key {
+            about: Subject::Node,
+            related,
+            reason: Reason::CloneFailed,
+            what: limit.name,
+        };
+        self.say(key, incident.summary.clone(), time, say);
+    }
+
+    fn say(&mut self, key: Key, text: String, time: BootTime, say: &mut impl FnMut(Note)) {
+        if self
+            .said
+            .get(&key)
+            .is_some_and(|said| time.since(*said) < AGAIN)
+        {
+            return;
+        }
+        let passed = time.since(self.filled).as_secs_f64();
+        self.filled = self.filled.max(time);
+        self.tokens = (self.tokens + passed * PER_SECOND).min(BURST);
+        if self.said.len() >= MOST_SAID {
+            self.said.retain(|_, said| time.since(*said) < AGAIN);
+        }
+        if self.tokens < 1.0 || self.said.len() >= MOST_SAID {
+            self.lost += 1;
+            return;
+        }
+        self.tokens -= 1.0;
+        self.said.insert(key.clone(), time);
+        say(Note { key, text, time });
+    }
+}
