@@ -19,8 +19,14 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
     }
     vec![
         scenario!(a_thousand_containers_of_which_fifty_are_busy).minutes(6),
-        scenario!(containers_that_come_and_go_leave_nothing_behind).minutes(8),
+        scenario!(containers_that_come_and_go_leave_nothing_behind).minutes(3 + rounds() as u64),
     ]
+}
+
+/// How often containers come and go: `PIDWATCH_TEST_ROUNDS`, for a soak of more than some minutes.
+fn rounds() -> usize {
+    let asked = std::env::var("PIDWATCH_TEST_ROUNDS").ok();
+    asked.map_or(8, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 /// Nanoseconds on a CPU so far.
@@ -118,13 +124,13 @@ fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
 /// Owners that are gone are forgotten after two minutes: what the agent has of its own does not grow
 /// with their number.
 fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
-    const ROUNDS: usize = 8;
     const COUNT: u64 = 1_500;
+    let rounds = rounds();
     let folder = Folder::new("churn")?;
     let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
     let pid = agent.pidwatch.id();
     let (mut sizes, mut parents) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let parent = Cgroup::new(&env.hierarchy, "churn")?;
         drop(parent.child("first")?);
         let truth = Load::new(env, "churn-cgroups")
@@ -149,9 +155,9 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
     };
     let left: Vec<usize> = parents.iter().map(samples).collect();
     println!("    samples of each {COUNT}: {left:?}");
-    assert!(left[ROUNDS - 1] > 0, "their last counts can be scraped");
+    assert!(left[rounds - 1] > 0, "their last counts can be scraped");
     assert_eq!(left[0], 0, "samples of those that went minutes ago");
-    assert!(sizes[ROUNDS - 1] < 30 * 1024, "{sizes:?} KiB");
+    assert!(sizes[rounds - 1] < 30 * 1024, "{sizes:?} KiB");
     agent.pidwatch.stop()?;
     Ok(())
 }
