@@ -67,6 +67,7 @@ fn everything() -> Value {
         "prometheusRule": { "enabled": true, "runbookUrl": "https://docs.example/alerts.md" },
         "dashboard": { "enabled": true },
         "networkPolicy": { "enabled": true },
+        "kubernetesEvents": { "enabled": true },
         "affinity": { "nodeAffinity": {} },
         "podAnnotations": { "a": "b" },
         "podLabels": { "c": "d" },
@@ -214,13 +215,40 @@ fn the_agent_may_do_what_it_must_and_nothing_else() {
     );
 }
 
-/// No role and no binding: nothing to be had at the API server.
+/// No role, no binding and no token: nothing to be had at the API server.
 #[test]
 fn there_is_no_right_at_the_api_server() {
-    for object in objects(&rendered(&everything())) {
+    for object in objects(&rendered(&json!({ "networkPolicy": { "enabled": true } }))) {
         let kind = object["kind"].as_str().expect("a kind");
         assert!(!kind.contains("Role"), "{kind}");
+        if kind == "NetworkPolicy" {
+            assert_eq!(object["spec"]["egress"], json!([]));
+        }
     }
+}
+
+#[test]
+fn events_take_the_right_to_write_them_and_no_other() {
+    let events = rendered(&json!({ "kubernetesEvents": { "enabled": true } }));
+    let role = object(&events, "ClusterRole");
+    assert_eq!(
+        role["rules"],
+        json!([{
+            "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"],
+        }])
+    );
+    let binding = object(&events, "ClusterRoleBinding");
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    let pod = &object(&events, "DaemonSet")["spec"]["template"]["spec"];
+    let account = &binding["subjects"][0];
+    assert_eq!(account["name"], pod["serviceAccountName"]);
+    assert_eq!(account["namespace"], "pidwatch");
+    assert_eq!(pod["automountServiceAccountToken"], true);
+    let args = pod["containers"][0]["args"].as_array().expect("arguments");
+    assert!(args.contains(&json!("--kubernetes-events")), "{args:?}");
+    let network = object(&rendered(&everything()), "NetworkPolicy");
+    let ports = network["spec"]["egress"][0]["ports"].as_array();
+    assert_eq!(ports.map(Vec::len), Some(2));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Config,
+    config::InClusterError,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tokio::{
@@ -67,7 +68,7 @@ impl Api {
     /// # Errors
     /// When this is no pod, or one without a service account's token.
     pub fn find() -> Result<Self, NoApi> {
-        let mut config = Config::incluster_env().map_err(|error| NoApi(causes(&error)))?;
+        let mut config = Config::incluster_env().map_err(|error| NoApi(not_a_pod(&error)))?;
         let uri = &config.cluster_url;
         let wrong = || NoApi(format!("KUBERNETES_SERVICE_HOST is no host: {uri}"));
         let host = uri.host().ok_or_else(wrong)?;
@@ -152,6 +153,19 @@ impl Kubernetes {
     pub fn take_lost(&mut self) -> u64 {
         self.notes.take_lost() + self.desk.lost.take()
     }
+}
+
+/// What of a pod's surroundings is missing.
+fn not_a_pod(error: &InClusterError) -> String {
+    let what = match error {
+        InClusterError::ReadEnvironmentVariable(_)
+        | InClusterError::ParseClusterPort(_)
+        | InClusterError::ParseClusterUrl(_) => {
+            "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
+        }
+        _ => "/var/run/secrets/kubernetes.io/serviceaccount",
+    };
+    format!("{what}: {}", causes(error))
 }
 
 /// What is to be done about an event that could not be written.
