@@ -304,6 +304,8 @@ impl Node {
     /// Ends this window at the next tick: whoever knows nothing yet need not wait for it.
     pub fn hurry(&mut self) {
         self.window_end = self.tick;
+        // Both at once, from then on: what the one reads the other need not.
+        self.look = self.tick;
     }
 
     /// How many cgroups there are.
@@ -347,6 +349,11 @@ impl Node {
                 }
             }
             self.apply(now, updates);
+            if now < self.look.min(self.window_end) {
+                continue;
+            }
+            // The detector, the rows and the incidents see the same charges.
+            self.files.hold();
             if now >= self.look {
                 self.look(now, updates);
                 // Evenly, or now and then a second would have no reading.
@@ -363,6 +370,7 @@ impl Node {
                     self.window_end = now + self.window;
                 }
             }
+            self.files.release();
         }
         Ok(())
     }
@@ -457,6 +465,7 @@ impl Node {
                 }
                 Event::CgroupRenamed(..) => {
                     // The paths of everything below changed as well.
+                    self.files.renamed();
                     self.walk(now);
                 }
             }

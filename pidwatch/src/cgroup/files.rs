@@ -2,6 +2,7 @@
 //! unknown value: the cgroup may be gone.
 
 use std::{
+    cell::RefCell,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -9,16 +10,18 @@ use std::{
 
 use super::{
     Layout, Node, Tree,
+    charges::Charges,
     names::{self, TaskNames},
     tree::directory,
 };
 
 /// Reader of the files of one hierarchy.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Files {
     mount: PathBuf,
     proc_root: PathBuf,
     has_pids: bool,
+    charges: RefCell<Charges>,
 }
 
 impl Files {
@@ -28,7 +31,13 @@ impl Files {
             mount: layout.mount.clone(),
             proc_root: proc_root.to_owned(),
             has_pids: layout.has_pids,
+            charges: RefCell::default(),
         }
+    }
+
+    /// Cgroups have other paths than before.
+    pub fn renamed(&self) {
+        self.charges.borrow_mut().forget();
     }
 
     /// Reads no cgroups, only /proc.
@@ -37,7 +46,18 @@ impl Files {
             mount: PathBuf::new(),
             proc_root: proc_root.to_owned(),
             has_pids: false,
+            charges: RefCell::default(),
         }
+    }
+
+    /// From now on each charge is read once, until [`Files::release`]: what is looked at is of one moment.
+    pub fn hold(&self) {
+        self.charges.borrow_mut().hold();
+    }
+
+    /// The end of [`Files::hold`].
+    pub fn release(&self) {
+        self.charges.borrow_mut().release();
     }
 
     /// Tasks of a cgroup and its descendants (`pids.current`), zombies included; for the root,
@@ -54,7 +74,8 @@ impl Files {
         if path == b"/" {
             return Ok(self.node_tasks());
         }
-        self.number(path, "pids.current").map(Some)
+        let file = || directory(&self.mount, path).join("pids.current");
+        self.charges.borrow_mut().read(path, file).map(Some)
     }
 
     /// Tasks of a cgroup without its descendants', zombies included.

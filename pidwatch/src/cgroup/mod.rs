@@ -1,6 +1,7 @@
 //! The kernel's groups: which hierarchy counts tasks, the tree of ids and paths, and what the
 //! cgroup file system says of a group.
 
+mod charges;
 mod files;
 mod layout;
 mod names;
