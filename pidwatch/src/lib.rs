@@ -4,6 +4,7 @@
 //! [`detect`] -> [`incident`] -> [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
 
 pub mod agent;
+pub mod alarm;
 pub mod cgroup;
 pub mod check;
 pub mod cli;

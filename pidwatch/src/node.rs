@@ -10,9 +10,10 @@ use std::{borrow::Cow, io, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::{
+    alarm::Alarm,
     cgroup::{CgroupId, Files, Layout, LayoutError, TaskNames, Tree},
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
@@ -75,8 +76,11 @@ pub enum NodeError {
     /// The kernel side could not start.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// The ring cannot be watched.
-    #[error("cannot wait for the kernel's ring buffer: {0}; please report it")]
+    /// Neither the ring nor the clock can be waited for.
+    #[error(
+        "cannot wait for the kernel's ring buffer: {0}; the process may be out of file descriptors \
+         (`ulimit -n`)"
+    )]
     Ring(#[from] io::Error),
 }
 
@@ -182,6 +186,7 @@ pub struct Node {
     /// Cgroups whose charge may have changed since the detector last looked.
     touched: HashSet<CgroupId>,
     look: Instant,
+    alarm: Alarm,
     events: Vec<Event>,
 }
 
@@ -249,6 +254,7 @@ impl Node {
             vanished: Vec::new(),
             touched: HashSet::new(),
             look: now + LOOK_EVERY,
+            alarm: Alarm::new()?,
             events,
         })
     }
@@ -336,7 +342,7 @@ impl Node {
             let tick = self.tick.min(self.window_end).min(self.look);
             tokio::select! {
                 ready = self.probe.ready() => ready?,
-                () = sleep_until(tick) => {}
+                passed = self.alarm.until(tick) => passed?,
             }
             let now = Instant::now();
             self.probe.drain(now, &mut self.events);

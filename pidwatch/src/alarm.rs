@@ -1,0 +1,108 @@
+//! The watch's own timer.
+//!
+//! A tick is 100 ms, and tokio's wheel of timers wakes twice for it: once where its slots of 64 ms end,
+//! to sort the timer anew. A timerfd(2) wakes once; on a quiet node a wake-up is most of what the watch
+//! costs.
+
+use std::{io, os::fd::OwnedFd, time::Duration};
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::Instant,
+};
+
+/// Wakes its one waiter at a time.
+#[derive(Debug)]
+pub struct Alarm(AsyncFd<OwnedFd>);
+
+impl Alarm {
+    /// Within the runtime.
+    ///
+    /// # Errors
+    /// When there is no file descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        // SAFETY: the descriptor is the timer's own, and is registered for as long as that lives.
+        let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) };
+        Ok(Self(timer?))
+    }
+
+    /// Waits until `time`; at once when that is over. May be dropped half-way.
+    ///
+    /// # Errors
+    /// Those of timerfd_settime(2): none, of a timer that is there.
+    pub async fn until(&self, time: Instant) -> io::Result<()> {
+        // Zero would mean never.
+        let left = time
+            .duration_since(Instant::now())
+            .max(Duration::from_nanos(1));
+        let none = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let once = Itimerspec {
+            it_interval: none,
+            it_value: Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            },
+        };
+        // Setting it also takes back that it has expired before.
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        loop {
+            let mut guard = self.0.readable().await?;
+            let mut expirations = [0; 8];
+            match guard.try_io(|timer| Ok(rustix::io::read(timer, &mut expirations)?)) {
+                Ok(read) => return read.map(drop),
+                // It was of the time before.
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_wakes_not_before_its_time_and_again() {
+        let runtime = crate::watch::runtime().unwrap();
+        runtime.block_on(async {
+            let alarm = Alarm::new().unwrap();
+            for ms in [20, 0, 30] {
+                let until = Instant::now() + Duration::from_millis(ms);
+                alarm.until(until).await.unwrap();
+                assert!(Instant::now() >= until);
+            }
+            // What is over is over.
+            alarm
+                .until(Instant::now() - Duration::from_secs(5))
+                .await
+                .unwrap();
+        });
+    }
+
+    #[test]
+    fn one_that_was_given_up_does_not_wake_the_next() {
+        let runtime = crate::watch::runtime().unwrap();
+        runtime.block_on(async {
+            let alarm = Alarm::new().unwrap();
+            let short = Instant::now() + Duration::from_millis(10);
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+                woken = alarm.until(short) => woken.unwrap(),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let until = Instant::now() + Duration::from_millis(40);
+            alarm.until(until).await.unwrap();
+            assert!(Instant::now() >= until);
+        });
+    }
+}
