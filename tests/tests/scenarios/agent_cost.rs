@@ -147,10 +147,9 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
     println!("    its own memory after each {COUNT}: {sizes:?} KiB");
     let metrics = agent.metrics()?;
     let samples = |path: &String| {
-        let shown = metrics
-            .0
-            .lines()
-            .filter(|line| line.contains(path.as_str()));
+        // `churn-1` is the beginning of `churn-10`.
+        let below = format!("{path}/");
+        let shown = metrics.0.lines().filter(|line| line.contains(&below));
         shown.count()
     };
     let left: Vec<usize> = parents.iter().map(samples).collect();
