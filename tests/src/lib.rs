@@ -12,6 +12,7 @@
 //! | [`cgroup`] | cgroups that vanish, with what is in them, when the scenario ends |
 //! | [`containerd`] | a real container runtime, its own for the scenario |
 //! | [`cri`], [`cri_container`] | calls to a container runtime |
+//! | [`fake_api`] | an API server that takes events, and as strictly as the real one |
 //! | [`fake_runtime`] | a container runtime that answers rightly, hostilely, late or never |
 //! | [`load`] | runs `pidwatch-load` |
 //! | [`manifest`] | the deployed DaemonSet, as a runtime is asked for it |
@@ -28,6 +29,7 @@ pub mod cri;
 pub mod cri_container;
 pub mod deadline;
 pub mod env;
+pub mod fake_api;
 pub mod fake_runtime;
 pub mod load;
 pub mod manifest;

@@ -1,9 +1,11 @@
 //! Bad days: each function makes a command run in surroundings that lack something. Mounts are
 //! changed in a mount namespace of the command's own.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io::{Error, Result};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 use std::ptr;
 
@@ -154,6 +156,27 @@ pub fn with_shared_mounts(command: &mut Command) {
         mount(c"none", c"/", c"", libc::MS_REC | libc::MS_SHARED)
     });
 }
+
+/// In a pod whose service account's files are those of a folder: they are where kubelets put them.
+pub fn in_a_pod(command: &mut Command, account: &Path) {
+    let account = CString::new(account.as_os_str().as_bytes());
+    let prepare = move || {
+        let account = account
+            .as_deref()
+            .map_err(|_| Error::from_raw_os_error(libc::EINVAL))?;
+        own_mounts()?;
+        mount(c"none", c"/run", c"tmpfs", 0)?;
+        for directory in [c"/run/secrets", c"/run/secrets/kubernetes.io", ACCOUNT] {
+            // SAFETY: a C string.
+            check(unsafe { libc::mkdir(directory.as_ptr(), 0o755) })?;
+        }
+        mount(account, ACCOUNT, c"", libc::MS_BIND)
+    };
+    // SAFETY: it only makes system calls, so it is fit for a forked child.
+    unsafe { command.pre_exec(prepare) };
+}
+
+const ACCOUNT: &CStr = c"/run/secrets/kubernetes.io/serviceaccount";
 
 /// With a disk of one page at [`SMALL_DISK`].
 pub fn with_a_small_disk(command: &mut Command) {

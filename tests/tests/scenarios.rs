@@ -25,6 +25,8 @@ mod failures;
 mod footprint;
 #[path = "scenarios/image.rs"]
 mod image;
+#[path = "scenarios/kubernetes.rs"]
+mod kubernetes;
 #[path = "scenarios/layout.rs"]
 mod layout;
 #[path = "scenarios/leaks.rs"]
@@ -149,6 +151,7 @@ fn main() {
         alerting::scenarios(&env),
         agent::scenarios(&env),
         agent_bad_days::scenarios(&env),
+        kubernetes::scenarios(&env),
         prometheus::scenarios(&env),
         agent_cost::scenarios(&env),
         terminal::scenarios(&env),
