@@ -193,6 +193,18 @@ pub fn with_a_small_disk(command: &mut Command) {
 /// Where the disk of [`with_a_small_disk`] is.
 pub const SMALL_DISK: &str = "/mnt";
 
+/// With a disk at [`READ_ONLY_DISK`] that cannot be written to, as root neither.
+pub fn with_a_read_only_disk(command: &mut Command) {
+    let _ = std::fs::create_dir(READ_ONLY_DISK);
+    before_exec(command, || {
+        own_mounts()?;
+        mount(c"none", c"/mnt", c"tmpfs", libc::MS_RDONLY)
+    });
+}
+
+/// Where the disk of [`with_a_read_only_disk`] is.
+pub const READ_ONLY_DISK: &str = "/mnt";
+
 fn own_mounts() -> Result<()> {
     // SAFETY: unshare has no preconditions; the forked child has one thread.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;

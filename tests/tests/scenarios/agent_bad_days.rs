@@ -31,6 +31,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         all.extend([
             scenario!(a_port_that_is_taken_is_named_with_the_way_out),
             scenario!(without_a_state_folder_it_says_so_and_goes_on),
+            scenario!(a_state_folder_that_is_read_only_is_named),
             scenario!(a_full_disk_ends_the_recording_and_nothing_else),
             scenario!(a_state_file_that_is_broken_keeps_nobody_from_starting),
             scenario!(a_log_that_nobody_reads_holds_up_nothing),
@@ -100,6 +101,32 @@ fn without_a_state_folder_it_says_so_and_goes_on(env: &Env) -> Result<()> {
     let report = agent.get("/api/v1/incidents/x/report", "")?;
     assert_eq!(report.status, 404);
     assert!(report.body.contains("--flight-recorder"), "{report:?}");
+    agent.pidwatch.stop()?;
+    Ok(())
+}
+
+fn a_state_folder_that_is_read_only_is_named(env: &Env) -> Result<()> {
+    let pidwatch = Invocation::new(env)
+        .args(LISTEN)
+        .args([
+            "--window",
+            "200ms",
+            "--state-dir",
+            surroundings::READ_ONLY_DISK,
+        ])
+        .within(surroundings::with_a_read_only_disk)
+        .start()?;
+    let agent = Agent::of(pidwatch)?;
+    let said = agent.pidwatch.said();
+    println!("    said: {}", said.trim_end());
+    for word in [
+        surroundings::READ_ONLY_DISK,
+        "Read-only file system",
+        "--state-dir",
+    ] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    assert_counts(env, &agent)?;
     agent.pidwatch.stop()?;
     Ok(())
 }
