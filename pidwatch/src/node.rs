@@ -181,7 +181,7 @@ pub struct Node {
     processes: HashMap<CgroupId, (u64, Instant)>,
     detector: Detector,
     incidents: Tracker,
-    /// Cgroups that a walk has not found again, for the detector.
+    /// Cgroups that a walk has not found again, and whose end is not told yet.
     vanished: Vec<CgroupId>,
     /// Cgroups whose charge may have changed since the detector last looked.
     touched: HashSet<CgroupId>,
@@ -461,17 +461,22 @@ impl Node {
                     updates.push(Update::Added(owner, time));
                 }
                 Event::CgroupRemoved(id, time, path) => {
-                    self.tree.remove(id);
+                    // A walk may have found it gone before its record was read.
+                    let is_told = self.tree.remove(id).is_none()
+                        && self.model.gone_path(id).is_some()
+                        && !self.vanished.contains(&id);
+                    self.vanished.retain(|vanished| *vanished != id);
                     self.processes.remove(&id);
                     self.model.removed(id, path.as_slice().into(), time);
                     self.vanish(id, time, now, updates);
                     let owner = self.named(Owner::new(id, Some(path.into())));
                     self.names.removed(id);
-                    updates.push(Update::Removed(owner, time));
+                    if !is_told {
+                        updates.push(Update::Removed(owner, time));
+                    }
                 }
                 Event::CgroupRenamed(..) => {
                     // The paths of everything below changed as well.
-                    self.files.renamed();
                     self.walk(now);
                 }
             }
@@ -485,6 +490,8 @@ impl Node {
         self.errands.clear();
         for id in std::mem::take(&mut self.vanished) {
             self.vanish(id, time, now, updates);
+            let owner = self.owner(id, now);
+            updates.push(Update::Removed(owner, time));
         }
         if let Some(tasks) = self.files.node_tasks() {
             self.detector.observe_node(time, tasks);
@@ -728,9 +735,10 @@ impl Node {
         with_names(&self.names, owner)
     }
 
-    /// Learns the tree anew: a cgroup came unannounced (its record was lost), or was renamed.
+    /// Learns the tree anew: something of it was lost, or a cgroup was renamed.
     fn walk(&mut self, now: Instant) {
         self.walked = Some(now);
+        self.files.renamed();
         match Tree::walk(&self.layout.mount) {
             Ok(tree) => {
                 let time = BootTime::now();

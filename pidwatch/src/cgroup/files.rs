@@ -35,7 +35,7 @@ impl Files {
         }
     }
 
-    /// Cgroups have other paths than before.
+    /// Cgroups may have other paths than before.
     pub fn renamed(&self) {
         self.charges.borrow_mut().forget();
     }

@@ -7,6 +7,7 @@ use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
+use pidwatch_tests::recording::Recording;
 use pidwatch_tests::surroundings;
 
 use crate::{Scenario, scenario};
@@ -22,6 +23,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         scenario!(a_ring_of_odd_size_loses_no_count),
         // Sixty loads at once: an emulated guest takes a minute or two for them.
         scenario!(a_ring_too_small_loses_no_count).minutes(5),
+        scenario!(cgroups_whose_end_was_lost_are_told_gone),
         scenario!(a_wrong_flag_is_wrong_usage),
         scenario!(a_wrong_value_is_wrong_usage),
         scenario!(an_unknown_key_is_named_with_the_nearest),
@@ -177,6 +179,39 @@ fn a_ring_too_small_loses_no_count(env: &Env) -> Result<()> {
         assert_eq!(counts.created, truth.here.created, "created");
         assert_eq!(counts.exited, truth.here.exited, "exited");
         assert_eq!(counts.failures(), truth.failures.len() as u64, "failed");
+    }
+    Ok(())
+}
+
+fn cgroups_whose_end_was_lost_are_told_gone(env: &Env) -> Result<()> {
+    const CGROUPS: usize = 200;
+    let mut pidwatch = Invocation::trace(env)
+        .args(["--ring-size", "4096"])
+        .start()?;
+    let told = |seen: &Recording, id: u64, change: &str| {
+        let ours = seen
+            .of_type("cgroup")
+            .filter(|event| event.cgroup() == Some(id) && event.json["change"] == change);
+        ours.count()
+    };
+    let parent = Cgroup::new(&env.hierarchy, "lost")?;
+    let cgroups = (0..CGROUPS)
+        .map(|n| parent.child(n.to_string()))
+        .collect::<Result<Vec<_>>>()?;
+    let ids: Vec<_> = cgroups.iter().map(|cgroup| cgroup.id).collect();
+    // It must know of each to tell its end; the first ones may have been lost as well.
+    pidwatch.wait(|seen| seen.of_type("node").count() > 3)?;
+    pidwatch.signal(libc::SIGSTOP);
+    drop(cgroups);
+    pidwatch.signal(libc::SIGCONT);
+    pidwatch.wait(|seen| ids.iter().all(|id| told(seen, *id, "removed") > 0))?;
+    drop(parent);
+    let recording = pidwatch.stop()?;
+    let lost = recording.lost_at("ring_cgroup");
+    println!("    {lost} ends of {CGROUPS} were lost");
+    assert!(lost > 0, "{:?}", recording.lost());
+    for id in ids {
+        assert_eq!(told(&recording, id, "removed"), 1, "ends of cgroup {id}");
     }
     Ok(())
 }
