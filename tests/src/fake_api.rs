@@ -22,6 +22,9 @@ const TOKEN: &str = "the-token-of-a-service-account";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Where events of a namespace are.
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/";
+/// What is wrong with a name.
+const EXISTS: &str = "it exists";
+const MISSING: &str = "no such event";
 
 /// How it treats those who ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +190,12 @@ fn serve(
                 Ok(event) => (if request.method == "POST" { 201 } else { 200 }, event),
                 Err(error) => {
                     state.wrong.push(format!("{error:#}: {request:?}"));
-                    (422, status(422, &error.to_string()))
+                    let code = match error.to_string().as_str() {
+                        EXISTS => 409,
+                        MISSING => 404,
+                        _ => 422,
+                    };
+                    (code, status(code, &error.to_string()))
                 }
             },
             Manner::Forbids => {
@@ -276,7 +284,7 @@ impl State {
             ensure!(request.media == "application/json", "not JSON");
             let event = created(event, namespace)?;
             let is_known = |known: &Value| known["metadata"]["name"] == event["metadata"]["name"];
-            ensure!(!self.events.iter().any(is_known), "it exists");
+            ensure!(!self.events.iter().any(is_known), EXISTS);
             self.events.push(event.clone());
             return Ok(event);
         }
@@ -289,7 +297,7 @@ impl State {
         let known = self.events.iter_mut().find(|known| {
             known["metadata"]["name"] == name && known["metadata"]["namespace"] == namespace
         });
-        let known = known.context("no such event")?;
+        let known = known.context(MISSING)?;
         for (field, value) in event.as_object().context("no object")? {
             let is_same = match field.as_str() {
                 "series" | "metadata" | "kind" | "apiVersion" => true,
@@ -337,9 +345,12 @@ fn created(mut event: Value, namespace: &str) -> Result<Value> {
         Some(of) => ensure!(of == namespace, "another namespace"),
         None => ensure!(namespace == "default", "not in the default namespace"),
     }
+    let ends = |c: char| matches!(c, '.' | '-');
+    ensure!(!name.starts_with(ends) && !name.ends_with(ends), "`{name}`");
     for field in [
         "deprecatedCount",
         "deprecatedFirstTimestamp",
+        "deprecatedLastTimestamp",
         "deprecatedSource",
     ] {
         if event.get(field).is_some_and(|value| !value.is_null()) {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::{
-    cgroup::CgroupId,
     clock::BootTime,
     detect::State,
     escape,
@@ -17,20 +16,18 @@ use crate::{
     limits::LimitOwner,
     node::{FailedClone, StateChange, Update},
     output::text::{called, why},
-    snapshot::Owner,
+    snapshot::{Owner, Snapshot},
 };
 
-/// The same is not said again within this time. Shorter than kube's recorder remembers an event, so that
-/// what goes on is one event with a count.
+/// The same is not said again within this time. Shorter than the writer remembers an event, so that what
+/// goes on is one event with a count.
 const AGAIN: Duration = Duration::from_secs(5 * 60);
 /// So many notes may come at once, ...
 const BURST: f64 = 25.0;
 /// ... and so many a second after that. client-go's limits for one object are 25 and one in five minutes.
 const PER_SECOND: f64 = 1.0 / 12.0;
 /// Most notes that are remembered, so as not to say them again.
-const MOST_SAID: usize = 4096;
-/// Most leaks that wait for the names of their pods.
-const MOST_NAMELESS: usize = 64;
+const MOST_SAID: usize = 256;
 
 /// Whom a note is about, or who has to do with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,7 +51,7 @@ pub enum Subject {
 
 impl Subject {
     /// The pod of an owner, if it has one that is known by name.
-    fn pod(owner: &Owner) -> Option<Self> {
+    pub fn pod(owner: &Owner) -> Option<Self> {
         let names = owner.names.as_deref()?;
         Some(Self::Pod {
             namespace: names.namespace.clone()?,
@@ -121,10 +118,8 @@ pub struct Notes {
     said: HashMap<Key, BootTime>,
     tokens: f64,
     filled: BootTime,
-    /// Leaks of pods whose names have not come yet.
-    nameless: HashMap<CgroupId, String>,
-    /// Who grows below the limits of open incidents.
-    blamed: Vec<(LimitKey, String)>,
+    /// Who grows below the limits of open incidents, the first one and all of them in words.
+    blamed: Vec<(LimitKey, Subject, String)>,
     lost: u64,
 }
 
@@ -135,7 +130,6 @@ impl Notes {
             said: HashMap::new(),
             tokens: BURST,
             filled: now,
-            nameless: HashMap::new(),
             blamed: Vec::new(),
             lost: 0,
         }
@@ -150,69 +144,65 @@ impl Notes {
     pub fn take(&mut self, update: &Update, say: &mut impl FnMut(Note)) {
         match update {
             Update::State(change) => self.state(change, say),
-            Update::Named(owner, time) => {
-                if let Some(text) = self.nameless.remove(&owner.id) {
-                    self.leak_of_pod(owner, text, *time, say);
-                }
-            }
-            Update::Removed(owner, _) => {
-                self.nameless.remove(&owner.id);
-            }
+            Update::Window(snapshot) => self.window(snapshot, say),
             Update::Failed(failed) => self.failed(failed, say),
             Update::Incident(incident, time) => self.incident(incident, *time, say),
-            Update::Added(..) | Update::Window(_) | Update::Lost { .. } => {}
+            Update::Added(..) | Update::Removed(..) | Update::Named(..) | Update::Lost { .. } => {}
         }
     }
 
     fn state(&mut self, told: &StateChange, say: &mut impl FnMut(Note)) {
-        let StateChange { owner, time, .. } = told;
         let verdict = &told.change.verdict;
-        if verdict.state != State::Leaking {
-            self.nameless.remove(&owner.id);
-            return;
-        }
-        let mut text = format!("{} leaks tasks: {}", owner.name(), verdict.why);
-        if let Some(names) = &told.task_names {
-            text = format!("{text}; {}", called(names));
-        }
-        let key = Key {
-            about: Subject::Node,
-            related: Some(Subject::of(owner)),
-            reason: Reason::PidLeakDetected,
-            what: State::Leaking.name(),
-        };
-        self.say(key, text.clone(), *time, say);
-        let waits = owner.identity.may_have_names() && owner.names.is_none();
-        if !waits {
-            self.leak_of_pod(owner, text, *time, say);
-        } else if self.nameless.len() < MOST_NAMELESS {
-            self.nameless.insert(owner.id, text);
+        if verdict.state == State::Leaking {
+            let mut why = verdict.why.clone();
+            if let Some(names) = &told.task_names {
+                why = format!("{why}; {}", called(names));
+            }
+            self.leak(&told.owner, &why, told.time, say);
         }
     }
 
-    fn leak_of_pod(
-        &mut self,
-        owner: &Owner,
-        text: String,
-        time: BootTime,
-        say: &mut impl FnMut(Note),
-    ) {
-        let Some(about) = Subject::pod(owner) else {
-            return;
-        };
-        let key = Key {
-            about,
-            related: None,
-            reason: Reason::PidLeakDetected,
-            what: State::Leaking.name(),
-        };
-        self.say(key, text, time, say);
+    /// A leak that goes on changes no state, and the names of its pod may have come since.
+    fn window(&mut self, snapshot: &Snapshot, say: &mut impl FnMut(Note)) {
+        for row in &snapshot.rows {
+            let verdict = row.verdict.as_ref();
+            if let Some(verdict) = verdict.filter(|verdict| verdict.state == State::Leaking) {
+                self.leak(&row.owner, &verdict.why, snapshot.time, say);
+            }
+        }
     }
 
-    /// Tells the pod whose creation was refused. Of others the incident tells the node.
+    /// Tells the pod, if it is known by name, and the node.
+    fn leak(&mut self, owner: &Owner, why: &str, time: BootTime, say: &mut impl FnMut(Note)) {
+        let of_node = (Subject::Node, Some(Subject::of(owner)));
+        let of_pod = Subject::pod(owner).map(|pod| (pod, None));
+        for (about, related) in [Some(of_node), of_pod].into_iter().flatten() {
+            let key = Key {
+                about,
+                related,
+                reason: Reason::PidLeakDetected,
+                what: State::Leaking.name(),
+            };
+            let text = || format!("{} leaks tasks: {why}", owner.name());
+            self.say(key, text, time, say);
+        }
+    }
+
+    /// Tells the pod whose creation was refused, or of one whose name is not known the node. Of others
+    /// the incident tells the node.
     fn failed(&mut self, failed: &FailedClone, say: &mut impl FnMut(Note)) {
-        let Some(about) = Subject::pod(failed.sufferer()) else {
-            return;
+        let sufferer = failed.sufferer();
+        let limit = incident::key_of(failed);
+        let blamed = self
+            .blamed
+            .iter()
+            .find(|(of, ..)| Some(of) == limit.as_ref());
+        let (about, related) = match Subject::pod(sufferer) {
+            Some(pod) => (pod, blamed.map(|(_, culprit, _)| culprit.clone())),
+            None if sufferer.identity.pod_uid.is_some() => {
+                (Subject::Node, Some(Subject::of(sufferer)))
+            }
+            None => return,
         };
         let failure = &failed.failure;
         let comm = escape::for_terminal(&failure.comm);
@@ -223,42 +213,41 @@ impl Notes {
         };
         let syscall = failure.syscall.map_or("clone", |syscall| syscall.name());
         let mut text = format!("{syscall} of {who} refused: {}", why(failed));
-        let limit = incident::key_of(failed);
-        let blamed = self
-            .blamed
-            .iter()
-            .find(|(of, _)| Some(of) == limit.as_ref());
-        if let Some((_, culprits)) = blamed {
+        if about == Subject::Node {
+            text = format!("{}: {text}", sufferer.name());
+        }
+        if let Some((_, _, culprits)) = blamed {
             text = format!("{text}; {culprits}");
         }
         let key = Key {
             about,
-            related: None,
+            related,
             reason: Reason::CloneFailed,
             what: failed.verdict.reason.name(),
         };
-        self.say(key, text, failure.time, say);
+        self.say(key, || text, failure.time, say);
     }
 
     fn incident(&mut self, incident: &Incident, time: BootTime, say: &mut impl FnMut(Note)) {
         let limit = &incident.limit;
-        self.blamed.retain(|(of, _)| of != limit);
+        self.blamed.retain(|(of, ..)| of != limit);
         if incident.phase == Phase::Closed {
             return;
         }
         let culprits: Vec<_> = incident.culprits.iter().take(3).collect();
-        if !culprits.is_empty() {
+        let culprit = culprits.first().map(|culprit| Subject::of(&culprit.owner));
+        if let Some(culprit) = &culprit {
             let culprits = culprits.iter().map(|culprit| match culprit.growth_per_s {
                 Some(per_s) => format!("{} grows by {per_s:.1} tasks/s", culprit.owner.name()),
                 None => format!("{} holds {} tasks", culprit.owner.name(), culprit.tasks),
             });
             let culprits = culprits.collect::<Vec<_>>().join(", ");
-            self.blamed.push((limit.clone(), culprits));
+            self.blamed.push((limit.clone(), culprit.clone(), culprits));
         }
         if incident.failures == 0 {
             return;
         }
-        let related = match (limit.owner, &limit.path) {
+        let whose = match (limit.owner, &limit.path) {
             (LimitOwner::Node, _) => None,
             (LimitOwner::Cgroup(id), path) => {
                 let owner = Owner::new(id, path.clone());
@@ -275,14 +264,21 @@ impl Notes {
         };
         let key = Key {
             about: Subject::Node,
-            related,
+            // Another culprit is another event.
+            related: culprit.or(whose),
             reason: Reason::CloneFailed,
             what: limit.name,
         };
-        self.say(key, incident.summary.clone(), time, say);
+        self.say(key, || incident.summary.clone(), time, say);
     }
 
-    fn say(&mut self, key: Key, text: String, time: BootTime, say: &mut impl FnMut(Note)) {
+    fn say(
+        &mut self,
+        key: Key,
+        text: impl FnOnce() -> String,
+        time: BootTime,
+        say: &mut impl FnMut(Note),
+    ) {
         if self
             .said
             .get(&key)
@@ -302,6 +298,7 @@ impl Notes {
         }
         self.tokens -= 1.0;
         self.said.insert(key.clone(), time);
+        let text = text();
         say(Note { key, text, time });
     }
 }

@@ -23,6 +23,19 @@ impl Queue {
         self.0.len() > MOST && self.0.pop_front().is_some()
     }
 
+    /// Takes one back that could not be written, behind the others: what keeps it from being written may
+    /// be its own. Says whether it is lost, for want of room.
+    pub fn put_back(&mut self, note: Note) -> bool {
+        if self.0.iter().any(|newer| newer.key == note.key) {
+            return false;
+        }
+        if self.0.len() >= MOST {
+            return true;
+        }
+        self.0.push_back(note);
+        false
+    }
+
     /// The one that waits longest.
     pub fn pop(&mut self) -> Option<Note> {
         self.0.pop_front()

@@ -1,8 +1,17 @@
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use kube::client::Body;
+use serde_json::{Value, json};
 
 use super::{
-    notes::{Reason, Subject},
+    notes::{Note, Reason, Subject},
     queue::MOST,
+    writer::{Outcome, event, reference},
     *,
 };
 use crate::{
@@ -11,9 +20,10 @@ use crate::{
     identity::Names,
     incident::{Culprit, Incident, LimitKey, Phase},
     limits::{self, Basis, Limit, LimitOwner},
+    model::Counts,
     node::{FailedClone, StateChange},
     probe::Failure,
-    snapshot::Owner,
+    snapshot::{NodeState, Owner, Row, Snapshot},
 };
 
 const PID_MAX: Limit = Limit {
@@ -180,25 +190,78 @@ fn two_that_leak_are_two_on_the_node() {
     assert_eq!(related, names);
 }
 
+/// A window in which an owner leaks.
+fn window(owner: &Owner, second: u64) -> Update {
+    let Update::State(told) = state(owner, State::Leaking, second) else {
+        unreachable!()
+    };
+    let row = Row {
+        owner: owner.clone(),
+        tasks: Some(1000),
+        subtree_tasks: None,
+        processes: None,
+        zombies: 0,
+        counts: Counts::NONE,
+        total: Counts::NONE,
+        verdict: Some(told.change.verdict),
+        creators: Vec::new(),
+    };
+    Update::Window(Snapshot {
+        time: at(second),
+        window: Duration::from_secs(1),
+        rows: vec![row],
+        knows_frees: true,
+        knows_failures: true,
+        node: NodeState::default(),
+        incidents: Vec::new(),
+    })
+}
+
 #[test]
-fn names_that_come_late_are_waited_for() {
+fn a_leak_that_goes_on_is_told_again_and_to_its_pod_once_that_has_a_name() {
     let mut notes = Notes::new(at(0));
     let told = said(&mut notes, &[state(&nameless(7), State::Leaking, 10)]);
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].key.about, Subject::Node);
-    let named = |owner: Owner| Update::Named(owner, at(12));
-    assert_eq!(said(&mut notes, &[named(container(8))]), []);
-    let told = said(&mut notes, &[named(container(7)), named(container(7))]);
+    assert_eq!(said(&mut notes, &[window(&nameless(7), 11)]), []);
+    let named = [12, 13].map(|second| window(&container(7), second));
+    let told = said(&mut notes, &named);
     let pods: Vec<_> = told.iter().map(pod_of).collect();
-    assert_eq!(pods, [Some("web-7")]);
-    // One that is gone, or calm, before it has a name is not told.
+    assert_eq!(
+        pods,
+        [None, Some("web-7")],
+        "the node is told whose it is, too"
+    );
+    let hour = (14..14 + 3600).map(|second| window(&container(7), second));
+    let told = said(&mut notes, &hour.collect::<Vec<_>>());
+    assert_eq!(told.len(), 2 * 12, "every five minutes of an hour");
+    assert_eq!(notes.take_lost(), 0);
+}
+
+#[test]
+fn a_refusal_of_a_pod_without_a_name_is_told_to_the_node() {
     let mut notes = Notes::new(at(0));
-    let leaks = |n| state(&nameless(n), State::Leaking, 10);
-    let gone = Update::Removed(nameless(7), at(11));
-    let calm = state(&nameless(8), State::Ok, 11);
-    assert_eq!(said(&mut notes, &[leaks(7), leaks(8), gone, calm]).len(), 2);
-    let named = [named(container(7)), named(container(8))];
-    assert_eq!(said(&mut notes, &named), []);
+    let told = said(&mut notes, &[failed(&nameless(3), Some(PID_MAX), 10)]);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].key.about, Subject::Node);
+    let Some(Subject::Other(name)) = &told[0].key.related else {
+        panic!("{told:?}")
+    };
+    assert!(told[0].text.starts_with(&**name), "{told:?}");
+}
+
+#[test]
+fn another_culprit_is_another_event() {
+    let mut notes = Notes::new(at(0));
+    let refused = |second| failed(&container(3), Some(PID_MAX), second);
+    let told = said(&mut notes, &[refused(10)]);
+    assert_eq!(told.len(), 1, "nobody is blamed yet");
+    let opened = incident(of_node(), 0, Phase::Opened, 11);
+    let told = said(&mut notes, &[opened, refused(12), refused(13)]);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].text.contains("shop/web-7/app grows"), "{told:?}");
+    let related = &told[0].key.related;
+    assert!(matches!(related, Some(Subject::Pod { name, .. }) if &**name == "web-7"));
 }
 
 #[test]
@@ -248,10 +311,8 @@ fn an_incident_is_told_to_the_node_once_something_was_refused() {
     let some = incident(of_node(), 9, Phase::Updated, 2);
     let told = said(&mut notes, &[none, some]);
     assert_eq!(told.len(), 1);
-    assert_eq!(
-        (&told[0].key.about, &told[0].key.related),
-        (&Subject::Node, &None)
-    );
+    assert_eq!(told[0].key.about, Subject::Node);
+    assert!(matches!(told[0].key.related, Some(Subject::Pod { .. })));
     assert_eq!(told[0].text, "kernel.pid_max is full");
     let of = |owner: &Owner| LimitKey {
         name: "pids.max",
@@ -262,10 +323,7 @@ fn an_incident_is_told_to_the_node_once_something_was_refused() {
     assert_eq!(said(&mut notes, &[of_pod]), [], "its pod is told of each");
     let of_unit = incident(of(&unit("a.service")), 9, Phase::Opened, 3);
     let told = said(&mut notes, &[of_unit]);
-    assert_eq!(
-        told[0].key.related,
-        Some(Subject::Other("a.service".into()))
-    );
+    assert_eq!((told.len(), told[0].key.what), (1, "pids.max"));
 }
 
 #[test]
@@ -299,28 +357,153 @@ fn the_queue_keeps_the_newest_of_each_and_is_bounded() {
         note.key.about = Subject::Other(n.to_string().into());
         assert_eq!(queue.push(note), n == MOST);
     }
-    let oldest = queue.pop().map(|note| note.key.about);
-    assert_eq!(oldest, Some(Subject::Other("1".into())));
+    let oldest = queue.pop().unwrap();
+    assert_eq!(oldest.key.about, Subject::Other("1".into()));
+    // Behind the others, and not if there is a newer one.
+    assert!(!queue.put_back(oldest.clone()));
+    assert!(!queue.put_back(oldest.clone()));
+    let last = std::iter::from_fn(|| queue.pop()).last();
+    assert_eq!(last, Some(oldest));
 }
 
 #[test]
 fn an_event_is_as_the_kubelet_s_are_and_short_enough() {
     let mut notes = Notes::new(at(0));
     let mut note = said(&mut notes, &[state(&container(7), State::Leaking, 10)]).remove(1);
-    note.text = "ä".repeat(MOST_TEXT);
-    let written = event(&note, Duration::from_secs(90));
-    let text = written.note.unwrap_or_default();
-    assert!(text.len() <= MOST_TEXT && text.ends_with("ä (90 s before this was written)"));
-    assert_eq!(written.reason, "PidLeakDetected");
-    let pod = serde_json::to_value(reference(&note.key.about, "node-1")).unwrap();
-    let expected = serde_json::json!({
+    note.text = "ä".repeat(1024);
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let long = "n".repeat(253);
+    let written = event(&note, &long, now);
+    assert_eq!(written.note.map(|text| text.len()), Some(1024));
+    assert_eq!(written.reporting_instance.map(|text| text.len()), Some(128));
+    let name = written.metadata.name.unwrap_or_default();
+    assert!(name.starts_with("web-7.") && name.len() == 6 + 16, "{name}");
+    note.key.about = Subject::Node;
+    let name = event(&note, &long, now).metadata.name.unwrap_or_default();
+    assert_eq!(name.len(), 253, "{name}");
+    let pod = Subject::pod(&container(7)).unwrap();
+    let pod = serde_json::to_value(reference(&pod, "node-1")).unwrap();
+    let expected = json!({
         "apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "web-7",
         "uid": "00000000-0000-0000-0000-000000000007", "fieldPath": "spec.containers{app}",
     });
     assert_eq!(pod, expected);
     let node = serde_json::to_value(reference(&Subject::Node, "node-1")).unwrap();
-    let expected = serde_json::json!({
+    let expected = json!({
         "apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "node-1",
     });
     assert_eq!(node, expected);
+}
+
+/// What an API server was asked: the method, the path, the body.
+type Asked = Vec<(Method, String, Value)>;
+
+/// Writes to an API server that answers with these statuses, one after the other.
+async fn write_to(statuses: &[u16], notes: &[Note]) -> (Vec<Outcome>, Asked) {
+    let asked = Arc::new(Mutex::new(Asked::new()));
+    let answers = Arc::new(Mutex::new(statuses.to_vec()));
+    let taken = asked.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (asked, answers) = (taken.clone(), answers.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let path = head.uri.path().to_owned();
+            asked
+                .lock()
+                .unwrap()
+                .push((head.method, path, body.clone()));
+            let status = answers.lock().unwrap().remove(0);
+            let answer = match status {
+                200..300 => body,
+                _ => json!({
+                    "kind": "Status", "status": "Failure", "code": status, "message": "no",
+                }),
+            };
+            let response = Response::builder().status(status);
+            let body = Full::new(bytes::Bytes::from(answer.to_string()));
+            Ok::<_, Infallible>(response.body(body).unwrap())
+        }
+    });
+    let client = Client::new(service, "default");
+    let mut writer = Writer::new(client, "https://api".into(), "node-1", WallClock::now());
+    let mut outcomes = Vec::new();
+    for note in notes {
+        outcomes.push(writer.write(note).await);
+    }
+    let asked = asked.lock().unwrap().clone();
+    (outcomes, asked)
+}
+
+fn note_of(n: u64, time: BootTime) -> Note {
+    let mut notes = Notes::new(at(0));
+    let mut note = said(&mut notes, &[failed(&container(n), None, 10)]).remove(0);
+    note.time = time;
+    note
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    crate::watch::runtime().unwrap().block_on(future)
+}
+
+#[test]
+fn what_goes_on_is_counted_in_one_event() {
+    let note = note_of(1, BootTime::now());
+    let other = note_of(2, note.time);
+    let all = [note.clone(), note.clone(), note, other];
+    let (outcomes, asked) = wait(write_to(&[201, 200, 200, 201], &all));
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Written));
+    let (method, path, created) = &asked[0];
+    assert_eq!(method, Method::POST);
+    assert_eq!(path, "/apis/events.k8s.io/v1/namespaces/shop/events");
+    assert_eq!(created["regarding"]["name"], "web-1");
+    assert_eq!(created["reportingInstance"], "node-1");
+    let name = created["metadata"]["name"].as_str().unwrap();
+    for (count, (method, patched, patch)) in (2..).zip(&asked[1..3]) {
+        assert_eq!(method, Method::PATCH);
+        assert_eq!(*patched, format!("{path}/{name}"));
+        assert_eq!(patch["series"]["count"], count);
+        let fields = patch.as_object().map(|fields| fields.len());
+        assert_eq!(fields, Some(1), "all else is immutable");
+    }
+    assert_eq!(asked[3].0, Method::POST);
+    assert_ne!(asked[3].2["metadata"]["name"], name);
+}
+
+#[test]
+fn one_that_was_taken_though_no_answer_came_is_not_written_twice() {
+    let note = note_of(1, BootTime::now());
+    let all = [note.clone(), note.clone(), note];
+    let (outcomes, asked) = wait(write_to(&[504, 409, 200], &all));
+    let later = Outcome::Later(Duration::from_secs(1));
+    assert_eq!(outcomes, [later, Outcome::Written, Outcome::Written]);
+    assert_eq!(asked[0].2["metadata"], asked[1].2["metadata"]);
+    assert_eq!(asked[2].0, Method::PATCH);
+}
+
+#[test]
+fn one_that_somebody_removed_is_written_anew() {
+    let note = note_of(1, BootTime::now());
+    let later = note_of(1, BootTime::now());
+    let (outcomes, asked) = wait(write_to(&[201, 404, 201], &[note, later]));
+    assert_eq!(outcomes, [Outcome::Written, Outcome::Written]);
+    let methods: Vec<_> = asked.iter().map(|(method, ..)| method.as_str()).collect();
+    assert_eq!(methods, ["POST", "PATCH", "POST"]);
+    assert_ne!(
+        asked[0].2["metadata"]["name"],
+        asked[2].2["metadata"]["name"]
+    );
+}
+
+#[test]
+fn a_refusal_is_for_good_and_what_may_pass_is_tried_again_ever_less_often() {
+    let all = vec![note_of(1, BootTime::now()); 12];
+    let statuses = [500, 503, 429, 401, 408, 504, 503, 503, 403, 422, 201, 503];
+    let (outcomes, asked) = wait(write_to(&statuses, &all));
+    let later = |seconds| Outcome::Later(Duration::from_secs(seconds));
+    let mut expected: Vec<_> = [1, 2, 4, 8, 16, 32, 60, 60].map(later).into();
+    expected.extend([Outcome::Lost, Outcome::Lost, Outcome::Written, later(1)]);
+    assert_eq!(outcomes, expected);
+    assert_eq!(asked.len(), statuses.len());
 }
