@@ -164,12 +164,15 @@ impl Notes {
 
     /// A leak that goes on changes no state, and the names of its pod may have come since.
     fn window(&mut self, snapshot: &Snapshot, say: &mut impl FnMut(Note)) {
+        let lost = self.lost;
         for row in &snapshot.rows {
             let verdict = row.verdict.as_ref();
             if let Some(verdict) = verdict.filter(|verdict| verdict.state == State::Leaking) {
                 self.leak(&row.owner, &verdict.why, snapshot.time, say);
             }
         }
+        // What there is no room for now is said at a later window.
+        self.lost = lost;
     }
 
     /// Tells the pod, if it is known by name, and the node.

@@ -338,6 +338,12 @@ fn a_storm_of_refusals_is_told_at_a_pace_and_the_rest_counted() {
     assert_eq!(said(&mut notes, &storm).len(), 5, "five a minute");
     assert_eq!(notes.take_lost(), 95);
     assert_eq!(notes.take_lost(), 0);
+    // A leak waits until there is room, and is not lost meanwhile.
+    let windows = [70, 71, 72, 100].map(|second| window(&container(300), second));
+    let told = said(&mut notes, &windows);
+    let times: Vec<_> = told.iter().map(|note| note.time.seconds()).collect();
+    assert_eq!(times, [100, 100], "{told:?}");
+    assert_eq!(notes.take_lost(), 0);
 }
 
 #[test]
