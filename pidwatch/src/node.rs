@@ -176,8 +176,8 @@ pub struct Node {
     window_end: Instant,
     window_began: BootTime,
     walked: Option<Instant>,
-    /// Cgroups that a walk has not found.
-    unfindable: HashSet<CgroupId>,
+    /// Cgroups in which something was counted and that nobody announced.
+    unknown: HashSet<CgroupId>,
     processes: HashMap<CgroupId, (u64, Instant)>,
     detector: Detector,
     incidents: Tracker,
@@ -247,7 +247,7 @@ impl Node {
             window_end: now + settings.window,
             window_began: BootTime::now(),
             walked: None,
-            unfindable: HashSet::new(),
+            unknown: HashSet::new(),
             processes: HashMap::new(),
             detector: Detector::new(settings.thresholds.detect.clone()),
             incidents,
@@ -404,6 +404,9 @@ impl Node {
                     ..
                 } => {
                     self.touched.insert(cgroup);
+                    if !self.is_known(cgroup) {
+                        self.unknown.insert(cgroup);
+                    }
                     let unrecorded = self.model.take_unrecorded(cgroup);
                     if unrecorded > 0 {
                         self.incidents.failed_unrecorded(cgroup, unrecorded);
@@ -585,6 +588,7 @@ impl Node {
         {
             self.walk(now);
         }
+        self.look_for_unknown(now);
         for (place, count) in losses {
             let place = place.into();
             updates.push(Update::Lost { place, count, time });
@@ -627,7 +631,6 @@ impl Node {
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
             self.reasons.forget(id);
-            self.unfindable.remove(&id);
             self.names.forget(id);
             self.execs.forget(id);
         }
@@ -690,18 +693,9 @@ impl Node {
     }
 
     fn owner(&mut self, id: CgroupId, now: Instant) -> Owner {
-        let is_known = self.tree.get(id).is_some()
-            || self.model.gone_path(id).is_some()
-            || self.unfindable.contains(&id);
-        if !is_known
-            && self
-                .walked
-                .is_none_or(|at| now.duration_since(at) >= WALK_PACE)
-        {
-            self.walk(now);
-            if self.tree.get(id).is_none() {
-                self.unfindable.insert(id);
-            }
+        if !self.is_known(id) {
+            self.unknown.insert(id);
+            self.look_for_unknown(now);
         }
         let path = self
             .tree
@@ -709,6 +703,20 @@ impl Node {
             .map(|node| &*node.path)
             .or_else(|| self.model.gone_path(id));
         self.named(Owner::new(id, path.map(Into::into)))
+    }
+
+    fn is_known(&self, id: CgroupId) -> bool {
+        self.tree.get(id).is_some() || self.model.is_gone(id)
+    }
+
+    /// Their announcement was lost, and perhaps their end as well: who is not found is forgotten in time, or
+    /// the kernel side's room for cgroups would be used up.
+    fn look_for_unknown(&mut self, now: Instant) {
+        let walked = self.walked;
+        let is_time = walked.is_none_or(|at| now.duration_since(at) >= WALK_PACE);
+        if !self.unknown.is_empty() && is_time {
+            self.walk(now);
+        }
     }
 
     /// The container or pod that a failing task of a container runtime works for.
@@ -752,6 +760,12 @@ impl Node {
                     }
                 }
                 self.tree = tree;
+                for id in self.unknown.drain() {
+                    if self.tree.get(id).is_none() {
+                        self.model.lost(id, time);
+                    }
+                }
+                self.model.find(|id| self.tree.get(id).is_some());
             }
             Err(error) => {
                 tracing::warn!("cannot read {}: {error}", self.layout.mount.display());

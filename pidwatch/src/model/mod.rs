@@ -34,6 +34,8 @@ const MARKS: usize = 1 + (LASTING.as_secs() / MARK_EVERY.as_secs()) as usize;
 /// RCU frees its last tasks late.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// One that was never announced is remembered so long after something was counted in it.
+const LOST_GRACE: Duration = Duration::from_secs(30);
 /// A gone cgroup with zombies (someone holds them unreaped) is given up after this.
 const LONG_GRACE: Duration = Duration::from_secs(600);
 
@@ -189,7 +191,10 @@ struct Mark {
 /// A cgroup that was removed.
 #[derive(Clone, Debug)]
 struct Gone {
-    path: Box<[u8]>,
+    /// `None` of one that was never announced, nor found by who looked for it: it may have come and
+    /// gone while records were lost, or be out of sight and alive.
+    path: Option<Box<[u8]>>,
+    /// When it went; of one without a path, when something was counted in it last.
     since: BootTime,
 }
 
@@ -263,6 +268,11 @@ impl Model {
             state.creators.sample(creator, creations, time);
             state.totals = merged;
             self.changed.insert(cgroup);
+            if let Some(gone) = self.gone.get_mut(&cgroup)
+                && gone.path.is_none()
+            {
+                gone.since = gone.since.max(time);
+            }
         }
     }
 
@@ -305,7 +315,8 @@ impl Model {
     /// A cgroup came. Where its id was another one's that is not yet forgotten (the kernel hands ids
     /// out anew after 2^32 of them), nothing of that one is this one's.
     pub fn added(&mut self, cgroup: CgroupId) {
-        if self.gone.remove(&cgroup).is_some()
+        let former = self.gone.remove(&cgroup);
+        if former.is_some_and(|gone| gone.path.is_some())
             && let Some(state) = self.states.get_mut(&cgroup)
         {
             *state = State {
@@ -317,7 +328,28 @@ impl Model {
 
     /// Remembers a removed cgroup's path for its last records.
     pub fn removed(&mut self, cgroup: CgroupId, path: Box<[u8]>, now: BootTime) {
+        let path = Some(path);
         self.gone.insert(cgroup, Gone { path, since: now });
+    }
+
+    /// A cgroup is not there that something was counted in, and was never announced.
+    pub fn lost(&mut self, cgroup: CgroupId, now: BootTime) {
+        let gone = Gone {
+            path: None,
+            since: now,
+        };
+        self.gone.entry(cgroup).or_insert(gone);
+    }
+
+    /// Those that were lost may be found again.
+    pub fn find(&mut self, is_there: impl Fn(CgroupId) -> bool) {
+        self.gone
+            .retain(|cgroup, gone| gone.path.is_some() || !is_there(*cgroup));
+    }
+
+    /// Whether a cgroup is gone, or lost, and not forgotten yet.
+    pub fn is_gone(&self, cgroup: CgroupId) -> bool {
+        self.gone.contains_key(&cgroup)
     }
 
     /// What was counted in a cgroup since start, and what of it ended and is not freed, young ones
@@ -330,7 +362,7 @@ impl Model {
 
     /// Path of a removed cgroup.
     pub fn gone_path(&self, cgroup: CgroupId) -> Option<&[u8]> {
-        self.gone.get(&cgroup).map(|gone| &*gone.path)
+        self.gone.get(&cgroup)?.path.as_deref()
     }
 
     /// Forgets cgroups that are gone for good and returns them.
@@ -346,7 +378,8 @@ impl Model {
                 let age = now.since(gone.since);
                 let held = states.get(cgroup).is_some_and(|state| state.unfreed() > 0);
                 let quiet = !changed.contains(cgroup) && !held;
-                age >= LONG_GRACE || (age >= GRACE && quiet)
+                let grace = gone.path.as_ref().map_or(LOST_GRACE, |_| GRACE);
+                age >= LONG_GRACE || (age >= grace && quiet)
             })
             .map(|(cgroup, _)| cgroup)
             .collect();
@@ -514,9 +547,13 @@ mod tests {
     }
 
     fn tell(model: &mut Model, totals: Totals) {
+        tell_at(model, totals, at(0));
+    }
+
+    fn tell_at(model: &mut Model, totals: Totals, time: BootTime) {
         model.apply(&Event::Totals {
             cgroup: ID,
-            time: at(0),
+            time,
             totals,
             charge: Charge::Unknown,
             cause: Cause::Counted,
@@ -669,6 +706,33 @@ mod tests {
         assert_eq!(counts.failed[Reason::PidMax as usize], 3);
         assert_eq!(counts.failed[Reason::Unknown as usize], 5);
         assert_eq!(counts.failures(), 8);
+    }
+
+    #[test]
+    fn one_that_was_never_announced_is_forgotten_once_it_is_quiet() {
+        let mut model = Model::default();
+        model.lost(ID, at(10));
+        assert!(model.is_gone(ID));
+        assert_eq!(model.gone_path(ID), None);
+        tell_at(&mut model, totals(2, 2, 2), at(20));
+        model.close_window(at(20));
+        assert_eq!(model.forget_gone(at(49)), [], "it did something at 20 s");
+        assert_eq!(model.forget_gone(at(50)), [ID]);
+        assert!(!model.is_gone(ID));
+        // What a walk finds later is not gone, and keeps its counts.
+        tell_at(&mut model, totals(3, 3, 3), at(60));
+        model.lost(ID, at(60));
+        model.find(|id| id == ID);
+        assert!(!model.is_gone(ID));
+        model.close_window(at(60));
+        assert_eq!(model.total(ID).0.created.processes, 3);
+        model.lost(ID, at(61));
+        model.added(ID);
+        assert_eq!(
+            model.total(ID).0.created.processes,
+            3,
+            "nor is it another one"
+        );
     }
 
     #[test]

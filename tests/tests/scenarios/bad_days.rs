@@ -24,6 +24,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         // Sixty loads at once: an emulated guest takes a minute or two for them.
         scenario!(a_ring_too_small_loses_no_count).minutes(5),
         scenario!(cgroups_whose_end_was_lost_are_told_gone),
+        scenario!(cgroups_that_nobody_announced_are_forgotten).minutes(5),
         scenario!(a_wrong_flag_is_wrong_usage),
         scenario!(a_wrong_value_is_wrong_usage),
         scenario!(an_unknown_key_is_named_with_the_nearest),
@@ -213,6 +214,32 @@ fn cgroups_whose_end_was_lost_are_told_gone(env: &Env) -> Result<()> {
     for id in ids {
         assert_eq!(told(&recording, id, "removed"), 1, "ends of cgroup {id}");
     }
+    Ok(())
+}
+
+/// More than the kernel side has room for, and of none more than its counts gets through.
+fn cgroups_that_nobody_announced_are_forgotten(env: &Env) -> Result<()> {
+    const ROUNDS: u64 = 13;
+    const CGROUPS: u64 = 1_500;
+    let mut pidwatch = Invocation::trace(env)
+        .args(["--ring-size", "4096", "--window", "1s"])
+        .start()?;
+    for _ in 0..ROUNDS {
+        let parent = Cgroup::new(&env.hierarchy, "unknown")?;
+        drop(parent.child("first")?);
+        let windows = pidwatch.seen().of_type("node").count();
+        pidwatch.signal(libc::SIGSTOP);
+        Load::new(env, "churn-cgroups")
+            .with("count", CGROUPS)
+            .at("parent", &parent.directory)
+            .run()?;
+        pidwatch.signal(libc::SIGCONT);
+        pidwatch.wait(|seen| seen.of_type("node").count() >= windows + 4)?;
+    }
+    let recording = pidwatch.stop()?;
+    println!("    lost {:?}", recording.lost());
+    assert!(recording.lost_at("ring_cgroup") > ROUNDS * CGROUPS);
+    assert_eq!(recording.lost_at("cgroup_map_full"), 0);
     Ok(())
 }
 
