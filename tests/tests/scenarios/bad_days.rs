@@ -24,12 +24,15 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
         // Sixty loads at once: an emulated guest takes a minute or two for them.
         scenario!(a_ring_too_small_loses_no_count).minutes(5),
         scenario!(cgroups_whose_end_was_lost_are_told_gone),
-        scenario!(cgroups_that_nobody_announced_are_forgotten).minutes(5),
         scenario!(a_wrong_flag_is_wrong_usage),
         scenario!(a_wrong_value_is_wrong_usage),
         scenario!(an_unknown_key_is_named_with_the_nearest),
         scenario!(a_missing_configuration_file_is_named),
     ];
+    // Twenty thousand cgroups, of which no kernel tells in a way of its own.
+    if !env.guest {
+        all.push(scenario!(cgroups_that_nobody_announced_are_forgotten).minutes(5));
+    }
     // From 5.11 on BPF memory is not charged to RLIMIT_MEMLOCK.
     if env.kernel < (5, 11) {
         all.push(scenario!(with_too_little_memlock_it_says_so));
@@ -222,7 +225,7 @@ fn cgroups_that_nobody_announced_are_forgotten(env: &Env) -> Result<()> {
     const ROUNDS: u64 = 13;
     const CGROUPS: u64 = 1_500;
     let mut pidwatch = Invocation::trace(env)
-        .args(["--ring-size", "4096", "--window", "1s"])
+        .args(["--ring-size", "4096"])
         .start()?;
     for _ in 0..ROUNDS {
         let parent = Cgroup::new(&env.hierarchy, "unknown")?;
@@ -234,7 +237,8 @@ fn cgroups_that_nobody_announced_are_forgotten(env: &Env) -> Result<()> {
             .at("parent", &parent.directory)
             .run()?;
         pidwatch.signal(libc::SIGCONT);
-        pidwatch.wait(|seen| seen.of_type("node").count() >= windows + 4)?;
+        // Some seconds: what is forgotten after half a minute must not be more than there is room for.
+        pidwatch.wait(|seen| seen.of_type("node").count() >= windows + 20)?;
     }
     let recording = pidwatch.stop()?;
     println!("    lost {:?}", recording.lost());

@@ -30,7 +30,10 @@ fn status(pid: u32, field: &str) -> Result<u64> {
 fn a_thousand_cgroups_fit_into_20_mib(env: &Env) -> Result<()> {
     let parent = Cgroup::new(&env.hierarchy, "thousand")?;
     drop(parent.child("first")?);
-    let mut pidwatch = Invocation::trace(env).args(["--all"]).start()?;
+    // A thousand rows a window are kept here until the end: long windows, or a slow guest has no room.
+    let mut pidwatch = Invocation::new(env)
+        .args(["trace", "-o", "json", "--window", "2s", "--all"])
+        .start()?;
     let load = Load::new(env, "churn-cgroups")
         .with("count", 1_000)
         .with("forks", 2)
