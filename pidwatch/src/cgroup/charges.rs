@@ -1,7 +1,8 @@
 //! `pids.current` of cgroups that are asked again and again: its files are kept open, and read once
 //! while something is looked at from all sides.
 //!
-//! Opening such a file takes the kernel ten times as long as reading it. One that is open says so when
+//! Opening and closing such a file takes some four times as long as reading it (`perf record -g` of an agent
+//! with 50 busy containers: 27 % in 226 openings a second, 8 % in 300 reads). One that is open says so when
 //! its cgroup is gone (ENODEV), whoever has its path by then.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf};
