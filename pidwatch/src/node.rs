@@ -182,7 +182,7 @@ pub struct Node {
     detector: Detector,
     incidents: Tracker,
     /// Cgroups that a walk has not found again, and whose end is not told yet.
-    vanished: Vec<CgroupId>,
+    vanished: HashSet<CgroupId>,
     /// Cgroups whose charge may have changed since the detector last looked.
     touched: HashSet<CgroupId>,
     look: Instant,
@@ -251,7 +251,7 @@ impl Node {
             processes: HashMap::new(),
             detector: Detector::new(settings.thresholds.detect.clone()),
             incidents,
-            vanished: Vec::new(),
+            vanished: HashSet::new(),
             touched: HashSet::new(),
             look: now + LOOK_EVERY,
             alarm: Alarm::new()?,
@@ -465,10 +465,10 @@ impl Node {
                 }
                 Event::CgroupRemoved(id, time, path) => {
                     // A walk may have found it gone before its record was read.
+                    let is_untold = self.vanished.remove(&id);
                     let is_told = self.tree.remove(id).is_none()
                         && self.model.gone_path(id).is_some()
-                        && !self.vanished.contains(&id);
-                    self.vanished.retain(|vanished| *vanished != id);
+                        && !is_untold;
                     self.processes.remove(&id);
                     self.model.removed(id, path.as_slice().into(), time);
                     self.vanish(id, time, now, updates);
@@ -756,7 +756,7 @@ impl Node {
                         self.processes.remove(&id);
                         self.model.removed(id, node.path.clone(), time);
                         self.names.removed(id);
-                        self.vanished.push(id);
+                        self.vanished.insert(id);
                     }
                 }
                 self.tree = tree;
