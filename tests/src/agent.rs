@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::cgroup::Cgroup;
 use crate::env::Env;
+use crate::load::Load;
 use crate::pidwatch::{Invocation, Pidwatch};
 
 /// How long an answer may take.
@@ -98,6 +100,23 @@ impl Agent {
         let answer = self.get("/metrics", "text/plain;version=0.0.4")?;
         ensure!(answer.status == 200, "{answer:?}");
         Ok(Metrics(answer.body))
+    }
+
+    /// What it counts of some forks is exact.
+    pub fn assert_counts(&self, env: &Env) -> Result<()> {
+        let cgroup = Cgroup::new(&env.hierarchy, "counted")?;
+        let truth = Load::new(env, "forks")
+            .with("count", 300)
+            .inside(&cgroup)
+            .run()?;
+        let told = |name: &str| anyhow::Ok(self.metrics()?.of(name, &cgroup.path, "process"));
+        eventually("all exits are counted", || {
+            let exited = told("pidwatch_container_exited_total")?;
+            Ok(exited == Some(truth.here.exited.processes as f64))
+        })?;
+        let created = told("pidwatch_container_created_total")?;
+        assert_eq!(created, Some(truth.here.created.processes as f64));
+        Ok(())
     }
 
     /// A connection of its own.

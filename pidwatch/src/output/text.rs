@@ -479,20 +479,7 @@ mod tests {
             CgroupId(5),
             Some((*b"/kubepods/burstable/pod1234/some-container").into()),
         );
-        let failure = Failure {
-            cgroup: CgroupId(5),
-            time: BootTime::from_nanos(0),
-            totals: pidwatch_common::totals::Totals::ZERO,
-            errno: 11,
-            syscall: None,
-            pid: 4711,
-            tid: 4713,
-            uid: 1000,
-            comm: b"java\x1b".to_vec(),
-            parent: None,
-            origin: None,
-            evidence: Box::default(),
-        };
+        let failure = Failure::example(CgroupId(5), BootTime::from_nanos(0));
         let verdict = Verdict {
             reason: Reason::PidMax,
             basis: Some(Basis::Inferred),
@@ -510,7 +497,7 @@ mod tests {
         let line = text.failure(&failed);
         assert_eq!(line.width(), 110, "{line}");
         assert!(line.contains(
-            "clone FAILED: EAGAIN, pid_max (inferred)  java\\u{1b}[4711/4713] uid 1000  +17 more"
+            "clone FAILED: EAGAIN, pid_max (inferred)  ja\\u{1b}va[4711/4713] uid 1000  +17 more"
         ));
         assert!(line.ends_with("container"), "{line}");
         let narrow = Text::new(WallClock::now(), Some(80), false, TimeZone::UTC).failure(&failed);

@@ -113,6 +113,27 @@ impl fmt::Display for SyscallName {
     }
 }
 
+#[cfg(test)]
+impl Failure {
+    /// One of `java`, for tests.
+    pub fn example(cgroup: CgroupId, time: BootTime) -> Self {
+        Self {
+            cgroup,
+            time,
+            totals: Totals::ZERO,
+            errno: libc::EAGAIN as u32,
+            syscall: None,
+            pid: 4711,
+            tid: 4713,
+            uid: 1000,
+            comm: b"ja\x1bva".into(),
+            parent: None,
+            origin: None,
+            evidence: Box::default(),
+        }
+    }
+}
+
 impl SyscallName {
     /// As in the kernel's table.
     pub fn name(self) -> &'static str {

@@ -42,24 +42,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
 }
 
 const CREATED: &str = "pidwatch_container_created_total";
-const EXITED: &str = "pidwatch_container_exited_total";
 const LISTEN: [&str; 5] = ["agent", "--listen", "127.0.0.1:0", "--cri-socket", "none"];
-
-/// Counts of some forks are exact.
-fn assert_counts(env: &Env, agent: &Agent) -> Result<()> {
-    let cgroup = Cgroup::new(&env.hierarchy, "counted")?;
-    let truth = Load::new(env, "forks")
-        .with("count", 300)
-        .inside(&cgroup)
-        .run()?;
-    eventually("all exits are counted", || {
-        let exited = agent.metrics()?.of(EXITED, &cgroup.path, "process");
-        Ok(exited == Some(truth.here.exited.processes as f64))
-    })?;
-    let created = agent.metrics()?.of(CREATED, &cgroup.path, "process");
-    assert_eq!(created, Some(truth.here.created.processes as f64));
-    Ok(())
-}
 
 fn a_port_that_is_taken_is_named_with_the_way_out(env: &Env) -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
@@ -82,10 +65,10 @@ fn two_agents_watch_one_node(env: &Env) -> Result<()> {
     let second = Agent::start(env, folder.path(), &[])?;
     let said = second.pidwatch.said();
     assert!(said.contains("another agent uses it"), "{said}");
-    assert_counts(env, &first)?;
-    assert_counts(env, &second)?;
+    first.assert_counts(env)?;
+    second.assert_counts(env)?;
     second.pidwatch.stop()?;
-    assert_counts(env, &first)?;
+    first.assert_counts(env)?;
     first.pidwatch.stop()?;
     Ok(())
 }
@@ -97,7 +80,7 @@ fn without_a_state_folder_it_says_so_and_goes_on(env: &Env) -> Result<()> {
     for word in ["/proc/none", "--state-dir", "flight recorder"] {
         assert!(said.contains(word), "no {word} in {said}");
     }
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     let report = agent.get("/api/v1/incidents/x/report", "")?;
     assert_eq!(report.status, 404);
     assert!(report.body.contains("--flight-recorder"), "{report:?}");
@@ -126,7 +109,7 @@ fn a_state_folder_that_is_read_only_is_named(env: &Env) -> Result<()> {
     ] {
         assert!(said.contains(word), "no {word} in {said}");
     }
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())
 }
@@ -141,7 +124,7 @@ fn a_full_disk_ends_the_recording_and_nothing_else(env: &Env) -> Result<()> {
     let lost = ["where=\"flight_recorder\""];
     eventually("the loss is counted", || {
         // Something to record.
-        assert_counts(env, &agent)?;
+        agent.assert_counts(env)?;
         Ok(agent.metrics()?.value("pidwatch_lost_total", &lost) > Some(0.0))
     })?;
     let said = agent.pidwatch.said();
@@ -149,7 +132,7 @@ fn a_full_disk_ends_the_recording_and_nothing_else(env: &Env) -> Result<()> {
     let told = said.matches("the flight recorder cannot write").count();
     assert_eq!(told, 1, "once: {said}");
     assert!(said.contains("No space left"), "{said}");
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())
 }
@@ -160,7 +143,7 @@ fn a_state_file_that_is_broken_keeps_nobody_from_starting(env: &Env) -> Result<(
     let agent = Agent::start(env, folder.path(), &[])?;
     let said = agent.pidwatch.said();
     assert!(said.contains("state.json.unusable"), "{said}");
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())
 }
@@ -253,7 +236,7 @@ fn a_thousand_connections_disturb_no_count(env: &Env) -> Result<()> {
             .get("/readyz", "")
             .is_ok_and(|answer| answer.status == 200))
     })?;
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     drop(open);
     agent.pidwatch.stop()?;
     Ok(())
@@ -269,7 +252,7 @@ fn readers_of_events_that_do_not_read_disturb_no_count(env: &Env) -> Result<()> 
         readers.push(stream);
     }
     for _ in 0..5 {
-        assert_counts(env, &agent)?;
+        agent.assert_counts(env)?;
     }
     drop(readers);
     agent.pidwatch.stop()?;
@@ -293,7 +276,7 @@ fn it_creates_no_task_whatever_is_asked(env: &Env) -> Result<()> {
     ] {
         agent.get(path, "")?;
     }
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))?.count();
     assert_eq!(tasks, 1);
     let metrics = agent.metrics()?;
@@ -334,7 +317,7 @@ fn killed_in_a_storm_it_starts_again_and_is_right(env: &Env) -> Result<()> {
     assert_eq!(created, Some(0.0), "counters begin at 0");
     storm.finish()?;
     hold.finish()?;
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())
 }

@@ -104,22 +104,6 @@ fn refuse(env: &Env, cgroup: &Cgroup) -> Result<()> {
     Ok(())
 }
 
-/// Counts of some forks are exact.
-fn assert_counts(env: &Env, agent: &Agent) -> Result<()> {
-    let cgroup = Cgroup::new(&env.hierarchy, "counted")?;
-    let truth = Load::new(env, "forks")
-        .with("count", 300)
-        .inside(&cgroup)
-        .run()?;
-    let created = truth.here.created.processes as f64;
-    eventually("all are counted", || {
-        let told = agent
-            .metrics()?
-            .of("pidwatch_container_created_total", &cgroup.path, "process");
-        Ok(told == Some(created))
-    })
-}
-
 /// A node without a free PID has none to give.
 fn assert_one_thread(agent: &Agent) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pidwatch.id()))?;
@@ -225,7 +209,7 @@ fn an_api_server_that_is_away_is_waited_for_and_disturbs_nothing(env: &Env) -> R
         refuse(env, &container)?;
         containers.push(container);
     }
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     eventually("it is said", || {
         Ok(agent
             .pidwatch
@@ -246,7 +230,7 @@ fn an_api_server_that_is_away_is_waited_for_and_disturbs_nothing(env: &Env) -> R
     let said = agent.pidwatch.said();
     assert!(said.contains("events are written again"), "{said}");
     cluster.assert_well_asked();
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())
 }
@@ -297,7 +281,7 @@ fn an_api_server_that_refuses_or_hangs_is_told_of_once(env: &Env) -> Result<()> 
         })?;
         assert!(cluster.api.asked() > asked);
         assert!(cluster.events("CloneFailed", &name).is_empty());
-        assert_counts(env, &agent)?;
+        agent.assert_counts(env)?;
         cluster.api.set(Manner::Right);
         eventually("it is written", || {
             Ok(!cluster.events("CloneFailed", &name).is_empty())
@@ -322,7 +306,7 @@ fn where_there_is_no_api_server_it_says_so_and_watches_on(env: &Env) -> Result<(
     ] {
         assert!(said.contains(word), "no {word} in {said}");
     }
-    assert_counts(env, &agent)?;
+    agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())
 }

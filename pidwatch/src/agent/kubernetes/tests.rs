@@ -61,8 +61,8 @@ fn unit(name: &str) -> Owner {
     Owner::new(CgroupId(1), Some(path.as_bytes().into()))
 }
 
-fn state(owner: &Owner, state: State, second: u64) -> Update {
-    let verdict = Verdict {
+fn verdict(state: State, second: u64) -> Verdict {
+    Verdict {
         state,
         since: at(second),
         tasks: 1000,
@@ -70,14 +70,17 @@ fn state(owner: &Owner, state: State, second: u64) -> Update {
         confidence: None,
         exhaustion: None,
         why: "+41.0 tasks/s".into(),
-    };
+    }
+}
+
+fn state(owner: &Owner, state: State, second: u64) -> Update {
     Update::State(Box::new(StateChange {
         owner: owner.clone(),
         time: at(second),
         change: Change {
             owner: owner.id,
             from: State::Growing,
-            verdict,
+            verdict: verdict(state, second),
         },
         limit_owner: None,
         limits: None,
@@ -86,20 +89,7 @@ fn state(owner: &Owner, state: State, second: u64) -> Update {
 }
 
 fn failed(owner: &Owner, limit: Option<Limit>, second: u64) -> Update {
-    let failure = Failure {
-        cgroup: owner.id,
-        time: at(second),
-        totals: pidwatch_common::totals::Totals::ZERO,
-        errno: 11,
-        syscall: None,
-        pid: 4711,
-        tid: 4713,
-        uid: 1000,
-        comm: b"ja\x1bva".to_vec(),
-        parent: None,
-        origin: None,
-        evidence: Box::default(),
-    };
+    let failure = Failure::example(owner.id, at(second));
     let reason = limit.map_or(limits::Reason::Memory, |_| limits::Reason::PidMax);
     Update::Failed(Box::new(FailedClone {
         owner: owner.clone(),
@@ -192,9 +182,6 @@ fn two_that_leak_are_two_on_the_node() {
 
 /// A window in which an owner leaks.
 fn window(owner: &Owner, second: u64) -> Update {
-    let Update::State(told) = state(owner, State::Leaking, second) else {
-        unreachable!()
-    };
     let row = Row {
         owner: owner.clone(),
         tasks: Some(1000),
@@ -203,7 +190,7 @@ fn window(owner: &Owner, second: u64) -> Update {
         zombies: 0,
         counts: Counts::NONE,
         total: Counts::NONE,
-        verdict: Some(told.change.verdict),
+        verdict: Some(verdict(State::Leaking, second)),
         creators: Vec::new(),
     };
     Update::Window(Snapshot {
