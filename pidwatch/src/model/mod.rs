@@ -221,7 +221,9 @@ impl Activity {
 /// The state of all cgroups.
 #[derive(Debug, Default)]
 pub struct Model {
-    states: HashMap<CgroupId, State>,
+    /// Boxed: a table that many come and go in has up to four slots for each that is there
+    /// (hashbrown doubles it once removed ones have used up more than half of it).
+    states: HashMap<CgroupId, Box<State>>,
     changed: HashSet<CgroupId>,
     /// Cgroups that tasks were moved into: their charge changed though nothing was counted.
     entered: HashSet<CgroupId>,
@@ -319,7 +321,7 @@ impl Model {
         if former.is_some_and(|gone| gone.path.is_some())
             && let Some(state) = self.states.get_mut(&cgroup)
         {
-            *state = State {
+            **state = State {
                 before: plus(&state.before, &state.totals),
                 ..State::default()
             };

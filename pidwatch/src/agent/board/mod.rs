@@ -71,7 +71,8 @@ struct Entry {
 #[derive(Debug)]
 pub struct Board {
     started: Started,
-    owners: HashMap<CgroupId, Entry>,
+    /// Boxed, as the model's states are: most slots are empty where owners come and go.
+    owners: HashMap<CgroupId, Box<Entry>>,
     by_path: HashMap<Box<[u8]>, CgroupId>,
     /// Cgroups that are gone, since when: their last counts may still be told.
     removed: HashMap<CgroupId, BootTime>,
@@ -329,7 +330,7 @@ impl Board {
             limit: None,
             place: None,
         };
-        self.owners.insert(id, entry);
+        self.owners.insert(id, Box::new(entry));
     }
 
     /// Owners that have something to tell get series while there is room, for those not `ok` beyond that.

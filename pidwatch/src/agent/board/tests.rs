@@ -133,6 +133,30 @@ fn who_is_gone_leaves_after_a_while_and_nobody_else_s_counters_move() {
     assert_eq!(created(&board), expected(&[("/b", 5)]));
 }
 
+/// A hash table doubles once its slots were used often enough, however few are in use: it must not
+/// be a table of all that is known.
+#[test]
+fn room_does_not_grow_with_the_number_of_those_that_came_and_went() {
+    const A_WINDOW: u64 = 70;
+    let mut board = board(1_000);
+    let seconds = 2_000;
+    for second in 1..=seconds {
+        let came = (0..A_WINDOW).map(|n| {
+            let id = second * A_WINDOW + n;
+            row(id, &format!("/{id}"), Some(0), 1)
+        });
+        let came: Vec<_> = came.collect();
+        take(&mut board, &window(second, came.clone()));
+        for row in came {
+            let gone = Update::Removed(row.owner, BootTime::from_seconds(second));
+            take(&mut board, &gone);
+        }
+    }
+    assert!(board.owners.len() as u64 <= (GRACE.as_secs() + 1) * A_WINDOW);
+    let bytes = board.owners.allocation_size();
+    assert!(bytes < 1 << 20, "{bytes} bytes for {}", board.owners.len());
+}
+
 #[test]
 fn one_that_comes_again_by_the_same_path_is_there_once() {
     let mut board = board(10);
