@@ -97,32 +97,35 @@ impl Agent {
 
     /// The classic metrics.
     pub fn metrics(&self) -> Result<Metrics> {
-        let answer = self.get("/metrics", "text/plain;version=0.0.4")?;
-        ensure!(answer.status == 200, "{answer:?}");
-        Ok(Metrics(answer.body))
+        Metrics::at(self.address)
     }
 
     /// What it counts of some forks is exact.
     pub fn assert_counts(&self, env: &Env) -> Result<()> {
-        let cgroup = Cgroup::new(&env.hierarchy, "counted")?;
-        let truth = Load::new(env, "forks")
-            .with("count", 300)
-            .inside(&cgroup)
-            .run()?;
-        let told = |name: &str| anyhow::Ok(self.metrics()?.of(name, &cgroup.path, "process"));
-        eventually("all exits are counted", || {
-            let exited = told("pidwatch_container_exited_total")?;
-            Ok(exited == Some(truth.here.exited.processes as f64))
-        })?;
-        let created = told("pidwatch_container_created_total")?;
-        assert_eq!(created, Some(truth.here.created.processes as f64));
-        Ok(())
+        assert_counts(self.address, env)
     }
 
     /// A connection of its own.
     pub fn connect(&self) -> Result<TcpStream> {
         connect(self.address)
     }
+}
+
+/// What the agent at this address counts of some forks is exact.
+pub fn assert_counts(address: SocketAddr, env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "counted")?;
+    let truth = Load::new(env, "forks")
+        .with("count", 300)
+        .inside(&cgroup)
+        .run()?;
+    let told = |name: &str| anyhow::Ok(Metrics::at(address)?.of(name, &cgroup.path, "process"));
+    eventually("all exits are counted", || {
+        let exited = told("pidwatch_container_exited_total")?;
+        Ok(exited == Some(truth.here.exited.processes as f64))
+    })?;
+    let created = told("pidwatch_container_created_total")?;
+    assert_eq!(created, Some(truth.here.created.processes as f64));
+    Ok(())
 }
 
 /// Tries until it is so.
@@ -228,6 +231,13 @@ fn unchunked(mut body: &str) -> String {
 pub struct Metrics(pub String);
 
 impl Metrics {
+    /// The classic metrics of the agent at this address.
+    pub fn at(address: SocketAddr) -> Result<Self> {
+        let answer = get(address, "/metrics", "text/plain;version=0.0.4")?;
+        ensure!(answer.status == 200, "{answer:?}");
+        Ok(Self(answer.body))
+    }
+
     /// The value of the one sample of this name whose labels have all of `parts`.
     pub fn value(&self, name: &str, parts: &[&str]) -> Option<f64> {
         let mut found = self.0.lines().filter(|line| {

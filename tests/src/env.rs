@@ -1,7 +1,7 @@
 //! Where the programs are and what machine this is.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -19,6 +19,8 @@ pub struct Env {
     pub load: PathBuf,
     /// In a QEMU guest (`PIDWATCH_GUEST=1`): limits of the whole machine may be lowered there.
     pub guest: bool,
+    /// In a guest whose first process is systemd: units may be installed there (sd_booted(3)).
+    pub systemd: bool,
     /// The running kernel.
     pub kernel: Kernel,
     /// Where tasks are counted.
@@ -36,6 +38,7 @@ impl Env {
             pidwatch,
             load,
             guest,
+            systemd: guest && Path::new("/run/systemd/system").is_dir(),
             kernel: kernel()?,
             hierarchy: Hierarchy::find()?,
         })

@@ -20,6 +20,7 @@
 //! | [`pidwatch`] | runs pidwatch and collects its events |
 //! | [`recording`] | sums over collected events |
 //! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
+//! | [`systemd`] | pidwatch's unit and others, under the real one |
 //! | [`deadline`] | bounds every scenario in time |
 
 pub mod agent;
@@ -37,5 +38,6 @@ pub mod monitoring;
 pub mod pidwatch;
 pub mod recording;
 pub mod surroundings;
+pub mod systemd;
 pub mod tmux;
 pub mod truth;

@@ -39,6 +39,8 @@ mod names;
 mod prometheus;
 #[path = "scenarios/runtime.rs"]
 mod runtime;
+#[path = "scenarios/systemd.rs"]
+mod systemd;
 #[path = "scenarios/terminal.rs"]
 mod terminal;
 
@@ -136,7 +138,8 @@ fn main() {
             std::process::exit(1);
         }
     };
-    let trials = [
+    let all = [
+        systemd::scenarios(&env),
         layout::scenarios(&env),
         lifecycle::scenarios(&env),
         exact::scenarios(&env),
@@ -156,8 +159,11 @@ fn main() {
         agent_cost::scenarios(&env),
         terminal::scenarios(&env),
     ];
-    let trials = trials
+    // Guests are slow: one under systemd is for its unit.
+    let tried = if env.systemd { 1 } else { all.len() };
+    let trials = all
         .into_iter()
+        .take(tried)
         .flatten()
         .map(|scenario| scenario.trial(env.clone()))
         .collect();

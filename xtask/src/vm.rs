@@ -8,7 +8,9 @@ mod guest;
 mod initramfs;
 mod kernels;
 pub mod mirror;
+mod systemd;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,8 @@ const TIME_LIMIT_S: u64 = 1500;
 /// What follows `cargo xtask vm`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Kernel series, by comma; without it all of them, and one more guest with cgroup v1
+    /// Kernel series, by comma; without it all of them, one more guest with cgroup v1, and the
+    /// oldest and the newest under systemd
     #[arg(long, value_delimiter = ',', value_name = "SERIES")]
     kernel: Vec<String>,
     /// How cgroups are mounted in the guest [default: v2]
@@ -66,20 +69,22 @@ impl Options {
 
     fn guests(&self) -> Vec<(String, Layout)> {
         let layout = self.layout.unwrap_or(Layout::V2);
+        let with = |layout| kernels::all().map(move |series| (series.to_owned(), layout));
         if !self.kernel.is_empty() {
-            return self
-                .kernel
-                .iter()
-                .map(|series| (series.clone(), layout))
-                .collect();
+            let asked_for = self.kernel.iter();
+            return asked_for.map(|series| (series.clone(), layout)).collect();
         }
-        let mut guests: Vec<_> = kernels::all()
-            .map(|series| (series.to_owned(), layout))
-            .collect();
-        if self.layout.is_none() {
-            // The newest series that distributions with v1 still run.
-            guests.push(("6.12".into(), Layout::V1));
+        if self.layout.is_some() {
+            return with(layout).collect();
         }
+        // The longest first: the last of those that run side by side is then a short one.
+        let mut guests: Vec<_> = with(Layout::V2).collect();
+        // The newest series that distributions with v1 still run.
+        guests.push(("6.12".into(), Layout::V1));
+        // What the unit allows matters most to the oldest and the newest.
+        let under_systemd: Vec<_> = with(Layout::Systemd).collect();
+        guests.extend(under_systemd.first().cloned());
+        guests.extend(under_systemd.last().cloned());
         guests
     }
 }
@@ -124,16 +129,19 @@ pub fn prepare() -> Result<()> {
     packages::ensure_programs(&packages::CONTAINERS, "guests with real containers")
 }
 
-/// The guests that have a container runtime and the image, to run that on every kernel.
-const WITH_CONTAINERS: Layout = Layout::V2;
-
 /// Runs the guests asked for, one a host CPU at a time: each is emulated by one thread.
 pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
     let folder = workspace::target_dir().join("vm");
-    let initramfs = write_initramfs(options, scenarios)?;
+    let guests = options.guests();
+    let mut archives = BTreeMap::new();
+    for (_, layout) in &guests {
+        if !archives.contains_key(layout) {
+            let archive = archive(*layout, options, scenarios)?;
+            archives.insert(*layout, write_initramfs(*layout, &archive)?);
+        }
+    }
     // Kernels are fetched before anything boots: packages are unpacked one at a time.
-    let guests: Vec<_> = options
-        .guests()
+    let guests: Vec<_> = guests
         .into_iter()
         .map(|(series, layout)| (kernels::ensure(&series), series, layout))
         .collect();
@@ -141,11 +149,7 @@ pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
         Ok(kernel) => {
             let guest = Guest {
                 kernel,
-                initramfs: if *layout == WITH_CONTAINERS {
-                    &initramfs.with_containers
-                } else {
-                    &initramfs.plain
-                },
+                initramfs: &archives[layout],
                 layout: *layout,
             };
             report(&guest, &folder, Duration::from_secs(options.time_limit))
@@ -213,7 +217,6 @@ fn report(guest: &Guest, folder: &Path, limit: Duration) -> Result<Report> {
 }
 
 fn shell(options: &Options, scenarios: &Scenarios) -> Result<()> {
-    let initramfs = write_initramfs(options, scenarios)?;
     let newest = kernels::all().last().map(str::to_owned);
     let series = options
         .kernel
@@ -223,41 +226,47 @@ fn shell(options: &Options, scenarios: &Scenarios) -> Result<()> {
         .context("no kernel is known")?;
     let layout = options.layout.unwrap_or(Layout::V2);
     let kernel = kernels::ensure(&series)?;
+    let initramfs = write_initramfs(layout, &archive(layout, options, scenarios)?)?;
     Guest {
         kernel: &kernel,
-        initramfs: &initramfs.plain,
+        initramfs: &initramfs,
         layout,
     }
     .shell()
 }
 
-/// The archives that guests boot into.
-struct Initramfs {
-    plain: PathBuf,
-    with_containers: PathBuf,
+/// What a guest boots into: the scenarios, and what stands around them.
+fn archive(layout: Layout, options: &Options, scenarios: &Scenarios) -> Result<Vec<u8>> {
+    // The kernel unpacks one archive after the other.
+    let mut archive = match layout {
+        Layout::Systemd => systemd::archive()?,
+        Layout::V2 | Layout::V1 | Layout::Hybrid => Vec::new(),
+    };
+    archive.extend(initramfs::build(scenarios, &arguments(options))?);
+    // One layout has a container runtime and the image, to run that on every kernel. A shell needs
+    // neither, and the image takes minutes.
+    if layout == Layout::V2 && !options.shell {
+        let image = dist::image(&dist::for_host()?);
+        archive.extend(initramfs::container_runtime(&image)?);
+    }
+    Ok(archive)
 }
 
-fn write_initramfs(options: &Options, scenarios: &Scenarios) -> Result<Initramfs> {
+/// Those of the scenarios' runner.
+fn arguments(options: &Options) -> Vec<String> {
+    // Scenarios measure one node: two at a time would count each other.
+    let mut arguments = vec!["--test-threads=1".to_owned()];
+    arguments.extend(options.filter.clone());
+    arguments.extend(options.args.iter().cloned());
+    arguments
+}
+
+fn write_initramfs(layout: Layout, archive: &[u8]) -> Result<PathBuf> {
     let folder = workspace::target_dir().join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // Scenarios measure one node: two at a time would count each other.
-    let mut args = vec!["--test-threads=1".to_owned()];
-    args.extend(options.filter.clone());
-    args.extend(options.args.iter().cloned());
-    let written = Initramfs {
-        plain: folder.join("initramfs.cpio"),
-        with_containers: folder.join("initramfs-containers.cpio"),
-    };
-    let write = |path: &Path, archive: &[u8]| {
-        fs::write(path, archive).with_context(|| format!("cannot write {}", path.display()))
-    };
-    let mut archive = initramfs::build(scenarios, &args)?;
-    write(&written.plain, &archive)?;
-    // The kernel unpacks one archive after the other.
-    let image = dist::image(&dist::for_host()?);
-    archive.extend(initramfs::container_runtime(&image)?);
-    write(&written.with_containers, &archive)?;
-    Ok(written)
+    let path = folder.join(format!("initramfs-{}.cpio", layout.name()));
+    fs::write(&path, archive).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// The failing scenarios' own output, or the end of the console when there is none.
@@ -285,16 +294,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_options_every_series_runs_with_v2_and_one_with_v1() {
+    fn without_options_every_series_runs_with_v2_one_with_v1_and_two_under_systemd() {
         let guests = Options::all().guests();
-        assert_eq!(
+        let with = |wanted| {
             guests
                 .iter()
-                .filter(|(_, layout)| *layout == Layout::V2)
-                .count(),
-            4
+                .filter(|(_, layout)| *layout == wanted)
+                .count()
+        };
+        assert_eq!(
+            [Layout::V2, Layout::Systemd, Layout::V1].map(with),
+            [4, 2, 1]
         );
-        assert_eq!(guests.last(), Some(&("6.12".to_owned(), Layout::V1)));
+        assert_eq!(guests[4], ("6.12".to_owned(), Layout::V1));
     }
 
     #[test]

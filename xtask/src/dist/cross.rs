@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::target::Arch;
-use crate::vm::mirror::Mirror;
+use crate::vm::mirror::{self, Mirror};
 use crate::{packages, process, workspace};
 
 const PACKAGED_RUSTC: &str = "/usr/bin/rustc";
@@ -111,11 +111,7 @@ fn packaged(arch: Arch) -> Result<PathBuf> {
             .args(["--quiet", "download", &dev, &own])
             .current_dir(&download),
     )?;
-    for entry in fs::read_dir(&download)? {
-        let mut extract = Command::new("dpkg-deb");
-        extract.arg("--extract").arg(entry?.path()).arg(&unpacked);
-        process::run(&mut extract)?;
-    }
+    mirror::extract(&download, &unpacked)?;
     let _ = fs::remove_dir_all(&folder);
     fs::rename(&unpacked, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;

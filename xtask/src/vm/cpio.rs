@@ -1,7 +1,14 @@
 //! A writer of cpio archives in the "newc" format, the one that the kernel unpacks as initramfs.
 //!
-//! In: entries, parents before children. Out: the archive's bytes. The format is described in the
+//! In: entries, parents before children, or a folder of this host. Out: the archive's bytes. The format is described in the
 //! kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 
 /// An archive being written.
 #[derive(Default)]
@@ -34,6 +41,40 @@ impl Archive {
     /// A character device for root alone.
     pub fn device(&mut self, path: &str, number: (u32, u32)) {
         self.entry(path, CHARACTER_DEVICE | 0o600, number, &[]);
+    }
+
+    /// All that is below a folder of this host, with its permissions; owned by root.
+    pub fn tree(&mut self, root: &Path) -> Result<()> {
+        self.below(root, "")
+            .with_context(|| format!("cannot read all of {}", root.display()))
+    }
+
+    fn below(&mut self, folder: &Path, place: &str) -> Result<()> {
+        let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let place = format!("{place}/{}", entry.file_name().to_string_lossy());
+            let kind = entry.file_type()?;
+            if kind.is_symlink() {
+                let target = fs::read_link(&path)?;
+                self.entry(
+                    &place,
+                    SYMLINK | 0o777,
+                    (0, 0),
+                    target.as_os_str().as_bytes(),
+                );
+                continue;
+            }
+            let mode = entry.metadata()?.permissions().mode() & 0o777;
+            if kind.is_dir() {
+                self.entry(&place, DIRECTORY | mode, (0, 0), &[]);
+                self.below(&path, &place)?;
+            } else {
+                self.entry(&place, REGULAR | mode, (0, 0), &fs::read(&path)?);
+            }
+        }
+        Ok(())
     }
 
     /// The whole archive.
@@ -100,6 +141,25 @@ mod tests {
         assert_eq!(&bytes[116..121], b"hello");
         assert_eq!(&bytes[124..130], b"070701");
         assert_eq!(bytes.len() % 4, 0);
+    }
+
+    #[test]
+    fn a_tree_has_its_folders_files_and_links() {
+        let root = std::env::temp_dir().join(format!("pidwatch-cpio-{}", std::process::id()));
+        fs::create_dir_all(root.join("a")).expect("a folder");
+        fs::write(root.join("a/file"), "hello").expect("a file");
+        fs::set_permissions(root.join("a/file"), fs::Permissions::from_mode(0o640))
+            .expect("permissions");
+        std::os::unix::fs::symlink("a/file", root.join("link")).expect("a link");
+        let mut archive = Archive::default();
+        let read = archive.tree(&root);
+        fs::remove_dir_all(&root).expect("removed");
+        read.expect("a tree");
+        let bytes = archive.finish();
+        let text = String::from_utf8_lossy(&bytes);
+        let modes = ["000041ed", "000081a0", "0000a1ff"].map(|mode| text.find(mode));
+        assert!(modes.is_sorted() && modes[0].is_some(), "{modes:?}");
+        assert!(text.contains("a/file\0") && text.contains("link\0"));
     }
 
     #[test]

@@ -16,11 +16,12 @@ use anyhow::{Context, Result};
 
 use super::initramfs::MARKER;
 use super::kernels::Kernel;
+use super::systemd;
 use crate::libtest::{Counts, Tally};
 use crate::process;
 
 /// How cgroups are mounted in a guest.
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Layout {
     /// The unified hierarchy alone
     V2,
@@ -28,6 +29,8 @@ pub enum Layout {
     V1,
     /// Controllers in v1, and an empty unified hierarchy beside them
     Hybrid,
+    /// v2 by systemd, as the guest's first process: the scenarios of its unit
+    Systemd,
 }
 
 impl Layout {
@@ -37,6 +40,7 @@ impl Layout {
             Self::V2 => "v2",
             Self::V1 => "v1",
             Self::Hybrid => "hybrid",
+            Self::Systemd => "systemd",
         }
     }
 }
@@ -70,6 +74,10 @@ impl Guest<'_> {
     }
 
     fn qemu(&self, more: &str) -> Command {
+        let first_process = match self.layout {
+            Layout::Systemd => systemd::COMMAND_LINE,
+            Layout::V2 | Layout::V1 | Layout::Hybrid => "",
+        };
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu
             // Emulation, also where there is a /dev/kvm: it may open and yet not run a guest.
@@ -93,7 +101,7 @@ impl Guest<'_> {
             .arg(self.initramfs)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 quiet panic=-1 pidwatch.layout={}{more}",
+                "console=ttyS0 quiet panic=-1 pidwatch.layout={}{first_process}{more}",
                 self.layout.name()
             ));
         qemu

@@ -1,20 +1,25 @@
 #!/bin/busybox sh
-# The first process of a test guest. xtask fills in what stands between at signs.
+# The first process of a test guest, or what systemd starts as the only unit. xtask fills in what stands between at signs.
 
 /bin/busybox --install -s /bin
-export PATH=/bin:/opt/pidwatch HOME=/root
+export PATH=/bin:/usr/bin:/opt/pidwatch HOME=/root
 @EXPORTS@
 # Only guests with a container runtime have it.
 for image in /opt/image/*; do [ -e "$image" ] && export PIDWATCH_IMAGE="$image"; done
 
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
-for place in /dev/shm /tmp /run; do mount -t tmpfs tmpfs "$place"; done
-ip link set lo up
-# tracefs and bpffs stay unmounted: pidwatch has to cope with that.
+set_the_stage() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    for place in /dev/shm /tmp /run; do mount -t tmpfs tmpfs "$place"; done
+    ip link set lo up
+    # tracefs and bpffs stay unmounted: pidwatch has to cope with that.
+}
+
+# systemd, if it is the first process, has done that before it starts this.
+[ -d /run/systemd/system ] || set_the_stage
 
 layout=v2 shell=
 for word in $(cat /proc/cmdline); do

@@ -108,7 +108,35 @@ impl Mirror {
     }
 }
 
+/// Unpacks the packages that lie in a folder; nothing is installed and no script of theirs runs.
+pub fn extract(debs: &Path, into: &Path) -> Result<()> {
+    let entries = fs::read_dir(debs).with_context(|| format!("cannot list {}", debs.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            let mut extract = Command::new("dpkg-deb");
+            process::run(extract.arg("--extract").arg(path).arg(into))?;
+        }
+    }
+    Ok(())
+}
+
 impl Apt {
+    /// Fetches a package with all that it depends on, and unpacks them.
+    pub fn extract_with_dependencies(&self, package: &str, into: &Path) -> Result<()> {
+        let mut fetch = self.command("apt-get");
+        fetch.args([
+            "--quiet",
+            "--yes",
+            "--no-install-recommends",
+            "--download-only",
+            "install",
+            package,
+        ]);
+        process::run(&mut fetch)?;
+        extract(&self.folder.join("cache/archives"), into)
+    }
+
     /// `apt-get` or `apt-cache` on this apt's state.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
