@@ -117,7 +117,7 @@ impl Kubernetes {
         let client = Client::try_from(config).map_err(|error| NoApi(causes(&error)))?;
         let desk = Rc::<Desk>::default();
         let writer = Writer::new(client, url, node, WallClock::now());
-        spawn_local(write(writer, desk.clone()));
+        spawn_local(write(writer, desk.clone(), BootTime::now));
         Ok(Self {
             notes: Notes::new(BootTime::now()),
             desk,
@@ -142,14 +142,14 @@ impl Kubernetes {
 }
 
 /// Writes what waits, for as long as it is polled.
-async fn write(mut writer: Writer, desk: Rc<Desk>) {
+async fn write(mut writer: Writer, desk: Rc<Desk>, now: impl Fn() -> BootTime) {
     loop {
         let next = desk.queue.borrow_mut().pop();
         let Some(note) = next else {
             desk.news.notified().await;
             continue;
         };
-        match writer.write(&note).await {
+        match writer.write(&note, now()).await {
             writer::Outcome::Written => {}
             writer::Outcome::Lost => desk.lose(1),
             writer::Outcome::Later(pause) => {

@@ -391,13 +391,12 @@ fn an_event_is_as_the_kubelet_s_are_and_short_enough() {
 /// What an API server was asked: the method, the path, the body.
 type Asked = Vec<(Method, String, Value)>;
 
-/// Writes to an API server that answers with these statuses, one after the other.
-async fn write_to(statuses: &[u16], notes: &[Note]) -> (Vec<Outcome>, Asked) {
+/// A writer to an API server that says with which status it answers, and what that is asked.
+fn writer_to(mut status: impl FnMut() -> u16 + Send + 'static) -> (Writer, Arc<Mutex<Asked>>) {
     let asked = Arc::new(Mutex::new(Asked::new()));
-    let answers = Arc::new(Mutex::new(statuses.to_vec()));
     let taken = asked.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (asked, answers) = (taken.clone(), answers.clone());
+        let (asked, status) = (taken.clone(), status());
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
@@ -407,7 +406,6 @@ async fn write_to(statuses: &[u16], notes: &[Note]) -> (Vec<Outcome>, Asked) {
                 .lock()
                 .unwrap()
                 .push((head.method, path, body.clone()));
-            let status = answers.lock().unwrap().remove(0);
             let answer = match status {
                 200..300 => body,
                 _ => json!({
@@ -420,10 +418,18 @@ async fn write_to(statuses: &[u16], notes: &[Note]) -> (Vec<Outcome>, Asked) {
         }
     });
     let client = Client::new(service, "default");
-    let mut writer = Writer::new(client, "https://api".into(), "node-1", WallClock::now());
+    let writer = Writer::new(client, "https://api".into(), "node-1", WallClock::now());
+    (writer, asked)
+}
+
+/// Writes to an API server that answers with these statuses, one after the other.
+async fn write_to(statuses: &[u16], notes: &[Note]) -> (Vec<Outcome>, Asked) {
+    let statuses = statuses.to_vec();
+    let mut answers = statuses.into_iter();
+    let (mut writer, asked) = writer_to(move || answers.next().unwrap());
     let mut outcomes = Vec::new();
     for note in notes {
-        outcomes.push(writer.write(note).await);
+        outcomes.push(writer.write(note, BootTime::now()).await);
     }
     let asked = asked.lock().unwrap().clone();
     (outcomes, asked)
@@ -499,4 +505,56 @@ fn a_refusal_is_for_good_and_what_may_pass_is_tried_again_ever_less_often() {
     expected.extend([Outcome::Lost, Outcome::Lost, Outcome::Written, later(1)]);
     assert_eq!(outcomes, expected);
     assert_eq!(asked.len(), statuses.len());
+}
+
+/// Sixty-three minutes of tokio's paused time.
+#[test]
+fn an_hour_without_the_api_server_costs_what_is_older_and_little_else() {
+    const AWAY: Duration = Duration::from_secs(63 * 60);
+    const EVERY: Duration = Duration::from_secs(5 * 60);
+    let clock = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    clock.unwrap().block_on(async {
+        let began = tokio::time::Instant::now();
+        let now = move || BootTime::from_nanos(began.elapsed().as_nanos() as u64);
+        let (writer, asked) = writer_to(move || match began.elapsed() < AWAY {
+            true => 503,
+            false => 201,
+        });
+        let desk = Rc::<Desk>::default();
+        let happens = async {
+            let mut pushed = 0;
+            while began.elapsed() < AWAY {
+                pushed += 1;
+                let is_one_lost = desk.queue.borrow_mut().push(note_of(pushed, now()));
+                assert!(!is_one_lost);
+                desk.news.notify_one();
+                tokio::time::sleep(EVERY).await;
+            }
+            tokio::time::sleep(EVERY).await;
+            pushed
+        };
+        let pushed = tokio::select! {
+            pushed = happens => pushed,
+            () = write(writer, desk.clone(), now) => unreachable!("it writes on"),
+        };
+        assert_eq!(pushed, 13, "one in five minutes");
+        assert_eq!(desk.lost.get(), 1, "the one of the beginning");
+        let asked = asked.lock().unwrap();
+        let tried = asked.len() as u64 - (pushed - 1);
+        assert!(
+            tried <= 63 + 6,
+            "{tried} times: once a minute after the first"
+        );
+        let mut written: Vec<_> = asked[tried as usize..]
+            .iter()
+            .map(|(_, _, event)| event["regarding"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        written.sort();
+        let mut expected: Vec<_> = (2..=pushed).map(|n| format!("web-{n}")).collect();
+        expected.sort();
+        assert_eq!(written, expected);
+    });
 }

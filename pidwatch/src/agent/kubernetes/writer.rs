@@ -125,8 +125,7 @@ impl Writer {
     }
 
     /// Tries once.
-    pub async fn write(&mut self, note: &Note) -> Outcome {
-        let now = BootTime::now();
+    pub async fn write(&mut self, note: &Note, now: BootTime) -> Outcome {
         if now.since(note.time) > STALE {
             return Outcome::Lost;
         }
