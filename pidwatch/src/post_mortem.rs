@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::{
     cli::ReportFormat,
     connect::{self, Address, ConnectError},
@@ -71,7 +73,10 @@ fn ask(
     form: ReportFormat,
 ) -> Result<String, ConnectError> {
     let path = match incident {
-        Some(id) => format!("/api/v1/incidents/{id}/report"),
+        Some(id) => {
+            let id = utf8_percent_encode(id, NON_ALPHANUMERIC);
+            format!("/api/v1/incidents/{id}/report")
+        }
         None => "/api/v1/report".to_owned(),
     };
     let media = match form {

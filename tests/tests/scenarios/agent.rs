@@ -336,8 +336,10 @@ fn a_report_can_be_had_from_a_running_agent(env: &Env) -> Result<()> {
     let json = report(&format!("http://{address}"), &["-o", "json"])?;
     let json: Value = serde_json::from_slice(&json.stdout)?;
     assert!(json["incidents"].is_array(), "{json}");
-    let none = report(&address, &["--incident", "none"])?;
-    none.assert_refused(1, &[&address, "404", "no incident `none`"]);
+    for none in ["none", "a b/c?d%20"] {
+        let words = format!("no incident `{none}`");
+        report(&address, &["--incident", none])?.assert_refused(1, &[&address, "404", &words]);
+    }
     agent.pidwatch.stop()?;
     report(&address, &[])?.assert_refused(1, &[&address, "pidwatch agent"]);
     let both = report(&address, &["file"])?;

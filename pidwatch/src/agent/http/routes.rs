@@ -16,6 +16,7 @@ use http::{
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::accept::{Offer, choose};
@@ -218,7 +219,9 @@ pub async fn answer(
         ["api", "v1", "snapshot"] => large(shared, || model(overview::snapshot(shared))),
         ["api", "v1", "incidents"] => large(shared, || model(overview::incidents(shared))),
         ["api", "v1", "incidents", id, "report"] => {
-            report(request.headers(), shared, Some(id)).await
+            // RFC 3986, 2.1.
+            let id = percent_decode_str(id).decode_utf8_lossy();
+            report(request.headers(), shared, Some(&id)).await
         }
         ["api", "v1", "report"] => report(request.headers(), shared, None).await,
         ["api", "v1", "events"] => events(shared, request.method()),
