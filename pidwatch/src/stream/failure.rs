@@ -1,0 +1,106 @@
+//! A creation that failed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{LimitUse, Owner};
+use crate::{escape, limits::Basis, node::FailedClone, output::errno_name};
+
+/// A creation that failed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CloneFailed {
+    /// Whose.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// How it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syscall: Option<String>,
+    /// The error's name.
+    pub errno: String,
+    /// Why.
+    pub reason: String,
+    /// How that is known: `measured` or `inferred`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// The limit that refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitUse>,
+    /// Who called.
+    pub proc: Process,
+    /// The container or pod that the caller, a container runtime's, works for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Owner>,
+    /// Failures of the cgroup that were not shown since the last one.
+    pub suppressed: u64,
+}
+
+impl CloneFailed {
+    /// Who suffers from it.
+    pub fn sufferer(&self) -> &Owner {
+        self.on_behalf_of.as_ref().unwrap_or(&self.owner)
+    }
+}
+
+impl From<&FailedClone> for CloneFailed {
+    fn from(failed: &FailedClone) -> Self {
+        let FailedClone {
+            owner,
+            failure,
+            verdict,
+            limit_owner,
+            suppressed,
+            exec_probe,
+            on_behalf_of,
+        } = failed;
+        Self {
+            owner: owner.into(),
+            syscall: failure.syscall.map(|name| name.to_string()),
+            errno: errno_name(failure.errno),
+            reason: verdict.reason.name().into(),
+            evidence: verdict.basis.map(Basis::name).map(Into::into),
+            limit: verdict
+                .limit
+                .map(|limit| LimitUse::of(&limit, limit_owner.as_ref())),
+            proc: Process {
+                comm: escape::for_json(&failure.comm),
+                pid: failure.pid,
+                tid: failure.tid,
+                uid: failure.uid,
+                parent: failure.parent.as_ref().map(|parent| Parent {
+                    comm: escape::for_json(&parent.comm),
+                    pid: parent.pid,
+                }),
+                exec_probe: *exec_probe,
+            },
+            on_behalf_of: on_behalf_of.as_ref().map(Into::into),
+            suppressed: *suppressed,
+        }
+    }
+}
+
+/// A process's parent.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Parent {
+    /// Its name.
+    pub comm: String,
+    /// Its thread group.
+    pub pid: u32,
+}
+
+/// A task, by the numbers of the initial namespaces.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Process {
+    /// Its name.
+    pub comm: String,
+    /// Its thread group.
+    pub pid: u32,
+    /// Itself.
+    pub tid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// It is an exec probe's, or was started by one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exec_probe: bool,
+}

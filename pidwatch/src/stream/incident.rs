@@ -1,0 +1,216 @@
+//! An incident, written and read back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Owner, nanoseconds, rounded};
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    escape, incident,
+    limits::{Limit, LimitOwner},
+};
+
+/// An incident as it stands.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Incident {
+    /// Its own.
+    pub id: String,
+    /// `opened`, `updated` or `closed`.
+    pub phase: String,
+    /// The limit's name.
+    pub limit: String,
+    /// The cgroup whose limit it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// The user whose limit it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The PID namespace whose limit it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u32>,
+    /// The limit as it was seen last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<u64>,
+    /// What of it was used then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<u64>,
+    /// The most that was used of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<u64>,
+    /// When it opened.
+    #[serde(serialize_with = "nanoseconds")]
+    pub opened: Timestamp,
+    /// Who ate the headroom, the largest share first.
+    pub culprits: Vec<Culprit>,
+    /// Who was refused, most often first.
+    pub victims: Vec<Victim>,
+    /// Creations refused in all.
+    pub failures: u64,
+    /// What happened when.
+    pub timeline: Vec<Moment>,
+    /// In words.
+    pub summary: String,
+}
+
+/// Who eats a limit's headroom.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Culprit {
+    /// Who.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// Its share of the growth or, where nothing grows, of what is held; 0 to 1.
+    pub share: f64,
+    /// Tasks a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_per_s: Option<f64>,
+    /// The most tasks it had.
+    pub tasks: u64,
+}
+
+/// Who suffers.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Victim {
+    /// Who.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// Creations refused.
+    pub failures: u64,
+    /// Names of the tasks that were refused, and how often each was told.
+    pub comms: BTreeMap<String, u64>,
+}
+
+/// A point of a timeline.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Moment {
+    /// When.
+    #[serde(serialize_with = "nanoseconds")]
+    pub time: Timestamp,
+    /// `first_sign`, `flagged`, `first_failure`, `victim`, `full`, `peak`, `calm`, `closed`, `restarted`.
+    pub what: String,
+    /// In words.
+    pub text: String,
+}
+
+impl Incident {
+    /// An incident; `wall` gives a moment's wall time.
+    pub fn of(incident: &incident::Incident, wall: impl Fn(BootTime) -> Timestamp) -> Self {
+        let limit = &incident.limit;
+        let (uid, pid_namespace) = match limit.owner {
+            LimitOwner::User(uid) => (Some(uid), None),
+            LimitOwner::PidNamespace(inum) => (None, Some(inum)),
+            LimitOwner::Node | LimitOwner::Cgroup(_) => (None, None),
+        };
+        Self {
+            id: incident.id.clone(),
+            phase: incident.phase.name().into(),
+            limit: limit.name.into(),
+            cgroup: limit.path.as_deref().map(escape::for_json),
+            uid,
+            pid_namespace,
+            value: incident.value,
+            usage: incident.usage,
+            peak: incident.peak,
+            opened: wall(incident.opened),
+            culprits: incident
+                .culprits
+                .iter()
+                .map(|culprit| Culprit {
+                    owner: (&culprit.owner).into(),
+                    share: rounded(culprit.share),
+                    growth_per_s: culprit.growth_per_s.map(rounded),
+                    tasks: culprit.tasks,
+                })
+                .collect(),
+            victims: incident
+                .victims
+                .iter()
+                .map(|victim| Victim {
+                    owner: (&victim.owner).into(),
+                    failures: victim.failures,
+                    comms: victim
+                        .comms
+                        .iter()
+                        .map(|(comm, n)| (escape::for_json(comm), *n))
+                        .collect(),
+                })
+                .collect(),
+            failures: incident.failures,
+            timeline: incident
+                .timeline
+                .iter()
+                .map(|moment| Moment {
+                    time: wall(moment.time),
+                    what: moment.what.name().into(),
+                    text: moment.text.clone(),
+                })
+                .collect(),
+            summary: incident.summary.clone(),
+        }
+    }
+
+    /// Back to what it was made of. `id_of` gives the id of a cgroup by its path, `boot` the moment of
+    /// a wall time. `None` when its phase is not known here.
+    pub fn restore(
+        self,
+        id_of: impl Fn(&str) -> CgroupId,
+        boot: impl Fn(Timestamp) -> BootTime,
+    ) -> Option<incident::Incident> {
+        let owner = match (self.uid, self.pid_namespace, &self.cgroup) {
+            (Some(uid), ..) => LimitOwner::User(uid),
+            (None, Some(inum), _) => LimitOwner::PidNamespace(inum),
+            (None, None, Some(path)) => LimitOwner::Cgroup(id_of(path)),
+            (None, None, None) => LimitOwner::Node,
+        };
+        let moment = |moment: Moment| {
+            let mut all = incident::What::ALL.into_iter();
+            Some(incident::Moment {
+                time: boot(moment.time),
+                what: all.find(|what| what.name() == moment.what)?,
+                text: moment.text,
+            })
+        };
+        let mut phases = incident::Phase::ALL.into_iter();
+        Some(incident::Incident {
+            phase: phases.find(|phase| phase.name() == self.phase)?,
+            id: self.id,
+            limit: incident::LimitKey {
+                name: Limit::known_name(&self.limit),
+                owner,
+                path: self.cgroup.map(|path| path.into_bytes().into()),
+            },
+            value: self.value,
+            usage: self.usage,
+            peak: self.peak,
+            opened: boot(self.opened),
+            culprits: self
+                .culprits
+                .into_iter()
+                .map(|culprit| incident::Culprit {
+                    owner: (&culprit.owner).into(),
+                    share: culprit.share,
+                    growth_per_s: culprit.growth_per_s,
+                    tasks: culprit.tasks,
+                })
+                .collect(),
+            victims: self
+                .victims
+                .into_iter()
+                .map(|victim| incident::Victim {
+                    owner: (&victim.owner).into(),
+                    failures: victim.failures,
+                    comms: victim
+                        .comms
+                        .into_iter()
+                        .map(|(comm, n)| (comm.into_bytes(), n))
+                        .collect(),
+                })
+                .collect(),
+            failures: self.failures,
+            timeline: self.timeline.into_iter().filter_map(moment).collect(),
+            summary: self.summary,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! Whose a line is: a cgroup, and what is known of who it belongs to.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cgroup::CgroupId, escape, identity::Names, snapshot};
+
+/// A cgroup, and whose it is as far as is known.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Owner {
+    /// The cgroup.
+    pub cgroup: Cgroup,
+    /// Its pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k8s: Option<K8s>,
+    /// Its container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// Its systemd unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+}
+
+/// A cgroup.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Cgroup {
+    /// Its id: the inode number of its directory.
+    pub id: u64,
+    /// Its path from the root of the hierarchy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// A Kubernetes pod.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct K8s {
+    /// Its namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_name: Option<String>,
+    /// Its UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// The container's name in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+}
+
+impl K8s {
+    fn of(owner: &snapshot::Owner) -> Option<Self> {
+        let names = owner.names.as_deref();
+        let by_path = owner.identity.pod_uid.as_deref();
+        let text = |name: fn(&Names) -> &Option<Box<str>>| {
+            names.and_then(|names| name(names).as_deref().map(str::to_owned))
+        };
+        (names.is_some() || by_path.is_some()).then(|| Self {
+            namespace: text(|names| &names.namespace),
+            pod_name: text(|names| &names.pod),
+            pod_uid: by_path
+                .map(str::to_owned)
+                .or_else(|| text(|names| &names.pod_uid)),
+            container_name: text(|names| &names.container),
+        })
+    }
+}
+
+/// A container.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Runtime {
+    /// The runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The container's id.
+    pub container_id: String,
+    /// Its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_image: Option<String>,
+}
+
+impl Runtime {
+    fn of(owner: &snapshot::Owner) -> Option<Self> {
+        let container = owner.identity.container.as_ref()?;
+        let names = owner.names.as_deref();
+        let said = names.and_then(|names| names.runtime.as_deref());
+        Some(Self {
+            name: container.runtime.or(said).map(str::to_owned),
+            container_id: container.id.clone(),
+            container_image: names.and_then(|names| names.image.as_deref().map(str::to_owned)),
+        })
+    }
+}
+
+impl From<&Owner> for snapshot::Owner {
+    fn from(owner: &Owner) -> Self {
+        let path = owner.cgroup.path.as_ref();
+        let path = path.map(|path| path.as_bytes().into());
+        let text = |text: &Option<String>| text.as_deref().map(Into::into);
+        let names = owner
+            .k8s
+            .as_ref()
+            .filter(|k8s| k8s.pod_name.is_some())
+            .map(|k8s| Names {
+                runtime: owner
+                    .runtime
+                    .as_ref()
+                    .and_then(|runtime| text(&runtime.name)),
+                namespace: text(&k8s.namespace),
+                pod: text(&k8s.pod_name),
+                pod_uid: text(&k8s.pod_uid),
+                container: text(&k8s.container_name),
+                image: owner
+                    .runtime
+                    .as_ref()
+                    .and_then(|runtime| text(&runtime.container_image)),
+            });
+        Self {
+            names: names.map(Arc::new),
+            ..Self::new(CgroupId(owner.cgroup.id), path)
+        }
+    }
+}
+
+impl From<&snapshot::Owner> for Owner {
+    fn from(owner: &snapshot::Owner) -> Self {
+        Self {
+            cgroup: Cgroup {
+                id: owner.id.0,
+                path: owner.path.as_deref().map(escape::for_json),
+            },
+            k8s: K8s::of(owner),
+            runtime: Runtime::of(owner),
+            unit: owner.identity.unit.clone(),
+        }
+    }
+}

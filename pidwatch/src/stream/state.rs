@@ -1,0 +1,144 @@
+//! What an owner does in the long run: its state, with the evidence.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Exhaustion, LimitUse, Owner, nanoseconds, rounded};
+use crate::{cgroup, escape, node::StateChange};
+
+/// An owner in another state.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct State {
+    /// Whose.
+    #[serde(flatten)]
+    pub owner: Owner,
+    /// The state before.
+    pub from: String,
+    /// The state now.
+    pub to: String,
+    /// Its tasks.
+    pub tasks: u64,
+    /// Tasks a second that come to stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_per_s: Option<f64>,
+    /// Since when.
+    #[serde(serialize_with = "nanoseconds")]
+    pub since: Timestamp,
+    /// How sure that is, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// What will be hit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhaustion: Option<Exhaustion>,
+    /// Every limit above it that is set, nearest first; left out when one could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Vec<LimitUse>>,
+    /// What its tasks are called, where it is flagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_names: Option<TaskNames>,
+    /// In words.
+    pub why: String,
+}
+
+impl State {
+    /// A change; `since` is [`detect::Verdict::since`] by the wall clock.
+    pub fn of(told: &StateChange, since: Timestamp) -> Self {
+        let StateChange {
+            owner,
+            change,
+            limit_owner,
+            limits,
+            task_names,
+            ..
+        } = told;
+        let verdict = &change.verdict;
+        Self {
+            owner: owner.into(),
+            from: change.from.name().into(),
+            to: verdict.state.name().into(),
+            tasks: verdict.tasks,
+            growth_per_s: verdict.growth_per_s.map(rounded),
+            since,
+            confidence: verdict.confidence.map(rounded),
+            exhaustion: verdict
+                .exhaustion
+                .map(|exhaustion| Exhaustion::of(&exhaustion, limit_owner.as_ref())),
+            limits: limits.as_ref().map(|limits| {
+                limits
+                    .iter()
+                    .map(|(limit, owner)| LimitUse::of(limit, owner.as_ref()))
+                    .collect()
+            }),
+            task_names: task_names.as_ref().map(TaskNames::from),
+            why: verdict.why.clone(),
+        }
+    }
+}
+
+/// What an owner's tasks are called.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct TaskNames {
+    /// How many tasks' names were read, of [`State::tasks`].
+    pub sampled: u64,
+    /// The commonest patterns, numbers as `*`.
+    pub patterns: Vec<Pattern>,
+    /// The process with the most threads.
+    pub largest: LargestProcess,
+}
+
+/// Tasks of one pattern.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Pattern {
+    /// `http-nio-*-exec-*`.
+    pub name: String,
+    /// How many of the sampled tasks.
+    pub count: u64,
+}
+
+/// The process with the most threads.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LargestProcess {
+    /// Its name.
+    pub comm: String,
+    /// Its PID, in the PID namespace of pidwatch.
+    pub pid: u32,
+    /// Its threads.
+    pub threads: u64,
+}
+
+impl From<&cgroup::TaskNames> for TaskNames {
+    fn from(names: &cgroup::TaskNames) -> Self {
+        let (comm, pid, threads) = &names.largest;
+        Self {
+            sampled: names.sampled,
+            patterns: names
+                .patterns
+                .iter()
+                .map(|(name, count)| Pattern {
+                    name: escape::for_json(name),
+                    count: *count,
+                })
+                .collect(),
+            largest: LargestProcess {
+                comm: escape::for_json(comm),
+                pid: *pid,
+                threads: *threads,
+            },
+        }
+    }
+}
+
+impl From<TaskNames> for cgroup::TaskNames {
+    fn from(names: TaskNames) -> Self {
+        let LargestProcess { comm, pid, threads } = names.largest;
+        Self {
+            sampled: names.sampled,
+            patterns: names
+                .patterns
+                .into_iter()
+                .map(|pattern| (pattern.name.into_bytes(), pattern.count))
+                .collect(),
+            largest: (comm.into_bytes(), pid, threads),
+        }
+    }
+}
