@@ -41,7 +41,7 @@ pub struct State {
 }
 
 impl State {
-    /// A change; `since` is [`detect::Verdict::since`] by the wall clock.
+    /// A change; `since` is [`crate::detect::Verdict::since`] by the wall clock.
     pub fn of(told: &StateChange, since: Timestamp) -> Self {
         let StateChange {
             owner,

@@ -1,0 +1,407 @@
+//! Wires the probe to the snapshot, once; every command only consumes the [`Update`]s.
+//!
+//! In: the probe's events, the cgroup file system. Out: failures as they happen, cgroups that come
+//! and go, losses, states and incidents every second, and a snapshot at the end of every window.
+//!
+//! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
+//! the clock.
+
+mod look;
+mod owners;
+mod update;
+mod window;
+
+use std::{io, time::Duration};
+
+use hashbrown::{HashMap, HashSet};
+use pidwatch_common::record::PATH_MAX;
+use tokio::time::Instant;
+
+pub use update::{FailedClone, StateChange, Update};
+
+use crate::{
+    alarm::Alarm,
+    cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
+    clock::BootTime,
+    detect::Detector,
+    footprint,
+    identity::{Errands, Execs, Resolver, identify},
+    incident::Tracker,
+    limits::{Limit, LimitOwner, Live, Readings, Reasons},
+    model::Model,
+    probe::{self, Cause, Event, Probe, ProbeError, ProbeSettings},
+    settings::NodeSettings,
+    snapshot::Owner,
+    state_file::StateFile,
+};
+
+/// How often the detector looks: the shortest of its horizons has a bucket a second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The node could not be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// No cgroups to watch.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The tree cannot be read.
+    #[error("cannot read the cgroup tree at {path}: {error}; say where it is with --cgroup-root")]
+    Tree {
+        /// The mount.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// There is a state file, and it cannot be used.
+    #[error(
+        "cannot use the state file {path}: {error}; remove it, or name another one with --state-file"
+    )]
+    State {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// The kernel side could not start.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// Neither the ring nor the clock can be waited for.
+    #[error(
+        "cannot wait for the kernel's ring buffer: {0}; the process may be out of file descriptors \
+         (`ulimit -n`)"
+    )]
+    Ring(#[from] io::Error),
+}
+
+/// The node under watch.
+pub struct Node {
+    probe: Probe,
+    layout: Layout,
+    files: Files,
+    tree: Tree,
+    model: Model,
+    names: Resolver,
+    execs: Execs,
+    errands: Errands,
+    reasons: Reasons,
+    window: Duration,
+    state_file: Option<StateFile>,
+    show_all: bool,
+    /// In the next window also cgroups with nothing to say.
+    tells_all: bool,
+    tick: Instant,
+    window_end: Instant,
+    window_began: BootTime,
+    walked: Option<Instant>,
+    /// Cgroups in which something was counted and that nobody announced.
+    unknown: HashSet<CgroupId>,
+    processes: HashMap<CgroupId, (u64, Instant)>,
+    detector: Detector,
+    incidents: Tracker,
+    /// Cgroups that a walk has not found again, and whose end is not told yet.
+    vanished: HashSet<CgroupId>,
+    /// Cgroups whose charge may have changed since the detector last looked.
+    touched: HashSet<CgroupId>,
+    look: Instant,
+    alarm: Alarm,
+    events: Vec<Event>,
+}
+
+impl Node {
+    /// Starts the kernel side and learns the cgroup tree.
+    ///
+    /// # Errors
+    /// When there are no cgroups, or the kernel side cannot start.
+    pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
+        let layout = Layout::detect(&settings.cgroup_root, &settings.proc_root)?;
+        let probe_settings = ProbeSettings {
+            ring_size: settings.ring_size,
+            choices: settings.probes.clone(),
+            kernel_log: settings.kernel_log,
+            proc_root: settings.proc_root.clone(),
+        };
+        let mut probe = Probe::start(&probe_settings, &layout)?;
+        // After the hooks are there: a cgroup that comes now is announced as well as found.
+        let tree = Tree::walk(&layout.mount).map_err(|error| NodeError::Tree {
+            path: layout.mount.display().to_string(),
+            error,
+        })?;
+        let now = Instant::now();
+        let mut events = Vec::new();
+        probe.sweep_all(now, &mut events);
+        let state_file = settings.state_file.as_deref();
+        let state_file = state_file.map(|path| StateFile::new(path, &settings.proc_root));
+        let mut incidents = Tracker::new(settings.thresholds.incident.clone());
+        if let Some(file) = &state_file {
+            let loaded = file.load(&tree).map_err(|error| NodeError::State {
+                path: file.path().display().to_string(),
+                error,
+            })?;
+            for incident in loaded {
+                incidents.restore(incident, BootTime::now());
+            }
+        }
+        let names = Resolver::start(&settings.cri_sockets);
+        for (id, node) in tree.iter() {
+            names.look_up(id, &identify(&node.path));
+        }
+        footprint::release_code();
+        Ok(Self {
+            probe,
+            names,
+            execs: Execs::default(),
+            errands: Errands::default(),
+            files: Files::new(&layout, &settings.proc_root),
+            layout,
+            tree,
+            model: Model::default(),
+            reasons: Reasons::default(),
+            window: settings.window,
+            state_file,
+            show_all: settings.all,
+            tells_all: false,
+            tick: now + probe::WINDOW,
+            window_end: now + settings.window,
+            window_began: BootTime::now(),
+            walked: None,
+            unknown: HashSet::new(),
+            processes: HashMap::new(),
+            detector: Detector::new(settings.thresholds.detect.clone()),
+            incidents,
+            vanished: HashSet::new(),
+            touched: HashSet::new(),
+            look: now + LOOK_EVERY,
+            alarm: Alarm::new()?,
+            events,
+        })
+    }
+
+    /// How the machine uses cgroups.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The kernel side.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Every cgroup, those nearest to the root first.
+    pub fn ids(&self) -> Vec<CgroupId> {
+        let depth = |path: &[u8]| path.iter().filter(|&&byte| byte == b'/').count();
+        let mut ids: Vec<_> = self
+            .tree
+            .iter()
+            .map(|(id, node)| (node.path.len() > 1, depth(&node.path), id))
+            .collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|(_, _, id)| id).collect()
+    }
+
+    /// A cgroup and those above it, up to the root.
+    pub fn upwards(&self, id: CgroupId) -> impl Iterator<Item = CgroupId> {
+        self.tree.upwards(id).map(|(id, _)| id)
+    }
+
+    /// The limit that a cgroup itself sets; `None` for none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn own_limit(&self, id: CgroupId) -> io::Result<Option<u64>> {
+        let node = self.tree.get(id).ok_or(io::ErrorKind::NotFound)?;
+        match self.files.pids_max(&node.path) {
+            // The root, and a cgroup that the controller is not switched on for, have no such file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read,
+        }
+    }
+
+    /// Ends this window at the next tick: whoever knows nothing yet need not wait for it.
+    pub fn hurry(&mut self) {
+        self.window_end = self.tick;
+        // Both at once, from then on: what the one reads the other need not.
+        self.look = self.tick;
+    }
+
+    /// How many cgroups there are.
+    pub fn cgroups(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Has every cgroup in the next window, also those with nothing to say.
+    pub fn tell_all(&mut self) {
+        self.tells_all = true;
+    }
+
+    /// The limits above an owner as they are now, nearest first, with whose each is if a cgroup's; `None`
+    /// when one cannot be read.
+    pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<(Limit, Option<Owner>)>> {
+        let now = Instant::now();
+        let chain = Live::new(&self.files, &self.tree).whole_chain(id)?;
+        let with_owner = |limit| (limit, self.limit_owner(&limit, now));
+        Some(chain.into_iter().map(with_owner).collect())
+    }
+
+    /// Waits for something to show.
+    ///
+    /// # Errors
+    /// When the ring cannot be watched.
+    pub async fn next(&mut self, updates: &mut Vec<Update>) -> Result<(), NodeError> {
+        while updates.is_empty() {
+            let tick = self.tick.min(self.window_end).min(self.look);
+            tokio::select! {
+                ready = self.probe.ready() => ready?,
+                passed = self.alarm.until(tick) => passed?,
+            }
+            let now = Instant::now();
+            self.probe.drain(now, &mut self.events);
+            if now >= self.tick {
+                self.probe.sweep(now, &mut self.events);
+                self.tick = now + probe::WINDOW;
+                for id in self.names.take_news() {
+                    let owner = self.owner(id, now);
+                    updates.push(Update::Named(owner, BootTime::now()));
+                }
+            }
+            self.apply(now, updates);
+            if now < self.look.min(self.window_end) {
+                continue;
+            }
+            // The detector, the rows and the incidents see the same charges.
+            self.files.hold();
+            if now >= self.look {
+                self.look(now, updates);
+                // Evenly, or now and then a second would have no reading.
+                self.look += LOOK_EVERY;
+                if self.look <= now {
+                    self.look = now + LOOK_EVERY;
+                }
+            }
+            if now >= self.window_end {
+                self.close_window(now, updates);
+                self.window_end += self.window;
+                if self.window_end <= now {
+                    // Fell behind (suspended, or stopped by a debugger): do not catch up.
+                    self.window_end = now + self.window;
+                }
+            }
+            self.files.release();
+        }
+        Ok(())
+    }
+
+    /// Takes what the kernel side still has and closes the last window.
+    pub fn finish(&mut self, updates: &mut Vec<Update>) {
+        let now = Instant::now();
+        self.probe.finish(now, &mut self.events);
+        self.apply(now, updates);
+        self.look(now, updates);
+        self.close_window(now, updates);
+    }
+
+    fn apply(&mut self, now: Instant, updates: &mut Vec<Update>) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.model.apply(&event);
+            match event {
+                Event::Totals {
+                    cgroup,
+                    time,
+                    charge,
+                    cause,
+                    who,
+                    ..
+                } => {
+                    self.touched.insert(cgroup);
+                    if !self.is_known(cgroup) {
+                        self.unknown.insert(cgroup);
+                    }
+                    let unrecorded = self.model.take_unrecorded(cgroup);
+                    if unrecorded > 0 {
+                        self.incidents.failed_unrecorded(cgroup, unrecorded);
+                    }
+                    if let (Cause::Entered, Some(moved)) = (cause, who)
+                        && self.owner(cgroup, now).identity.container.is_some()
+                    {
+                        self.execs.entered(cgroup, moved.pid, time, charge);
+                    }
+                }
+                Event::CloneFailed(failure) => {
+                    let verdict = self.reasons.of(
+                        &failure,
+                        &Readings {
+                            files: &self.files,
+                            tree: &self.tree,
+                        },
+                    );
+                    self.model.failed(failure.cgroup, verdict.reason);
+                    let limit_owner = match verdict.limit.map(|limit| limit.owner) {
+                        Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
+                        _ => None,
+                    };
+                    if limit_owner.is_some() {
+                        self.detector.refused(failure.cgroup, failure.time);
+                    }
+                    let suppressed = self.model.take_suppressed(&failure);
+                    let owner = self.owner(failure.cgroup, now);
+                    let pids = [failure.pid, failure.origin.unwrap_or(failure.pid)];
+                    let exec_probe = self.execs.is_probe(failure.cgroup, &pids);
+                    let on_behalf_of = self.on_behalf_of(&failure, now);
+                    let failed = FailedClone {
+                        owner,
+                        on_behalf_of,
+                        failure,
+                        verdict,
+                        limit_owner,
+                        suppressed,
+                        exec_probe,
+                    };
+                    self.incidents.failed(&failed);
+                    updates.push(Update::Failed(Box::new(failed)));
+                }
+                Event::CgroupAdded(id, time, path) => {
+                    self.model.added(id);
+                    if path.len() + 1 < PATH_MAX {
+                        self.tree.insert(id, &path);
+                    } else {
+                        // It may be cut.
+                        self.walk(now);
+                    }
+                    self.detector.born(id, time);
+                    let owner = self.named(Owner::new(id, Some(path.into())));
+                    self.names.announced(id);
+                    updates.push(Update::Added(owner, time));
+                }
+                Event::CgroupRemoved(id, time, path) => {
+                    // A walk may have found it gone before its record was read.
+                    let is_untold = self.vanished.remove(&id);
+                    let is_told = self.tree.remove(id).is_none()
+                        && self.model.gone_path(id).is_some()
+                        && !is_untold;
+                    self.processes.remove(&id);
+                    self.model.removed(id, path.as_slice().into(), time);
+                    self.vanish(id, time, now, updates);
+                    let owner = self.named(Owner::new(id, Some(path.into())));
+                    self.names.removed(id);
+                    if !is_told {
+                        updates.push(Update::Removed(owner, time));
+                    }
+                }
+                Event::CgroupRenamed(..) => {
+                    // The paths of everything below changed as well.
+                    self.walk(now);
+                }
+            }
+        }
+        self.events = events;
+    }
+
+    /// A cgroup is gone; says so if it was watched closely.
+    fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
+        self.touched.remove(&id);
+        if let Some(change) = self.detector.gone(id, time) {
+            let told = self.state_change(change, time, now);
+            updates.push(Update::State(Box::new(told)));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Whose a cgroup is, and what to do about those that nobody announced.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Node;
+use crate::{
+    cgroup::{CgroupId, Tree},
+    clock::BootTime,
+    identity::Resolver,
+    limits::{Limit, LimitOwner},
+    probe::Failure,
+    snapshot::Owner,
+};
+
+/// Least time between two walks of the cgroup tree for an id that nobody announced.
+const WALK_PACE: Duration = Duration::from_secs(1);
+
+impl Node {
+    pub(super) fn owner(&mut self, id: CgroupId, now: Instant) -> Owner {
+        if !self.is_known(id) {
+            self.unknown.insert(id);
+            self.look_for_unknown(now);
+        }
+        let path = self
+            .tree
+            .get(id)
+            .map(|node| &*node.path)
+            .or_else(|| self.model.gone_path(id));
+        self.named(Owner::new(id, path.map(Into::into)))
+    }
+
+    /// Whose a limit is, if a cgroup's.
+    pub(super) fn limit_owner(&mut self, limit: &Limit, now: Instant) -> Option<Owner> {
+        match limit.owner {
+            LimitOwner::Cgroup(id) => Some(self.owner(id, now)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_known(&self, id: CgroupId) -> bool {
+        self.tree.get(id).is_some() || self.model.is_gone(id)
+    }
+
+    /// Their announcement was lost, and perhaps their end as well: who is not found is forgotten in time, or
+    /// the kernel side's room for cgroups would be used up.
+    pub(super) fn look_for_unknown(&mut self, now: Instant) {
+        let walked = self.walked;
+        let is_time = walked.is_none_or(|at| now.duration_since(at) >= WALK_PACE);
+        if !self.unknown.is_empty() && is_time {
+            self.walk(now);
+        }
+    }
+
+    /// The container or pod that a failing task of a container runtime works for.
+    pub(super) fn on_behalf_of(&mut self, failure: &Failure, now: Instant) -> Option<Owner> {
+        let read = |pid| self.files.command_line(pid);
+        let container = self.errands.of(failure, &self.tree, read)?;
+        if self.upwards(failure.cgroup).any(|id| id == container) {
+            return None;
+        }
+        let container = self.owner(container, now);
+        // A sandbox is its pod, to people.
+        let is_sandbox = container
+            .names
+            .as_ref()
+            .is_some_and(|names| names.pod.is_some() && names.container.is_none());
+        let above = self.tree.upwards(container.id).nth(1).map(|(id, _)| id);
+        let pod = above.filter(|_| is_sandbox).map(|id| self.owner(id, now));
+        let pod = pod.filter(|pod| pod.identity.pod_uid.is_some());
+        Some(pod.unwrap_or(container))
+    }
+
+    /// With the names that a container runtime has for the owner, if they are known by now.
+    pub(super) fn named(&self, owner: Owner) -> Owner {
+        with_names(&self.names, owner)
+    }
+
+    /// Learns the tree anew: something of it was lost, or a cgroup was renamed.
+    pub(super) fn walk(&mut self, now: Instant) {
+        self.walked = Some(now);
+        self.files.renamed();
+        match Tree::walk(&self.layout.mount) {
+            Ok(tree) => {
+                let time = BootTime::now();
+                for (id, node) in self.tree.iter() {
+                    if tree.get(id).is_none() {
+                        // Its end was not told.
+                        self.processes.remove(&id);
+                        self.model.removed(id, node.path.clone(), time);
+                        self.names.removed(id);
+                        self.vanished.insert(id);
+                    }
+                }
+                self.tree = tree;
+                for id in self.unknown.drain() {
+                    if self.tree.get(id).is_none() {
+                        self.model.lost(id, time);
+                    }
+                }
+                self.model.find(|id| self.tree.get(id).is_some());
+            }
+            Err(error) => {
+                tracing::warn!("cannot read {}: {error}", self.layout.mount.display());
+            }
+        }
+    }
+}
+
+/// With the names that a container runtime has for it, if they are known by now.
+pub(super) fn with_names(names: &Resolver, owner: Owner) -> Owner {
+    Owner {
+        names: names.look_up(owner.id, &owner.identity),
+        ..owner
+    }
+}

@@ -1,0 +1,155 @@
+//! The end of a window: who did what, and what is known of each.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Node, Update};
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    limits::Live,
+    model::Activity,
+    probe::Hook,
+    snapshot::{NodeState, Row, Snapshot},
+};
+
+/// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
+/// so many in some tens of microseconds.
+const FEW_TASKS: u64 = 512;
+/// Tasks that the kernel may be made to walk in one window, over all cgroups.
+const WALK_BUDGET: u64 = 16 * 1024;
+/// A larger cgroup has its processes counted this often.
+const SLOW_PACE: Duration = Duration::from_secs(10);
+/// Losses after which the tree may have other cgroups than are known.
+const TELL_OF_CGROUPS: [&str; 4] = [
+    "ring_cgroup",
+    "cgroup_mkdir",
+    "cgroup_rmdir",
+    "cgroup_rename",
+];
+/// Creators that a row names.
+const CREATORS: usize = 3;
+
+impl Node {
+    pub(super) fn close_window(&mut self, now: Instant, updates: &mut Vec<Update>) {
+        let time = BootTime::now();
+        let losses = self.probe.take_losses();
+        if losses
+            .iter()
+            .any(|(place, _)| TELL_OF_CGROUPS.contains(place))
+        {
+            self.walk(now);
+        }
+        self.look_for_unknown(now);
+        for (place, count) in losses {
+            let place = place.into();
+            updates.push(Update::Lost { place, count, time });
+        }
+        self.settle_frees(time, updates);
+        let mut active = self.model.close_window(time);
+        if std::mem::take(&mut self.tells_all) || self.show_all {
+            let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
+            let shown: hashbrown::HashSet<_> = active.iter().map(|(id, _)| *id).collect();
+            quiet.retain(|id| !shown.contains(id));
+            quiet.sort();
+            for id in quiet {
+                let activity = self.model.close(id, time).unwrap_or(Activity::NONE);
+                active.push((id, activity));
+            }
+        }
+        let mut budget = WALK_BUDGET;
+        let rows = active
+            .into_iter()
+            .map(|(id, activity)| self.row(id, activity, now, &mut budget))
+            .collect();
+        let window = time.since(self.window_began);
+        self.window_began = time;
+        let live = Live::new(&self.files, &self.tree);
+        let limits = live.of_node();
+        let node = NodeState {
+            tasks: live.node_tasks(),
+            exhaustion: self.detector.node_exhaustion(time, &limits),
+            limits,
+        };
+        updates.push(Update::Window(Snapshot {
+            time,
+            window,
+            rows,
+            knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
+            knows_failures: self.probe.is_attached(Hook::KernelClone),
+            node,
+            incidents: self.incidents.open().cloned().collect(),
+        }));
+        for id in self.model.forget_gone(time) {
+            self.probe.forget(id);
+            self.reasons.forget(id);
+            self.names.forget(id);
+            self.execs.forget(id);
+        }
+    }
+
+    fn settle_frees(&mut self, time: BootTime, updates: &mut Vec<Update>) {
+        if !self.probe.is_attached(Hook::SchedProcessFree) {
+            return;
+        }
+        let (tree, files) = (&self.tree, &self.files);
+        let count = self
+            .model
+            .settle_frees(time, |id| files.subtree_charge(&tree.get(id)?.path));
+        if count > 0 {
+            let place = Hook::SchedProcessFree.name().into();
+            updates.push(Update::Lost { place, count, time });
+        }
+    }
+
+    /// A cgroup as it is now, with what the windows so far have told of it; `None` for one that is gone.
+    /// For those of which no window tells: tasks that move away are announced by nobody.
+    pub fn read(&mut self, id: CgroupId) -> Option<Row> {
+        self.tree.get(id)?;
+        let activity = self.model.told(id);
+        Some(self.row(id, activity, Instant::now(), &mut { FEW_TASKS }))
+    }
+
+    fn row(&mut self, id: CgroupId, activity: Activity, now: Instant, budget: &mut u64) -> Row {
+        let owner = self.owner(id, now);
+        let (tasks, subtree_tasks) = self
+            .tree
+            .get(id)
+            .map_or((None, None), |node| self.files.charges(&self.tree, node));
+        let processes = self.processes(id, tasks, now, budget);
+        Row {
+            owner,
+            tasks,
+            subtree_tasks,
+            processes,
+            // A zombie is in the charge.
+            zombies: tasks.map_or(activity.zombies, |tasks| activity.zombies.min(tasks)),
+            counts: activity.window,
+            total: activity.total,
+            verdict: self.detector.verdict(id).cloned(),
+            creators: self.model.creators(id, CREATORS),
+        }
+    }
+
+    /// Processes of a cgroup: counted now if it is small, at a slow pace if it is large.
+    fn processes(
+        &mut self,
+        id: CgroupId,
+        tasks: Option<u64>,
+        now: Instant,
+        budget: &mut u64,
+    ) -> Option<u64> {
+        let path = &self.tree.get(id)?.path;
+        let tasks = tasks?;
+        let known = self.processes.get(&id).copied();
+        let is_due = known.is_none_or(|(_, read)| now.duration_since(read) >= SLOW_PACE);
+        if (tasks <= FEW_TASKS && tasks <= *budget) || (is_due && *budget > 0) {
+            *budget = budget.saturating_sub(tasks);
+            let count = self.files.processes(path)?;
+            self.processes.insert(id, (count, now));
+            return Some(count);
+        }
+        known.map(|(count, _)| count)
+    }
+}
