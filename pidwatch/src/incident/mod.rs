@@ -4,21 +4,26 @@
 //! that open, go on and close, each with its limit, its culprits (who eats the headroom), its victims
 //! (who is refused though it does not grow) and its timeline. Pure: time comes in as an argument.
 
+mod parties;
 mod settings;
 mod timeline;
-
-use std::time::Duration;
+mod words;
 
 use hashbrown::{HashMap, HashSet};
 
+use self::{
+    parties::{blame, suffer},
+    words::summary,
+};
 pub use self::{
     settings::IncidentSettings,
     timeline::{Moment, What},
+    words::lasted,
 };
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    detect::{Grower, State, Verdict, about},
+    detect::{Grower, State, Verdict},
     limits::{Limit, LimitOwner, Reason},
     node::FailedClone,
     snapshot::Owner,
@@ -28,10 +33,6 @@ use crate::{
 const MOST_OWNERS: usize = 64;
 /// Names of tasks that are kept of a victim.
 const MOST_COMMS: usize = 8;
-/// Where nothing grows, who holds less than this share of a limit's usage is not its culprit.
-const HOLDS_MOST: f64 = 0.5;
-/// Who contributes less of the growth below a limit is no culprit beside one that leaks.
-const LEAST_SHARE: f64 = 0.05;
 
 /// A limit that incidents are about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -426,127 +427,6 @@ fn seen(incident: &mut Incident, value: u64, usage: u64) {
     incident.peak = incident.peak.max(Some(usage));
 }
 
-/// Names who eats the headroom of an incident's limit.
-fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &impl View) {
-    let incident = &mut open.incident;
-    let limit = &incident.limit;
-    if let Some((value, usage)) = view.usage(limit) {
-        seen(incident, value, usage);
-    }
-    let limit = &incident.limit;
-    let below: Vec<_> = growers
-        .iter()
-        .filter(|grower| {
-            let mut chain = grower.chain.iter();
-            chain.any(|above| (above.name, above.owner) == (limit.name, limit.owner))
-        })
-        .collect();
-    let all: f64 = below.iter().map(|grower| grower.per_s).sum();
-    let leaks = |grower: &&&Grower| matches!(grower.state, State::Leaking | State::Saturated);
-    let has_leak = below.iter().any(|grower| leaks(&grower));
-    for grower in below.iter().filter(|grower| leaks(grower)) {
-        let share = grower.per_s / all;
-        let is_known = incident
-            .culprits
-            .iter()
-            .any(|known| known.owner.id == grower.owner);
-        if share < LEAST_SHARE && !is_known {
-            continue;
-        }
-        accuse(
-            &mut incident.culprits,
-            view,
-            grower.owner,
-            Charge {
-                share,
-                growth_per_s: Some(grower.per_s),
-                tasks: grower.tasks,
-            },
-        );
-    }
-    if !has_leak && incident.culprits.is_empty() && open.is_due {
-        // It was full before anybody looked, or fills without a leak.
-        let used = incident.usage.unwrap_or(0).max(1) as f64;
-        if let Some(&(id, tasks)) = view.holders(limit).first()
-            && tasks as f64 >= HOLDS_MOST * used
-        {
-            accuse(
-                &mut incident.culprits,
-                view,
-                id,
-                Charge {
-                    share: (tasks as f64 / used).min(1.0),
-                    growth_per_s: None,
-                    tasks,
-                },
-            );
-            let text = format!("{} holds {tasks} of {used}", view.owner(id).name());
-            timeline::note(&mut incident.timeline, time, What::Flagged, text);
-            open.has_news = true;
-        }
-    }
-    incident
-        .culprits
-        .sort_by(|a, b| b.share.total_cmp(&a.share));
-    incident.culprits.truncate(MOST_OWNERS);
-}
-
-/// What is held against a culprit.
-struct Charge {
-    share: f64,
-    growth_per_s: Option<f64>,
-    tasks: u64,
-}
-
-fn accuse(culprits: &mut Vec<Culprit>, view: &impl View, id: CgroupId, charge: Charge) {
-    let Charge {
-        share,
-        growth_per_s,
-        tasks,
-    } = charge;
-    match culprits.iter_mut().find(|culprit| culprit.owner.id == id) {
-        Some(culprit) => {
-            culprit.share = share;
-            culprit.growth_per_s = growth_per_s.or(culprit.growth_per_s);
-            culprit.tasks = culprit.tasks.max(tasks);
-        }
-        None => culprits.push(Culprit {
-            owner: view.owner(id),
-            share,
-            growth_per_s,
-            tasks,
-        }),
-    }
-}
-
-/// Names who is refused and is no culprit.
-fn suffer(open: &mut Open, time: BootTime) {
-    let Open {
-        incident, refused, ..
-    } = open;
-    let culprits = &incident.culprits;
-    let is_culprit = |id: CgroupId| culprits.iter().any(|culprit| culprit.owner.id == id);
-    let mut victims: Vec<_> = refused
-        .values()
-        .filter(|victim| !is_culprit(victim.owner.id))
-        .cloned()
-        .collect();
-    victims.sort_by(|a, b| {
-        b.failures
-            .cmp(&a.failures)
-            .then(a.owner.id.cmp(&b.owner.id))
-    });
-    for victim in &victims {
-        let known = incident.victims.iter();
-        if !known.clone().any(|known| known.owner.id == victim.owner.id) {
-            let text = format!("{} is refused though it does not grow", victim.owner.name());
-            timeline::note(&mut incident.timeline, time, What::Victim, text);
-            open.has_news = true;
-        }
-    }
-    incident.victims = victims;
-}
-
 /// Names that came after the owner was noted.
 fn name(incident: &mut Incident, view: &impl View) {
     let culprits = incident.culprits.iter_mut().map(|of| &mut of.owner);
@@ -566,73 +446,6 @@ fn close(open: &mut Open, time: BootTime) {
     };
     timeline::note(&mut incident.timeline, time, What::Closed, text);
     incident.phase = Phase::Closed;
-}
-
-/// `kernel.pid_max, 2980 of 3000: shop/cart (+41 tasks/s, 92 % of the growth, 2700 tasks); 12
-/// creations refused, of kube-system/calico-node too`
-fn summary(incident: &Incident) -> String {
-    let mut text = whose(&incident.limit);
-    if let (Some(usage), Some(value)) = (incident.usage, incident.value) {
-        text += &format!(", {usage} of {value}");
-    }
-    text += ": ";
-    if incident.culprits.is_empty() {
-        text += "nobody grows";
-    }
-    for (i, culprit) in incident.culprits.iter().take(3).enumerate() {
-        if i > 0 {
-            text += ", ";
-        }
-        let share = (culprit.share * 100.0).round();
-        text += &match culprit.growth_per_s {
-            Some(per_s) => format!(
-                "{} (+{per_s:.1} tasks/s, {share} % of the growth, {} tasks)",
-                culprit.owner.name(),
-                culprit.tasks
-            ),
-            None => format!(
-                "{} holds {} tasks, {share} %",
-                culprit.owner.name(),
-                culprit.tasks
-            ),
-        };
-    }
-    match incident.failures {
-        0 => text += "; nothing refused yet",
-        n => text += &format!("; {n} creations refused"),
-    }
-    let victims: Vec<_> = incident
-        .victims
-        .iter()
-        .take(3)
-        .map(|v| v.owner.name())
-        .collect();
-    if !victims.is_empty() {
-        text += &format!("; victims: {}", victims.join(", "));
-        let more = incident.victims.len() - victims.len();
-        if more > 0 {
-            text += &format!(" and {more} more");
-        }
-    }
-    text
-}
-
-/// A limit with whose it is.
-fn whose(limit: &LimitKey) -> String {
-    match (limit.owner, &limit.path) {
-        (LimitOwner::Cgroup(_), Some(path)) => {
-            format!("{} of {}", limit.name, crate::escape::for_terminal(path))
-        }
-        (LimitOwner::Cgroup(id), None) => format!("{} of cgroup {}", limit.name, id.0),
-        (LimitOwner::User(uid), _) => format!("{} of user {uid}", limit.name),
-        (LimitOwner::PidNamespace(inum), _) => format!("{} of PID namespace {inum}", limit.name),
-        (LimitOwner::Node, _) => limit.name.to_owned(),
-    }
-}
-
-/// How long an incident lasts.
-pub fn lasted(incident: &Incident, now: BootTime) -> String {
-    about(now.since(incident.opened).max(Duration::from_secs(1)))
 }
 
 #[cfg(test)]
