@@ -20,6 +20,8 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, layer::Subscrib
 const OWN: &str = "pidwatch";
 /// Tells each answer that is an error by itself; whoever asks says it in full.
 const KUBE: &str = "kube_client";
+/// Says that it could not raise RLIMIT_MEMLOCK; where that mattered, the error of the map says it.
+const AYA: &str = "aya::sys::bpf";
 
 /// Hands over each message.
 struct Messenger<F>(F);
@@ -52,7 +54,8 @@ fn listen(own: LevelFilter, take: impl Fn(Level, &str) + Send + Sync + 'static) 
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target(OWN, own)
-        .with_target(KUBE, LevelFilter::OFF);
+        .with_target(KUBE, LevelFilter::OFF)
+        .with_target(AYA, LevelFilter::OFF);
     // A second call (in tests) changes nothing.
     if set_global_default(registry().with(filter).with(Messenger(take))).is_ok() {
         // BPF's libraries speak `log`.

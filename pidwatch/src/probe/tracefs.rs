@@ -96,18 +96,15 @@ impl Tracefs {
             .0
             .try_clone()
             .map_err(|error| format!("cannot use tracefs: {error}"))?;
-        let probe = ReturnProbe {
-            root: Self(root),
-            name: format!("{function}_{}", std::process::id()),
-        };
+        let name = format!("{function}_{}", std::process::id());
         // One that was left behind by a process of this number that was killed.
-        let _ = probe.remove();
-        self.define(&format!(
-            "r{room}:{RETURN_PROBES}/{} {function}",
-            probe.name
-        ))
-        .map_err(|error| format!("cannot make a return probe on {function}: {error}"))?;
-        Ok(probe)
+        let _ = self.undefine(&name);
+        self.define(&format!("r{room}:{RETURN_PROBES}/{name} {function}"))
+            .map_err(|error| format!("cannot make a return probe on {function}: {error}"))?;
+        Ok(ReturnProbe {
+            root: Self(root),
+            name,
+        })
     }
 
     /// Removes return probes that processes left behind that were killed. Those in use stay: the
@@ -120,8 +117,12 @@ impl Tracefs {
             let (_, rest) = line.split_once(&format!(":{RETURN_PROBES}/"))?;
             rest.split_whitespace().next()
         }) {
-            let _ = self.define(&format!("-:{RETURN_PROBES}/{name}"));
+            let _ = self.undefine(name);
         }
+    }
+
+    fn undefine(&self, name: &str) -> io::Result<()> {
+        self.define(&format!("-:{RETURN_PROBES}/{name}"))
     }
 
     fn define(&self, line: &str) -> io::Result<()> {
@@ -170,16 +171,11 @@ impl ReturnProbe {
             (words.next()? == self.name).then(|| words.nth(1)?.parse().ok())?
         })
     }
-
-    fn remove(&self) -> io::Result<()> {
-        self.root
-            .define(&format!("-:{RETURN_PROBES}/{}", self.name))
-    }
 }
 
 impl Drop for ReturnProbe {
     fn drop(&mut self) {
-        if let Err(error) = self.remove() {
+        if let Err(error) = self.root.undefine(&self.name) {
             tracing::warn!("the return probe {} stays behind: {error}", self.name);
         }
     }
