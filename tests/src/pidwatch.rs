@@ -222,6 +222,16 @@ impl Pidwatch {
         self.process.id()
     }
 
+    /// The number at the beginning of a line of its `/proc/PID/status`: KiB, or how many.
+    pub fn status(&self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.with_context(|| format!("no {field}"))?.parse()?)
+    }
+
     /// What it has printed, as far as it was waited for.
     pub fn seen(&self) -> &Recording {
         &self.recording

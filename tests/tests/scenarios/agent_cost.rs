@@ -37,16 +37,6 @@ fn cpu(pid: u32) -> Result<u64> {
     Ok(first.parse()?)
 }
 
-/// KiB of a line of `/proc/PID/status`.
-fn status(pid: u32, field: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.with_context(|| format!("no {field}"))?.parse()?)
-}
-
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -113,7 +103,10 @@ fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
         median(walls),
         median(cpus)
     );
-    let (resident, own) = (status(pid, "VmRSS")?, status(pid, "RssAnon")?);
+    let (resident, own) = (
+        agent.pidwatch.status("VmRSS")?,
+        agent.pidwatch.status("RssAnon")?,
+    );
     println!("    resident: {} KiB, {own} KiB of them its own", resident);
     assert!(resident < 40 * 1024, "{resident} KiB");
     drop(busy);
@@ -129,7 +122,6 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
     let rounds = rounds();
     let folder = Folder::new("churn")?;
     let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
-    let pid = agent.pidwatch.id();
     let (mut sizes, mut parents) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let parent = Cgroup::new(&env.hierarchy, "churn")?;
@@ -143,7 +135,7 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
         parents.push(parent.path.clone());
         parent.remove()?;
         std::thread::sleep(Duration::from_secs(20));
-        sizes.push(status(pid, "RssAnon")?);
+        sizes.push(agent.pidwatch.status("RssAnon")?);
     }
     println!("    its own memory after each {COUNT}: {sizes:?} KiB");
     let metrics = agent.metrics()?;

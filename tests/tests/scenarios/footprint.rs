@@ -18,15 +18,6 @@ pub fn scenarios(_: &Env) -> Vec<Scenario> {
     ]
 }
 
-fn status(pid: u32, field: &str) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.with_context(|| format!("no {field}"))?.parse()?)
-}
-
 fn a_thousand_cgroups_fit_into_20_mib(env: &Env) -> Result<()> {
     let parent = Cgroup::new(&env.hierarchy, "thousand")?;
     drop(parent.child("first")?);
@@ -42,7 +33,7 @@ fn a_thousand_cgroups_fit_into_20_mib(env: &Env) -> Result<()> {
     assert_eq!(truth.cgroups.len(), 1_000);
     let last = truth.cgroups.last().copied().unwrap_or_default();
     pidwatch.wait(|seen| seen.total(last).exited.sum() == 3)?;
-    let kib = status(pidwatch.id(), "VmRSS")?;
+    let kib = pidwatch.status("VmRSS")?;
     println!("    resident: {:.1} MiB", kib as f64 / 1024.0);
     assert!(kib < 20 * 1024, "{kib} KiB");
     let counts = pidwatch.stop()?.counts()?;
@@ -91,7 +82,7 @@ fn no_task_is_created_after_start_up(env: &Env) -> Result<()> {
     let own = Cgroup::new(&env.hierarchy, "own")?;
     let busy = Cgroup::new(&env.hierarchy, "busy")?;
     let mut pidwatch = Invocation::trace(env).args(["--all"]).start()?;
-    assert_eq!(status(pidwatch.id(), "Threads")?, 1, "tasks at start");
+    assert_eq!(pidwatch.status("Threads")?, 1, "tasks at start");
     own.set("cgroup.procs", &pidwatch.id().to_string())?;
     for _ in 0..5 {
         let gone = Cgroup::new(&env.hierarchy, "gone")?;
@@ -103,7 +94,7 @@ fn no_task_is_created_after_start_up(env: &Env) -> Result<()> {
         pidwatch
             .wait(|seen| seen.total(busy.id).exited.sum() >= before + truth.here.exited.sum())?;
         gone.remove()?;
-        assert_eq!(status(pidwatch.id(), "Threads")?, 1, "tasks");
+        assert_eq!(pidwatch.status("Threads")?, 1, "tasks");
     }
     let counts = pidwatch.stop()?.counts_of(own.id)?;
     assert_eq!(counts.created.sum(), 0, "created by pidwatch");

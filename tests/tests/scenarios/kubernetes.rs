@@ -2,7 +2,6 @@
 //! refuses, hangs or is away.
 
 use std::collections::HashSet;
-use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -106,8 +105,7 @@ fn refuse(env: &Env, cgroup: &Cgroup) -> Result<()> {
 
 /// A node without a free PID has none to give.
 fn assert_one_thread(agent: &Agent) -> Result<()> {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pidwatch.id()))?;
-    assert!(status.contains("Threads:\t1\n"), "{status}");
+    assert_eq!(agent.pidwatch.status("Threads")?, 1);
     Ok(())
 }
 
