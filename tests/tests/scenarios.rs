@@ -138,32 +138,33 @@ fn main() {
             std::process::exit(1);
         }
     };
-    let all = [
-        systemd::scenarios(&env),
-        layout::scenarios(&env),
-        lifecycle::scenarios(&env),
-        exact::scenarios(&env),
-        failures::scenarios(&env),
-        leaks::scenarios(&env),
-        footprint::scenarios(&env),
-        bad_days::scenarios(&env),
-        check::scenarios(&env),
-        names::scenarios(&env),
-        runtime::scenarios(&env),
-        image::scenarios(&env),
-        alerting::scenarios(&env),
-        agent::scenarios(&env),
-        agent_bad_days::scenarios(&env),
-        kubernetes::scenarios(&env),
-        prometheus::scenarios(&env),
-        agent_cost::scenarios(&env),
-        terminal::scenarios(&env),
-    ];
     // Guests are slow: one under systemd is for its unit.
-    let tried = if env.systemd { 1 } else { all.len() };
-    let trials = all
+    let chosen = if env.systemd {
+        vec![systemd::scenarios()]
+    } else {
+        vec![
+            layout::scenarios(&env),
+            lifecycle::scenarios(&env),
+            exact::scenarios(&env),
+            failures::scenarios(&env),
+            leaks::scenarios(&env),
+            footprint::scenarios(&env),
+            bad_days::scenarios(&env),
+            check::scenarios(&env),
+            names::scenarios(&env),
+            runtime::scenarios(&env),
+            image::scenarios(&env),
+            alerting::scenarios(&env),
+            agent::scenarios(&env),
+            agent_bad_days::scenarios(&env),
+            kubernetes::scenarios(&env),
+            prometheus::scenarios(&env),
+            agent_cost::scenarios(&env),
+            terminal::scenarios(&env),
+        ]
+    };
+    let trials = chosen
         .into_iter()
-        .take(tried)
         .flatten()
         .map(|scenario| scenario.trial(env.clone()))
         .collect();

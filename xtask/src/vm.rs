@@ -93,7 +93,7 @@ impl Options {
 pub struct Report {
     pub line: String,
     pub counts: Counts,
-    /// Whether there was no kernel to boot, so that nothing ran.
+    /// Whether there was nothing to boot, so that nothing ran.
     pub is_left_out: bool,
 }
 
@@ -135,26 +135,28 @@ pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
     let guests = options.guests();
     let mut archives = BTreeMap::new();
     for (_, layout) in &guests {
-        if !archives.contains_key(layout) {
-            let archive = archive(*layout, options, scenarios)?;
-            archives.insert(*layout, write_initramfs(*layout, &archive)?);
-        }
+        archives
+            .entry(*layout)
+            .or_insert_with(|| write_initramfs(*layout, options, scenarios));
     }
     // Kernels are fetched before anything boots: packages are unpacked one at a time.
     let guests: Vec<_> = guests
         .into_iter()
         .map(|(series, layout)| (kernels::ensure(&series), series, layout))
         .collect();
-    let boot = |(kernel, series, layout): &(Result<Kernel>, String, Layout)| match kernel {
-        Ok(kernel) => {
+    let boot = |(kernel, series, layout): &(Result<Kernel>, String, Layout)| match (
+        kernel,
+        &archives[layout],
+    ) {
+        (Ok(kernel), Ok(initramfs)) => {
             let guest = Guest {
                 kernel,
-                initramfs: &archives[layout],
+                initramfs,
                 layout: *layout,
             };
             report(&guest, &folder, Duration::from_secs(options.time_limit))
         }
-        Err(error) => {
+        (Err(error), _) | (_, Err(error)) => {
             let line = format!("{series} {}: left out: {error:#}", layout.name());
             eprintln!("xtask: {line}");
             Ok(Report {
@@ -226,7 +228,7 @@ fn shell(options: &Options, scenarios: &Scenarios) -> Result<()> {
         .context("no kernel is known")?;
     let layout = options.layout.unwrap_or(Layout::V2);
     let kernel = kernels::ensure(&series)?;
-    let initramfs = write_initramfs(layout, &archive(layout, options, scenarios)?)?;
+    let initramfs = write_initramfs(layout, options, scenarios)?;
     Guest {
         kernel: &kernel,
         initramfs: &initramfs,
@@ -261,7 +263,8 @@ fn arguments(options: &Options) -> Vec<String> {
     arguments
 }
 
-fn write_initramfs(layout: Layout, archive: &[u8]) -> Result<PathBuf> {
+fn write_initramfs(layout: Layout, options: &Options, scenarios: &Scenarios) -> Result<PathBuf> {
+    let archive = archive(layout, options, scenarios)?;
     let folder = workspace::target_dir().join("vm");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let path = folder.join(format!("initramfs-{}.cpio", layout.name()));

@@ -45,18 +45,21 @@ pub(super) fn sockets(given: Vec<PathBuf>) -> Sockets {
     }
 }
 
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit))
+}
+
 /// A time with its unit: `500ms`, `10s`, `5m`, `1h`.
 ///
 /// # Errors
 /// When there is no number, no unit, or one that is not known.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is no time such as 10s"))?;
+    let (number, unit) =
+        number_and_unit(text).ok_or_else(|| format!("`{text}` is no time such as 10s"))?;
     let milliseconds = match unit {
         "ms" => 1,
         "s" => 1_000,
@@ -76,13 +79,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When it is no number, has another unit, or is too small or large.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is no size such as 64MiB"))?;
+    let (number, unit) =
+        number_and_unit(text).ok_or_else(|| format!("`{text}` is no size such as 64MiB"))?;
     let unit = match unit {
         "" | "B" => 1,
         "K" | "Ki" | "KiB" => 1 << 10,

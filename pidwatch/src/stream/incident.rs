@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Owner, nanoseconds, rounded};
+use super::{Owner, limit::user_or_namespace, nanoseconds, rounded};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
@@ -98,11 +98,7 @@ impl Incident {
     /// An incident; `wall` gives a moment's wall time.
     pub fn of(incident: &incident::Incident, wall: impl Fn(BootTime) -> Timestamp) -> Self {
         let limit = &incident.limit;
-        let (uid, pid_namespace) = match limit.owner {
-            LimitOwner::User(uid) => (Some(uid), None),
-            LimitOwner::PidNamespace(inum) => (None, Some(inum)),
-            LimitOwner::Node | LimitOwner::Cgroup(_) => (None, None),
-        };
+        let (uid, pid_namespace) = user_or_namespace(limit.owner);
         Self {
             id: incident.id.clone(),
             phase: incident.phase.name().into(),

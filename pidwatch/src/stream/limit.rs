@@ -33,20 +33,24 @@ impl LimitUse {
     /// A limit; `owner` is the cgroup whose it is.
     pub fn of(limit: &Limit, owner: Option<&snapshot::Owner>) -> Self {
         let path = owner.and_then(|owner| owner.path.as_deref());
-        let mut told = Self {
+        let (uid, pid_namespace) = user_or_namespace(limit.owner);
+        Self {
             name: limit.name.into(),
             value: limit.value,
             usage: limit.usage,
             cgroup: path.map(escape::for_json),
-            uid: None,
-            pid_namespace: None,
-        };
-        match limit.owner {
-            LimitOwner::User(uid) => told.uid = Some(uid),
-            LimitOwner::PidNamespace(inum) => told.pid_namespace = Some(inum),
-            LimitOwner::Node | LimitOwner::Cgroup(_) => {}
+            uid,
+            pid_namespace,
         }
-        told
+    }
+}
+
+/// The user or the PID namespace whose a limit is, if one's.
+pub(super) fn user_or_namespace(owner: LimitOwner) -> (Option<u32>, Option<u32>) {
+    match owner {
+        LimitOwner::User(uid) => (Some(uid), None),
+        LimitOwner::PidNamespace(inum) => (None, Some(inum)),
+        LimitOwner::Node | LimitOwner::Cgroup(_) => (None, None),
     }
 }
 

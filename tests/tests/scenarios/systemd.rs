@@ -15,10 +15,7 @@ use serde_json::Value;
 
 use crate::{Scenario, scenario};
 
-pub fn scenarios(env: &Env) -> Vec<Scenario> {
-    if !env.systemd {
-        return Vec::new();
-    }
+pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario!(its_unit_is_sound_and_as_closed_as_documented),
         scenario!(its_unit_leaves_nothing_out),

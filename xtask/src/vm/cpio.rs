@@ -1,10 +1,9 @@
 //! A writer of cpio archives in the "newc" format, the one that the kernel unpacks as initramfs.
 //!
-//! In: entries, parents before children, or a folder of this host. Out: the archive's bytes. The format is described in the
-//! kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
+//! In: entries, parents before children, or a folder of this host. Out: the archive's bytes. The
+//! format is described in the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -58,12 +57,7 @@ impl Archive {
             let kind = entry.file_type()?;
             if kind.is_symlink() {
                 let target = fs::read_link(&path)?;
-                self.entry(
-                    &place,
-                    SYMLINK | 0o777,
-                    (0, 0),
-                    target.as_os_str().as_bytes(),
-                );
+                self.symlink(&place, &target.to_string_lossy());
                 continue;
             }
             let mode = entry.metadata()?.permissions().mode() & 0o777;

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
-# The first process of a test guest, or what systemd starts as the only unit. xtask fills in what stands between at signs.
+# The first process of a test guest, or what systemd starts as the only unit. xtask fills in what
+# stands between at signs.
 
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/bin:/opt/pidwatch HOME=/root

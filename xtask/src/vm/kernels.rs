@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::mirror::Mirror;
+use super::mirror::{self, Mirror};
 use crate::{process, workspace};
 
 /// Where a series is packaged.
@@ -122,12 +122,7 @@ fn fetch(series: &Series, folder: &Path) -> Result<()> {
             .current_dir(&download),
     )?;
     let deb = only_file(&download, |name| name.ends_with(".deb"))?;
-    process::run(
-        Command::new("dpkg-deb")
-            .arg("--extract")
-            .arg(&deb)
-            .arg(&unpacked),
-    )?;
+    mirror::extract(&download, &unpacked)?;
     let version = process::output(
         Command::new("dpkg-deb")
             .arg("--field")
