@@ -17,6 +17,8 @@ mod alerting;
 mod bad_days;
 #[path = "scenarios/check.rs"]
 mod check;
+#[path = "scenarios/compatibility.rs"]
+mod compatibility;
 #[path = "scenarios/exact.rs"]
 mod exact;
 #[path = "scenarios/failures.rs"]
@@ -151,6 +153,7 @@ fn main() {
             footprint::scenarios(&env),
             bad_days::scenarios(&env),
             check::scenarios(&env),
+            compatibility::scenarios(&env),
             names::scenarios(&env),
             runtime::scenarios(&env),
             image::scenarios(&env),
