@@ -10,16 +10,18 @@ use std::{
 
 use pidwatch::{
     cgroup::CgroupId,
+    cli::args::ThemeName,
     clock::{BootTime, WallClock},
+    event::Update,
+    filter::Filter,
+    identity::Owner,
     limits::{Limit, LimitOwner},
     model::Counts,
-    node::Update,
-    settings::Filter,
-    snapshot::{NodeState, Owner, Row, Snapshot},
+    snapshot::{NodeState, Row, Snapshot},
     tui::{
         app::{App, Origin, column::Column, table::Mode},
         render,
-        theme::{Theme, ThemeName},
+        theme::Theme,
     },
 };
 use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};

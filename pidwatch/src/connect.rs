@@ -15,7 +15,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::watch;
+use crate::runtime;
 
 /// The agent's own port.
 const PORT: u16 = 9757;
@@ -141,7 +141,7 @@ pub fn get(address: &Address, path: &str, accept: &'static str) -> Result<String
         url: address.url.clone(),
         cause,
     };
-    let runtime = watch::runtime().map_err(|error| unreachable(error.to_string()))?;
+    let runtime = runtime::single_threaded().map_err(|error| unreachable(error.to_string()))?;
     // Within the runtime: a time-out made outside finds no clock.
     let asked = runtime.block_on(async { timeout(PATIENCE, ask(address, path, accept)).await });
     let (status, text) = asked

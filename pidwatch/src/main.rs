@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use pidwatch::cli;
+use pidwatch::commands;
 
 fn main() -> ExitCode {
-    cli::run(std::env::args_os())
+    commands::run(std::env::args_os())
 }

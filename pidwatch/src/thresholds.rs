@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{detect::DetectSettings, incident::IncidentSettings, settings::parse_duration};
+use crate::{detect::DetectSettings, incident::IncidentSettings, values::parse_duration};
 
 /// Every threshold.
 #[derive(Clone, Debug, Default)]

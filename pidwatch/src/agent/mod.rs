@@ -40,15 +40,15 @@ use self::{
 };
 use crate::{
     clock::{BootTime, WallClock},
-    diagnostics,
-    node::Update,
+    event::Update,
+    node::watch::{self, WatchError},
     output::{
         Lines,
         json::{Json, node_name},
     },
+    runtime::diagnostics,
     settings::AgentSettings,
     stream::{Event, Line},
-    watch::{self, WatchError},
 };
 
 /// The watch looks at least at every window; after so many without, and so long, it hangs.

@@ -6,11 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use hashbrown::{HashMap, HashSet};
 
 use super::board::Board;
-use crate::{
-    cgroup::CgroupId,
-    clock::BootTime,
-    node::{Node, Update},
-};
+use crate::{cgroup::CgroupId, clock::BootTime, event::Update, node::Node};
 
 /// Every owner is read once in this time.
 const ROUND: Duration = Duration::from_secs(60);

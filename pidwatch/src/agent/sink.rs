@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     clock::BootTime,
-    node::{Node, Update},
+    event::Update,
+    node::{Node, watch::Sink},
     output::Lines,
     settings::AgentSettings,
     stream::Started,
-    watch::Sink,
 };
 
 /// The agent's part of the watch.

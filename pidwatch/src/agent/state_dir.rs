@@ -8,7 +8,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{cgroup::Tree, state_file::StateFile};
+use crate::{cgroup::Tree, node::StateFile};
 
 /// A folder that is this agent's alone, as long as this lives.
 #[derive(Debug)]

@@ -11,10 +11,11 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     detect::{Change, State, Verdict},
+    event::StateChange,
+    identity::Owner,
     model::Counts,
-    node::StateChange,
     recording::Restorer,
-    snapshot::{NodeState, Owner, Row, Snapshot},
+    snapshot::{NodeState, Row, Snapshot},
     stream::{self, Started},
 };
 
@@ -101,7 +102,7 @@ fn shared(owners: u64) -> Rc<Shared> {
 
 /// Serves on a free port while a test runs against it.
 fn served<F: Future>(shared: Rc<Shared>, test: impl FnOnce(SocketAddr) -> F) -> F::Output {
-    let runtime = watch::runtime().unwrap();
+    let runtime = crate::runtime::single_threaded().unwrap();
     LocalSet::new().block_on(&runtime, async {
         let listener = http::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();

@@ -8,6 +8,7 @@ mod cri;
 mod errand;
 mod execs;
 mod names;
+mod owner;
 mod path;
 
 pub use self::{
@@ -15,5 +16,6 @@ pub use self::{
     errand::Errands,
     execs::Execs,
     names::{Counters, Names},
+    owner::Owner,
     path::{Container, Identity, Role, identify},
 };

@@ -24,9 +24,8 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     detect::{Grower, State, Verdict},
-    limits::{Limit, LimitOwner, Reason},
-    node::FailedClone,
-    snapshot::Owner,
+    identity::Owner,
+    limits::{FailedClone, Limit, LimitOwner, Reason},
 };
 
 /// Victims and culprits that are kept by name; the rest is in the sums.

@@ -1,20 +1,20 @@
 //! Limits on tasks: which one refused a creation ([`reason`]), which are in force ([`survey()`]), and
 //! what is wrong with them ([`findings`]).
 
+mod errno;
+mod failed_clone;
 pub mod findings;
 mod kubelet;
-mod live;
 mod persisted;
-mod processes;
-mod readings;
+pub(crate) mod processes;
 pub mod reason;
 pub mod survey;
 pub mod table;
 
 pub use self::{
+    errno::{errno_name, errno_of},
+    failed_clone::FailedClone,
     findings::{Finding, Severity, find},
-    live::Live,
-    readings::Readings,
     reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict},
     survey::{Survey, survey},
     table::{Row, Scope, table},

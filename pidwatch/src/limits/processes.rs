@@ -135,7 +135,7 @@ fn read_status(proc_root: &Path, pid: u32) -> Option<Status> {
 }
 
 /// The soft RLIMIT_NPROC of a process.
-pub(super) fn read_nproc(proc_root: &Path, pid: u32) -> Option<Bound> {
+pub(crate) fn read_nproc(proc_root: &Path, pid: u32) -> Option<Bound> {
     let text = fs::read_to_string(proc_root.join(pid.to_string()).join("limits")).ok()?;
     let line = text
         .lines()

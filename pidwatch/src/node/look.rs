@@ -2,16 +2,15 @@
 
 use tokio::time::Instant;
 
-use super::{Node, StateChange, Update, owners::with_names};
+use super::{Live, Node, owners::with_names};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     detect::{self, Change, Detector, Sample},
-    identity::Resolver,
+    event::{StateChange, Update},
+    identity::{Owner, Resolver},
     incident::{self, LimitKey},
-    limits::Live,
     model::Model,
-    snapshot::Owner,
 };
 
 impl Node {

@@ -6,9 +6,13 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock.
 
+mod live;
 mod look;
 mod owners;
-mod update;
+mod readings;
+mod settings;
+mod state_file;
+pub mod watch;
 mod window;
 
 use std::{io, time::Duration};
@@ -17,22 +21,20 @@ use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
 use tokio::time::Instant;
 
-pub use update::{FailedClone, StateChange, Update};
+pub use self::{live::Live, readings::Readings, settings::NodeSettings, state_file::StateFile};
 
 use crate::{
-    alarm::Alarm,
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
     detect::Detector,
-    footprint,
-    identity::{Errands, Execs, Resolver, identify},
+    event::Update,
+    identity::{Errands, Execs, Owner, Resolver, identify},
     incident::Tracker,
-    limits::{Limit, LimitOwner, Live, Readings, Reasons},
+    limits::{FailedClone, Limit, LimitOwner, Reasons},
     model::Model,
     probe::{self, Cause, Event, Probe, ProbeError, ProbeSettings},
-    settings::NodeSettings,
-    snapshot::Owner,
-    state_file::StateFile,
+    runtime::{Timer, memory},
+    stream::Started,
 };
 
 /// How often the detector looks: the shortest of its horizons has a bucket a second.
@@ -103,7 +105,7 @@ pub struct Node {
     /// Cgroups whose charge may have changed since the detector last looked.
     touched: HashSet<CgroupId>,
     look: Instant,
-    alarm: Alarm,
+    timer: Timer,
     events: Vec<Event>,
 }
 
@@ -145,7 +147,7 @@ impl Node {
         for (id, node) in tree.iter() {
             names.look_up(id, &identify(&node.path));
         }
-        footprint::release_code();
+        memory::release_code();
         Ok(Self {
             probe,
             names,
@@ -171,19 +173,20 @@ impl Node {
             vanished: HashSet::new(),
             touched: HashSet::new(),
             look: now + LOOK_EVERY,
-            alarm: Alarm::new()?,
+            timer: Timer::new()?,
             events,
         })
     }
 
-    /// How the machine uses cgroups.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// The kernel side.
-    pub fn probe(&self) -> &Probe {
-        &self.probe
+    /// How the stream of its events begins.
+    pub fn started(&self) -> Started {
+        Started {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: self.probe.kernel().into(),
+            cgroup_layout: self.layout.kind.name().into(),
+            cgroups: self.tree.len() as u64,
+            probes: self.probe.status().iter().map(Into::into).collect(),
+        }
     }
 
     /// Every cgroup, those nearest to the root first.
@@ -223,11 +226,6 @@ impl Node {
         self.look = self.tick;
     }
 
-    /// How many cgroups there are.
-    pub fn cgroups(&self) -> usize {
-        self.tree.len()
-    }
-
     /// Has every cgroup in the next window, also those with nothing to say.
     pub fn tell_all(&mut self) {
         self.tells_all = true;
@@ -251,7 +249,7 @@ impl Node {
             let tick = self.tick.min(self.window_end).min(self.look);
             tokio::select! {
                 ready = self.probe.ready() => ready?,
-                passed = self.alarm.until(tick) => passed?,
+                passed = self.timer.until(tick) => passed?,
             }
             let now = Instant::now();
             self.probe.drain(now, &mut self.events);

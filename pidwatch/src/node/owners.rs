@@ -8,10 +8,9 @@ use super::Node;
 use crate::{
     cgroup::{CgroupId, Tree},
     clock::BootTime,
-    identity::Resolver,
+    identity::{Owner, Resolver},
     limits::{Limit, LimitOwner},
     probe::Failure,
-    snapshot::Owner,
 };
 
 /// Least time between two walks of the cgroup tree for an id that nobody announced.

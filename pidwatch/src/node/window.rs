@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Node, Update};
+use super::{Live, Node};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    limits::Live,
+    event::Update,
     model::Activity,
     probe::Hook,
     snapshot::{NodeState, Row, Snapshot},

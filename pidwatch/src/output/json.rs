@@ -7,7 +7,7 @@ use rustix::system::uname;
 use super::Lines;
 use crate::{
     clock::{BootTime, WallClock},
-    node::Update,
+    event::Update,
     stream::{CgroupChange, Event, Incident, Line, Rate, Started, State},
 };
 
@@ -125,9 +125,10 @@ mod tests {
     use super::*;
     use crate::{
         cgroup::CgroupId,
+        identity::Owner,
         limits::Reason,
         model::Counts,
-        snapshot::{self, NodeState, Owner, Row, Snapshot},
+        snapshot::{NodeState, Row, Snapshot},
     };
 
     fn lines(update: &Update) -> Vec<serde_json::Value> {
@@ -210,13 +211,13 @@ mod tests {
     fn an_owner_is_named_as_far_as_its_path_says() {
         let id = "0123456789abcdef".repeat(4);
         let path = format!("/kubepods/burstable/pod0c1d2e3f405162738495a6b7c8d9eafb/crio-{id}");
-        let owner = snapshot::Owner::new(CgroupId(1), Some(path.into_bytes().into()));
+        let owner = Owner::new(CgroupId(1), Some(path.into_bytes().into()));
         let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
         assert_eq!(line["k8s"]["podUid"], "0c1d2e3f405162738495a6b7c8d9eafb");
         assert_eq!(line["runtime"]["name"], "cri-o");
         assert_eq!(line["runtime"]["containerId"], id);
         let path = (*b"/system.slice/ssh.service").into();
-        let owner = snapshot::Owner::new(CgroupId(1), Some(path));
+        let owner = Owner::new(CgroupId(1), Some(path));
         let line = &lines(&Update::Added(owner, BootTime::from_nanos(1)))[0];
         assert_eq!(line["unit"], "ssh.service");
     }

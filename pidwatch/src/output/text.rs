@@ -9,15 +9,17 @@ use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Lines, errno_name};
+use super::Lines;
 use crate::{
     cgroup::TaskNames,
     clock::{BootTime, WallClock},
     detect::State,
-    escape, incident,
-    limits::{Basis, LimitOwner, Reason},
-    node::{FailedClone, Update},
-    snapshot::{Owner, Row, Snapshot},
+    escape,
+    event::Update,
+    identity::Owner,
+    incident,
+    limits::{Basis, FailedClone, LimitOwner, Reason, errno_name},
+    snapshot::{Row, Snapshot},
     stream::{Probe, Started},
 };
 

@@ -4,7 +4,9 @@
 //! the stream as [`crate::stream`] has it, beginning with `started`. What a crash cuts off is the last
 //! frame. A second file beside it, `FILE.1`, holds what came before the first one was begun anew.
 
+mod pace;
 mod reader;
+mod reporter;
 mod restore;
 mod writer;
 
@@ -13,7 +15,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    pace::{Pace, Speed},
     reader::{ReadError, Reader},
+    reporter::reporter,
     restore::Restorer,
     writer::Writer,
 };

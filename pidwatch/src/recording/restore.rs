@@ -13,13 +13,13 @@ use crate::{
     cgroup::CgroupId,
     clock::{BootTime, WallClock},
     detect::{self, Change},
+    event::{StateChange, Update},
+    identity::Owner,
     incident,
-    limits::{Basis, Limit, LimitOwner, Reason, Verdict},
+    limits::{Basis, FailedClone, Limit, LimitOwner, Reason, Verdict, errno_of},
     model::{Counts, Creator},
-    node::{FailedClone, StateChange, Update},
-    output::errno_of,
     probe::{Failure, SyscallName, Who},
-    snapshot::{NodeState, Owner, Row, Snapshot},
+    snapshot::{NodeState, Row, Snapshot},
     stream::{self, Event, Line},
 };
 

@@ -11,13 +11,14 @@ use crate::{
     cgroup::{CgroupId, TaskNames},
     clock::{BootTime, WallClock},
     detect::{self, Change},
+    event::{StateChange, Update},
+    identity::Owner,
     incident::{self, Incident, LimitKey},
-    limits::{Basis, Limit, LimitOwner, Reason, Verdict},
+    limits::{Basis, FailedClone, Limit, LimitOwner, Reason, Verdict},
     model::{Counts, Creator},
-    node::{FailedClone, StateChange, Update},
     output::{Lines, json::Json, text::Text},
     probe::{Failure, SyscallName, Who},
-    snapshot::{NodeState, Owner, Row, Snapshot},
+    snapshot::{NodeState, Row, Snapshot},
     stream::{Event, Started},
 };
 

@@ -1,6 +1,5 @@
 //! Validated settings, made from the command line: what is here can be used as it is.
 
-mod filter;
 mod values;
 
 use std::{
@@ -9,25 +8,21 @@ use std::{
     time::Duration,
 };
 
-pub use filter::Filter;
-pub use values::{
-    Speed, parse_duration, parse_ring_size, parse_room, parse_size, parse_socket, parse_speed,
-    parse_window,
-};
+pub use self::values::{parse_ring_size, parse_room, parse_socket, parse_speed, parse_window};
 
+use self::values::sockets;
 use crate::{
-    cli::{
+    cli::args::{
         AgentArgs, CheckArgs, CommonArgs, OutputFormat, RecordArgs, ReplayArgs, ReportArgs,
-        ReportFormat, RootArgs, TopArgs, TraceArgs,
+        ReportFormat, RootArgs, ThemeName, TopArgs, TraceArgs,
     },
     connect::Address,
-    identity::Sockets,
+    filter::Filter,
     limits::Severity,
-    probe::Choice,
+    node::NodeSettings,
+    recording::Speed,
     thresholds::Thresholds,
-    tui::theme::ThemeName,
 };
-use values::sockets;
 
 /// Settings of `trace`.
 #[derive(Debug)]
@@ -42,59 +37,32 @@ pub struct Settings {
     pub filter: Filter,
 }
 
-/// How the node is watched.
-#[derive(Debug)]
-pub struct NodeSettings {
-    /// The host's /proc.
-    pub proc_root: PathBuf,
-    /// The host's cgroup file systems.
-    pub cgroup_root: PathBuf,
-    /// Bytes of the ring.
-    pub ring_size: u32,
-    /// Mechanisms forced by the user.
-    pub probes: Vec<Choice>,
-    /// When something is a leak, or an incident.
-    pub thresholds: Thresholds,
-    /// Where the open incidents are remembered.
-    pub state_file: Option<PathBuf>,
-    /// Let the kernel side log.
-    pub kernel_log: bool,
-    /// Which container runtimes are asked for names.
-    pub cri_sockets: Sockets,
-    /// Length of a rate window.
-    pub window: Duration,
-    /// Show cgroups with nothing to say too.
-    pub all: bool,
-}
-
-impl NodeSettings {
-    fn of(common: CommonArgs, window: Duration, all: bool) -> Self {
-        let CommonArgs {
-            roots:
-                RootArgs {
-                    proc_root,
-                    cgroup_root,
-                    config: _,
-                },
-            ring_size,
-            probes,
-            detect,
-            state_file,
-            cri_socket,
-            kernel_log,
-        } = common;
-        Self {
-            proc_root,
-            cgroup_root,
-            ring_size,
-            probes,
-            thresholds: Thresholds::with(&detect),
-            state_file,
-            cri_sockets: sockets(cri_socket),
-            kernel_log,
-            window,
-            all,
-        }
+fn node_settings(common: CommonArgs, window: Duration, all: bool) -> NodeSettings {
+    let CommonArgs {
+        roots:
+            RootArgs {
+                proc_root,
+                cgroup_root,
+                config: _,
+            },
+        ring_size,
+        probes,
+        detect,
+        state_file,
+        cri_socket,
+        kernel_log,
+    } = common;
+    NodeSettings {
+        proc_root,
+        cgroup_root,
+        ring_size,
+        probes,
+        thresholds: Thresholds::with(&detect),
+        state_file,
+        cri_sockets: sockets(cri_socket),
+        kernel_log,
+        window,
+        all,
     }
 }
 
@@ -113,7 +81,7 @@ impl Settings {
             common,
         } = args;
         Ok(Self {
-            node: NodeSettings::of(common, window, all),
+            node: node_settings(common, window, all),
             output,
             duration,
             filter: Filter::of(filter)?,
@@ -150,7 +118,7 @@ impl From<AgentArgs> for AgentSettings {
             common,
         } = args;
         Self {
-            node: NodeSettings::of(common, window, false),
+            node: node_settings(common, window, false),
             listen,
             state_dir,
             flight_recorder,
@@ -209,7 +177,7 @@ impl TopSettings {
             (Some(file), _) => TopSource::Recording(file, speed),
             (None, Some(url)) => TopSource::Agent(Address::look_up(&url)?),
             // Silent owners are told now and then, and not in every window.
-            (None, None) => TopSource::Node(Box::new(NodeSettings::of(common, window, false))),
+            (None, None) => TopSource::Node(Box::new(node_settings(common, window, false))),
         };
         Ok(Self {
             source,
@@ -243,7 +211,7 @@ impl From<RecordArgs> for RecordSettings {
             common,
         } = args;
         Self {
-            node: NodeSettings::of(common, window, false),
+            node: node_settings(common, window, false),
             file,
             max_size,
             duration,

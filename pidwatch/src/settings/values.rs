@@ -5,16 +5,11 @@ use std::{
     time::Duration,
 };
 
-use crate::identity::Sockets;
-
-/// How fast a recording is shown.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
-    /// So many times as fast as it happened.
-    Times(f64),
-    /// Without waiting.
-    Max,
-}
+use crate::{
+    identity::Sockets,
+    recording::Speed,
+    values::{parse_duration, parse_size},
+};
 
 /// A container runtime's socket, or `none`.
 ///
@@ -43,61 +38,6 @@ pub(super) fn sockets(given: Vec<PathBuf>) -> Sockets {
         let is_socket = |path: &PathBuf| path != Path::new(NO_SOCKET);
         Sockets::These(given.into_iter().filter(is_socket).collect())
     }
-}
-
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit))
-}
-
-/// A time with its unit: `500ms`, `10s`, `5m`, `1h`.
-///
-/// # Errors
-/// When there is no number, no unit, or one that is not known.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) =
-        number_and_unit(text).ok_or_else(|| format!("`{text}` is no time such as 10s"))?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(format!("`{text}` has no unit of ms, s, m, h")),
-    };
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is too long"))
-}
-
-/// A number of bytes, with or without a unit of 1,024 or 1,000 (`64MiB`, `1G`, `500MB`); at least a
-/// mebibyte.
-///
-/// # Errors
-/// When it is no number, has another unit, or is too small or large.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let (number, unit) =
-        number_and_unit(text).ok_or_else(|| format!("`{text}` is no size such as 64MiB"))?;
-    let unit = match unit {
-        "" | "B" => 1,
-        "K" | "Ki" | "KiB" => 1 << 10,
-        "M" | "Mi" | "MiB" => 1 << 20,
-        "G" | "Gi" | "GiB" => 1 << 30,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return Err(format!("`{text}` has no unit of KiB, MiB, GiB, kB, MB, GB")),
-    };
-    let bytes = number
-        .checked_mul(unit)
-        .ok_or_else(|| format!("`{text}` is too large"))?;
-    if bytes < 1 << 20 {
-        return Err(format!("`{text}` is less than 1MiB"));
-    }
-    Ok(bytes)
 }
 
 /// A number of bytes as [`parse_size`] takes it, or `0` for nothing.
@@ -166,21 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_need_a_unit() {
-        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in [
-            "",
-            "10",
-            "s",
-            "-1s",
-            "1.5s",
-            "10 s",
-            "99999999999999999999s",
-            "9999999999999999999h",
-        ] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
+    fn a_window_is_at_least_the_kernel_sides() {
         assert!(parse_window("99ms").is_err());
         assert!(parse_window("100ms").is_ok());
     }

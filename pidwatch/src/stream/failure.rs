@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LimitUse, Owner};
-use crate::{escape, limits::Basis, node::FailedClone, output::errno_name};
+use crate::{
+    escape,
+    limits::{Basis, FailedClone, errno_name},
+};
 
 /// A creation that failed.
 #[derive(Clone, Debug, Deserialize, Serialize)]

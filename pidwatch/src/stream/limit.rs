@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rounded;
 use crate::{
-    detect, escape,
+    detect, escape, identity,
     limits::{Limit, LimitOwner},
-    snapshot,
 };
 
 /// A limit and what of it is used.
@@ -31,7 +30,7 @@ pub struct LimitUse {
 
 impl LimitUse {
     /// A limit; `owner` is the cgroup whose it is.
-    pub fn of(limit: &Limit, owner: Option<&snapshot::Owner>) -> Self {
+    pub fn of(limit: &Limit, owner: Option<&identity::Owner>) -> Self {
         let path = owner.and_then(|owner| owner.path.as_deref());
         let (uid, pid_namespace) = user_or_namespace(limit.owner);
         Self {
@@ -76,7 +75,7 @@ pub struct Exhaustion {
 }
 
 impl Exhaustion {
-    pub(super) fn of(exhaustion: &detect::Exhaustion, owner: Option<&snapshot::Owner>) -> Self {
+    pub(super) fn of(exhaustion: &detect::Exhaustion, owner: Option<&identity::Owner>) -> Self {
         let told = LimitUse::of(&exhaustion.limit, owner);
         // JSON has no infinity, and nobody plans beyond this.
         const CENTURY_S: f64 = 3.2e9;

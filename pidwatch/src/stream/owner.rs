@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cgroup::CgroupId, escape, identity::Names, snapshot};
+use crate::{
+    cgroup::CgroupId,
+    escape,
+    identity::{self, Names},
+};
 
 /// A cgroup, and whose it is as far as is known.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -51,7 +55,7 @@ pub struct K8s {
 }
 
 impl K8s {
-    fn of(owner: &snapshot::Owner) -> Option<Self> {
+    fn of(owner: &identity::Owner) -> Option<Self> {
         let names = owner.names.as_deref();
         let by_path = owner.identity.pod_uid.as_deref();
         let text = |name: fn(&Names) -> &Option<Box<str>>| {
@@ -83,7 +87,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    fn of(owner: &snapshot::Owner) -> Option<Self> {
+    fn of(owner: &identity::Owner) -> Option<Self> {
         let container = owner.identity.container.as_ref()?;
         let names = owner.names.as_deref();
         let said = names.and_then(|names| names.runtime.as_deref());
@@ -95,7 +99,7 @@ impl Runtime {
     }
 }
 
-impl From<&Owner> for snapshot::Owner {
+impl From<&Owner> for identity::Owner {
     fn from(owner: &Owner) -> Self {
         let path = owner.cgroup.path.as_ref();
         let path = path.map(|path| path.as_bytes().into());
@@ -125,8 +129,8 @@ impl From<&Owner> for snapshot::Owner {
     }
 }
 
-impl From<&snapshot::Owner> for Owner {
-    fn from(owner: &snapshot::Owner) -> Self {
+impl From<&identity::Owner> for Owner {
+    fn from(owner: &identity::Owner) -> Self {
         Self {
             cgroup: Cgroup {
                 id: owner.id.0,

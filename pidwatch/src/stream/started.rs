@@ -2,10 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    node::Node,
-    probe::{Mechanism, ProbeStatus},
-};
+use crate::probe::{Mechanism, ProbeStatus};
 
 /// How the stream began.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -21,19 +18,6 @@ pub struct Started {
     pub cgroups: u64,
     /// What is attached.
     pub probes: Vec<Probe>,
-}
-
-impl Started {
-    /// Of a node that is watched.
-    pub fn of(node: &Node) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION").into(),
-            kernel: node.probe().kernel().into(),
-            cgroup_layout: node.layout().kind.name().into(),
-            cgroups: node.cgroups() as u64,
-            probes: node.probe().status().iter().map(Into::into).collect(),
-        }
-    }
 }
 
 /// One probe.

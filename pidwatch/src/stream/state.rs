@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Exhaustion, LimitUse, Owner, nanoseconds, rounded};
-use crate::{cgroup, escape, node::StateChange};
+use crate::{cgroup, escape, event::StateChange};
 
 /// An owner in another state.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -27,17 +27,18 @@ use self::{
     remembered::Remembered,
     source::{Agent, Live, News, Source, SourceError},
     term::Term,
-    theme::{Theme, ThemeName, is_utf8},
+    theme::{Theme, is_utf8},
 };
 use crate::{
+    cli::args::ThemeName,
     clock::WallClock,
-    diagnostics, limits,
+    limits,
     node::Node,
     output::check::{self, Page as CheckPage},
     recording::ReadError,
     report::markdown::markdown,
+    runtime::{self, diagnostics},
     settings::{TopSettings, TopSource},
-    watch::runtime,
 };
 
 /// A screen could not be shown.
@@ -81,7 +82,7 @@ pub fn run(settings: &TopSettings) -> Result<(), TopError> {
         return Err(TopError::NoTerminal);
     }
     let messages = diagnostics::collect();
-    let runtime = runtime().map_err(TopError::Runtime)?;
+    let runtime = runtime::single_threaded().map_err(TopError::Runtime)?;
     runtime.block_on(async {
         let mut screen = Screen::new(settings, messages)?;
         let outcome = screen.show().await;

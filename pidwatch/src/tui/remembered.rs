@@ -12,10 +12,8 @@ use std::{
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    app::{App, SPANS, View, column::Column, table::Mode},
-    theme::ThemeName,
-};
+use super::app::{App, SPANS, View, column::Column, table::Mode};
+use crate::cli::args::ThemeName;
 
 /// What is remembered, by names, so that another version makes of it what it can.
 #[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -109,7 +107,7 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::WallClock, settings::Filter};
+    use crate::{clock::WallClock, filter::Filter};
 
     fn app() -> App {
         App::new(

@@ -4,27 +4,10 @@
 //! that bars and charts are made of. What matters has a word and not only a colour; strong colours are
 //! backgrounds with their own foreground, which read on dark and light terminals alike.
 
-use clap::ValueEnum;
 use ratatui::style::{Color, Modifier, Style};
 
 use super::app::owner::Badge;
-
-/// A set of colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ThemeName {
-    /// The terminal's own sixteen colours, so that they fit its background.
-    #[default]
-    Terminal,
-    /// Blue, orange and vermilion, which colour-blind people tell apart (Okabe and Ito).
-    ColorBlind,
-    /// No colours: bold, reverse, underlined.
-    Mono,
-}
-
-impl ThemeName {
-    /// All, in the order in which a key goes through them.
-    pub const ALL: [Self; 3] = [Self::Terminal, Self::ColorBlind, Self::Mono];
-}
+use crate::cli::args::ThemeName;
 
 /// How things look.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     detect::Verdict,
+    identity::Owner,
     output::prometheus::{Format, text},
-    snapshot::{NodeState, Owner},
+    snapshot::NodeState,
 };
 
 fn started() -> Started {

@@ -24,7 +24,7 @@ use tokio::{sync::Notify, task::spawn_local};
 use self::{notes::Notes, queue::Queue, writer::Writer};
 use crate::{
     clock::{BootTime, WallClock},
-    node::Update,
+    event::Update,
 };
 
 /// Where notes are lost, in metrics.

@@ -12,11 +12,12 @@ use crate::{
     clock::BootTime,
     detect::State,
     escape,
+    event::{StateChange, Update},
+    identity::Owner,
     incident::{self, Incident, LimitKey, Phase},
-    limits::LimitOwner,
-    node::{FailedClone, StateChange, Update},
+    limits::{FailedClone, LimitOwner},
     output::text::{called, why},
-    snapshot::{Owner, Snapshot},
+    snapshot::Snapshot,
 };
 
 /// The same is not said again within this time. Shorter than the writer remembers an event, so that what

@@ -17,13 +17,13 @@ use super::{
 use crate::{
     cgroup::CgroupId,
     detect::{Change, State, Verdict},
-    identity::Names,
+    event::StateChange,
+    identity::{Names, Owner},
     incident::{Culprit, Incident, LimitKey, Phase},
-    limits::{self, Basis, Limit, LimitOwner},
+    limits::{self, Basis, FailedClone, Limit, LimitOwner},
     model::Counts,
-    node::{FailedClone, StateChange},
     probe::Failure,
-    snapshot::{NodeState, Owner, Row, Snapshot},
+    snapshot::{NodeState, Row, Snapshot},
 };
 
 const PID_MAX: Limit = Limit {
@@ -443,7 +443,7 @@ fn note_of(n: u64, time: BootTime) -> Note {
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    crate::watch::runtime().unwrap().block_on(future)
+    crate::runtime::single_threaded().unwrap().block_on(future)
 }
 
 #[test]

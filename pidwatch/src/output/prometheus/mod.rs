@@ -19,9 +19,10 @@ use self::families::{
 pub use self::families::{FAMILIES, Family, Kind, MOST_SAMPLES, OWNER_LABELS};
 use crate::{
     detect::{State, Verdict},
+    identity::Owner,
     limits::Reason,
     model::Counts,
-    snapshot::{NodeState, Owner},
+    snapshot::NodeState,
     stream,
 };
 

@@ -17,10 +17,10 @@ use super::keys::{Key, Mouse, Place};
 use crate::{
     cgroup::CgroupId,
     clock::{BootTime, WallClock},
+    event::Update,
+    filter::Filter,
+    identity::Owner,
     limits::Limit,
-    node::Update,
-    settings::Filter,
-    snapshot::Owner,
 };
 
 /// Spans of time that charts show, in seconds.

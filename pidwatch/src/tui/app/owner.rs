@@ -10,11 +10,10 @@ use crate::{
     detect::{State, Verdict},
     escape,
     history::{History, Reading},
-    limits::{Basis, Limit, Reason},
+    identity::Owner,
+    limits::{Basis, FailedClone, Limit, Reason, errno_name},
     model::Creator,
-    node::FailedClone,
-    output::errno_name,
-    snapshot::{Owner, Row},
+    snapshot::Row,
 };
 
 /// Failures that are kept of an owner.

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use super::{owner::Badge, table::Mode, world::What, *};
 use crate::{
     detect::{Change, Exhaustion, State, Verdict},
-    identity::Names,
+    event::StateChange,
+    identity::{Names, Owner},
     incident::{Culprit, Incident, LimitKey, Moment, Phase, Victim},
-    limits::{Basis, Limit, LimitOwner, Reason, Verdict as Why},
+    limits::{Basis, FailedClone, Limit, LimitOwner, Reason, Verdict as Why},
     model::{Counts, Creator},
-    node::{FailedClone, StateChange},
     probe::{Failure, SyscallName, Who},
-    snapshot::{NodeState, Owner, Row as Told, Snapshot},
+    snapshot::{NodeState, Row as Told, Snapshot},
     tui::keys::{Gesture, Key},
 };
 use pidwatch_common::totals::Totals;

@@ -15,11 +15,12 @@ use crate::{
     clock::BootTime,
     detect::State,
     escape,
+    event::Update,
     history::{History, Reading},
+    identity::Owner,
     incident::{Incident, Phase},
-    limits::{Limit, LimitOwner},
-    node::{FailedClone, Update},
-    snapshot::{NodeState, Owner, Snapshot},
+    limits::{FailedClone, Limit, LimitOwner},
+    snapshot::{NodeState, Snapshot},
 };
 
 /// Events that are kept.

@@ -219,7 +219,7 @@ pub fn time_left(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::theme::ThemeName;
+    use crate::cli::args::ThemeName;
 
     #[test]
     fn a_name_keeps_both_ends_and_its_width_whatever_it_holds() {

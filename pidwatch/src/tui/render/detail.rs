@@ -13,8 +13,8 @@ use crate::{
     cgroup::CgroupId,
     escape,
     history::Column,
+    identity::Owner,
     limits::{Limit, LimitOwner},
-    snapshot::Owner,
     tui::app::{App, Areas, SPANS, owner::Known},
 };
 

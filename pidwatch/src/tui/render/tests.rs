@@ -8,15 +8,15 @@ use ratatui::{Terminal, backend::TestBackend, layout::Rect};
 
 use super::*;
 use crate::{
+    cli::args::ThemeName,
+    event::Update,
     incident::Phase,
-    node::Update,
     tui::{
         app::{
             Action, Origin,
             tests::{at, at_2209, calico, empty, incident, owner, pid_max, pod, row, window},
         },
         keys::Key,
-        theme::ThemeName,
     },
 };
 
@@ -81,7 +81,7 @@ fn names_of_any_length_and_content() {
         .map(|(i, name)| row(owner(i, name), i))
         .collect();
     let bytes =
-        crate::snapshot::Owner::new(crate::cgroup::CgroupId(99), Some((*b"/bad\xff\xfe").into()));
+        crate::identity::Owner::new(crate::cgroup::CgroupId(99), Some((*b"/bad\xff\xfe").into()));
     rows.push(row(bytes, 99));
     app.take([window(1, rows)]);
     check("hostile", &mut app);

@@ -12,11 +12,12 @@ pub use self::{agent::Agent, playback::Playback};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
+    event::Update,
+    identity::Owner,
     limits::Limit,
-    node::{Node, NodeError, Update},
+    node::{Node, NodeError},
     recording::ReadError,
     report::Reporter,
-    snapshot::Owner,
 };
 
 /// Something that the screen should know.
@@ -72,7 +73,7 @@ impl Live {
     pub fn new(node: Node) -> Self {
         let teller = crate::output::json::Json::new(crate::clock::WallClock::now());
         let mut reporter = Reporter::default();
-        let started = crate::stream::Started::of(&node);
+        let started = node.started();
         reporter.push(&teller.started_line(&started));
         Self {
             node,
@@ -148,7 +149,7 @@ impl Source {
 /// When it cannot be read or holds nothing.
 pub fn open(
     file: &Path,
-    speed: crate::settings::Speed,
+    speed: crate::recording::Speed,
 ) -> Result<(Source, (BootTime, BootTime)), ReadError> {
     let playback = Playback::open(file, speed)?;
     let span = playback.span();

@@ -14,11 +14,8 @@ use tokio::time::Instant;
 use super::News;
 use crate::{
     clock::{BootTime, WallClock},
-    post_mortem,
-    recording::{ReadError, Reader, Restorer},
-    replay::Pace,
+    recording::{Pace, ReadError, Reader, Restorer, Speed, reporter},
     report::Reporter,
-    settings::Speed,
     stream::Line,
 };
 
@@ -185,7 +182,7 @@ impl Playback {
             news.push(News::NodeName(line.node.clone()));
         }
         let update = self.restorer.restore(line);
-        self.has_window |= matches!(update, Some(crate::node::Update::Window(_)));
+        self.has_window |= matches!(update, Some(crate::event::Update::Window(_)));
         news.extend(update.map(News::Update));
     }
 
@@ -194,6 +191,6 @@ impl Playback {
     /// # Errors
     /// When it cannot be read.
     pub fn reporter(&self) -> Result<Reporter, ReadError> {
-        post_mortem::read(Reader::open(&self.file)?)
+        reporter(Reader::open(&self.file)?)
     }
 }

@@ -22,7 +22,7 @@ fn child() {
     let Ok(ending) = std::env::var(ENDING) else {
         return;
     };
-    let runtime = crate::watch::runtime().unwrap();
+    let runtime = crate::runtime::single_threaded().unwrap();
     runtime.block_on(async {
         let mut term = Term::take().unwrap();
         // Whoever has the other end of this terminal answers no question.

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::node::Update;
+use crate::event::Update;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
@@ -52,7 +52,7 @@ async fn serve(listener: TcpListener, answers: Vec<String>) {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    crate::watch::runtime().unwrap()
+    crate::runtime::single_threaded().unwrap()
 }
 
 async fn next(agent: &mut Agent) -> Vec<News> {

@@ -6,10 +6,10 @@ use std::{cell::OnceCell, io};
 
 use pidwatch_common::evidence::RESERVED_PIDS;
 
-use super::{Limit, LimitOwner};
 use crate::{
     cgroup::{CgroupId, Files, Tree},
     detect::Limits,
+    limits::{Limit, LimitOwner},
 };
 
 /// `kernel.pid_max` and `kernel.threads-max`.

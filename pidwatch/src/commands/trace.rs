@@ -3,13 +3,14 @@
 use std::io;
 
 use crate::{
-    cli::OutputFormat,
+    cli::args::OutputFormat,
     clock::WallClock,
-    node::Update,
+    event::Update,
+    filter::Filter,
+    node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, stdout::Stdout, text::Text},
-    settings::{Filter, Settings},
+    settings::Settings,
     stream::Started,
-    watch::{self, Sink, WatchError},
 };
 
 /// Traces until the time is over, a signal comes or the reader leaves.

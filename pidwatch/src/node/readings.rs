@@ -1,7 +1,9 @@
 //! What the cgroup file system and /proc say of limits now, for what the kernel side could not read.
 
-use super::{processes, reason::Outlook};
-use crate::cgroup::{CgroupId, Files, Tree};
+use crate::{
+    cgroup::{CgroupId, Files, Tree},
+    limits::{processes, reason::Outlook},
+};
 
 /// The files as they are now.
 pub struct Readings<'a> {

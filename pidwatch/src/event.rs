@@ -1,4 +1,4 @@
-//! What the node tells.
+//! What happens on the node, as every output sees it.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use crate::{
     cgroup::TaskNames,
     clock::BootTime,
     detect::Change,
+    identity::Owner,
     incident::Incident,
-    limits::{Limit, Verdict},
-    probe::Failure,
-    snapshot::{Owner, Snapshot},
+    limits::{FailedClone, Limit},
+    snapshot::Snapshot,
 };
 
 /// Something to show.
@@ -38,32 +38,6 @@ pub enum Update {
         /// When it was noticed.
         time: BootTime,
     },
-}
-
-/// A creation that failed, and why.
-#[derive(Debug)]
-pub struct FailedClone {
-    /// Its cgroup.
-    pub owner: Owner,
-    /// The failure.
-    pub failure: Failure,
-    /// Why.
-    pub verdict: Verdict,
-    /// Whose limit it was, if a cgroup's.
-    pub limit_owner: Option<Owner>,
-    /// Failures of the cgroup that were not shown since the last one.
-    pub suppressed: u64,
-    /// The caller came into the container from outside (or what it started did), at a probe's pace.
-    pub exec_probe: bool,
-    /// The caller is a container runtime's, at work for this container or pod.
-    pub on_behalf_of: Option<Owner>,
-}
-
-impl FailedClone {
-    /// Who suffers from it.
-    pub fn sufferer(&self) -> &Owner {
-        self.on_behalf_of.as_ref().unwrap_or(&self.owner)
-    }
 }
 
 /// An owner that is in another state.

@@ -6,16 +6,15 @@
 use std::{io, time::Duration};
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     task::LocalSet,
     time::{Instant, sleep_until, timeout},
 };
 use tracing::level_filters::LevelFilter;
 
+use super::{Node, NodeError, NodeSettings};
 use crate::{
-    diagnostics,
-    node::{Node, NodeError, Update},
-    settings::NodeSettings,
+    event::Update,
+    runtime::{self, Signals, diagnostics},
     stream::Started,
 };
 
@@ -60,43 +59,6 @@ pub trait Sink {
 /// How long the reader has at the end to take the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// SIGINT and SIGTERM, which end every command.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Listens from now on.
-    ///
-    /// # Errors
-    /// When there is no file descriptor left for it.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for one.
-    pub async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// The one thread's runtime.
-///
-/// # Errors
-/// When there is no file descriptor left for it.
-pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-}
-
 /// Watches the node until the time is over, a signal comes or the reader leaves. The sink is made
 /// inside the runtime, and given back.
 ///
@@ -108,7 +70,7 @@ pub fn run<S: Sink>(
     make_sink: impl FnOnce() -> io::Result<S>,
 ) -> Result<S, WatchError> {
     diagnostics::init(settings.kernel_log, LevelFilter::WARN);
-    let runtime = runtime().map_err(WatchError::Runtime)?;
+    let runtime = runtime::single_threaded().map_err(WatchError::Runtime)?;
     // What a sink does beside the watch is on the same thread.
     LocalSet::new().block_on(&runtime, async {
         let mut sink = make_sink().map_err(WatchError::Output)?;
@@ -128,7 +90,7 @@ async fn watch(
 ) -> Result<(), WatchError> {
     let mut signals = Signals::new().map_err(WatchError::Runtime)?;
     let mut node = Node::start(settings)?;
-    let started = Started::of(&node);
+    let started = node.started();
     sink.started(&started).map_err(WatchError::Output)?;
     let end = duration.map(|duration| Instant::now() + duration);
     let mut updates = Vec::new();

@@ -5,9 +5,8 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
-    cli::FilterArgs,
-    identity::Names,
-    snapshot::Owner,
+    cli::args::FilterArgs,
+    identity::{Names, Owner},
     stream::{Event, Line},
 };
 
@@ -49,7 +48,11 @@ impl Filter {
         self.matches(&owner.into())
     }
 
-    pub(super) fn of(args: FilterArgs) -> Result<Self, String> {
+    /// Of the command line.
+    ///
+    /// # Errors
+    /// When a pattern is none; the text names the option, the pattern and the cause.
+    pub fn of(args: FilterArgs) -> Result<Self, String> {
         let FilterArgs {
             cgroup,
             namespace,

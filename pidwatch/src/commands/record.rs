@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     clock::WallClock,
-    node::Update,
+    event::Update,
+    node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, stdout::Stdout, text::Text},
     recording::Writer,
     settings::RecordSettings,
     stream::Started,
-    watch::{self, Sink, WatchError},
 };
 
 /// Recording could not begin, or ended early.

@@ -17,9 +17,9 @@ use tokio::{
 
 /// Wakes its one waiter at a time.
 #[derive(Debug)]
-pub struct Alarm(AsyncFd<OwnedFd>);
+pub struct Timer(AsyncFd<OwnedFd>);
 
-impl Alarm {
+impl Timer {
     /// Within the runtime.
     ///
     /// # Errors
@@ -72,16 +72,16 @@ mod tests {
 
     #[test]
     fn it_wakes_not_before_its_time_and_again() {
-        let runtime = crate::watch::runtime().unwrap();
+        let runtime = crate::runtime::single_threaded().unwrap();
         runtime.block_on(async {
-            let alarm = Alarm::new().unwrap();
+            let timer = Timer::new().unwrap();
             for ms in [20, 0, 30] {
                 let until = Instant::now() + Duration::from_millis(ms);
-                alarm.until(until).await.unwrap();
+                timer.until(until).await.unwrap();
                 assert!(Instant::now() >= until);
             }
             // What is over is over.
-            alarm
+            timer
                 .until(Instant::now() - Duration::from_secs(5))
                 .await
                 .unwrap();
@@ -90,18 +90,18 @@ mod tests {
 
     #[test]
     fn one_that_was_given_up_does_not_wake_the_next() {
-        let runtime = crate::watch::runtime().unwrap();
+        let runtime = crate::runtime::single_threaded().unwrap();
         runtime.block_on(async {
-            let alarm = Alarm::new().unwrap();
+            let timer = Timer::new().unwrap();
             let short = Instant::now() + Duration::from_millis(10);
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(Duration::from_millis(1)) => {}
-                woken = alarm.until(short) => woken.unwrap(),
+                woken = timer.until(short) => woken.unwrap(),
             }
             std::thread::sleep(Duration::from_millis(20));
             let until = Instant::now() + Duration::from_millis(40);
-            alarm.until(until).await.unwrap();
+            timer.until(until).await.unwrap();
             assert!(Instant::now() >= until);
         });
     }

@@ -5,12 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
-    cli::ReportFormat,
+    cli::args::ReportFormat,
     connect::{self, Address, ConnectError},
-    recording::{ReadError, Reader},
-    report::{
-        Report, ReportError, Reporter, html::html, markdown::markdown, text::text, words::count,
-    },
+    recording::{ReadError, Reader, reporter},
+    report::{Report, ReportError, html::html, markdown::markdown, text::text},
     settings::{ReportSettings, ReportSource},
 };
 
@@ -48,7 +46,7 @@ pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
     let incident = settings.incident.as_deref();
     let page = match &settings.source {
         ReportSource::File(file) => {
-            let reporter = read(Reader::open(file)?)?;
+            let reporter = reporter(Reader::open(file)?)?;
             let report = reporter
                 .finish(incident)
                 .map_err(|error| PostMortemError::Report {
@@ -86,44 +84,6 @@ fn ask(
         ReportFormat::Html => "text/html",
     };
     connect::get(address, &path, media)
-}
-
-/// Reads all that can be read. After a good beginning a bad line is told of in the report, which is
-/// worth more than none.
-///
-/// # Errors
-/// When there is no good beginning.
-pub fn read(mut reader: Reader) -> Result<Reporter, ReadError> {
-    let mut reporter = Reporter::default();
-    let (mut read, mut unread) = (0_u64, 0);
-    for line in &mut reader {
-        match line {
-            Ok(line) => {
-                reporter.push(&line);
-                read += 1;
-            }
-            Err(ReadError::Broken { .. }) if read > 0 => unread += 1,
-            Err(ReadError::Io { error, .. }) if read > 0 => {
-                reporter.note(
-                    format!("The recording cannot be read beyond its last line here: {error}.")
-                        .into(),
-                );
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if reader.was_cut() {
-        reporter.note("The recording was cut off: its last moments are missing.".into());
-    }
-    if unread > 0 {
-        let note = format!(
-            "{} could not be read and are left out.",
-            count(unread, "line")
-        );
-        reporter.note(note.into());
-    }
-    Ok(reporter)
 }
 
 fn page(report: &Report, form: ReportFormat) -> io::Result<String> {

@@ -6,7 +6,7 @@ use std::io;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use super::Cli;
 
 /// Completions for a shell.
 ///

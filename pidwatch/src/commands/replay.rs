@@ -1,0 +1,109 @@
+//! `pidwatch replay`: a recording, shown as the node was.
+
+use std::{io, time::Duration};
+
+use crate::{
+    cli::args::OutputFormat,
+    clock::WallClock,
+    commands::trace::Printer,
+    detect::about,
+    node::watch::{Sink, WatchError},
+    recording::{Pace, ReadError, Reader, Restorer},
+    runtime::{self, Signals},
+    settings::ReplaySettings,
+    stream::{Event, Line},
+};
+
+/// A recording could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The recording.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Standard output or the runtime.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+/// Shows a recording until its end, a signal, or the reader leaves.
+///
+/// # Errors
+/// When it cannot be read or standard output fails.
+pub fn run(settings: &ReplaySettings) -> Result<(), ReplayError> {
+    let runtime = runtime::single_threaded().map_err(WatchError::Runtime)?;
+    match runtime.block_on(replay(settings)) {
+        Err(ReplayError::Watch(WatchError::Output(error)))
+            if error.kind() == io::ErrorKind::BrokenPipe =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn replay(settings: &ReplaySettings) -> Result<(), ReplayError> {
+    let mut signals = Signals::new().map_err(WatchError::Runtime)?;
+    let mut reader = Reader::open(&settings.file)?;
+    let printer = Printer::new(
+        settings.output,
+        WallClock::recorded(),
+        settings.filter.clone(),
+    );
+    let mut printer = printer.map_err(WatchError::Output)?;
+    let mut restorer = Restorer::default();
+    let mut pace = Pace::new(settings.speed);
+    let mut updates = Vec::new();
+    for line in &mut reader {
+        let line = line?;
+        let gap = pace.go_to(&line);
+        let wait = async {
+            printer.flush().await?;
+            pace.wait().await;
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            () = signals.recv() => return Ok(()),
+            waited = wait => waited.map_err(WatchError::Output)?,
+        }
+        if let Some(seconds) = gap.filter(|_| settings.output == OutputFormat::Text) {
+            let time = about(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+            let text = format!("-- nothing was recorded for {time} --\n");
+            printer.buffer().extend(text.as_bytes());
+        }
+        show(&mut printer, &mut restorer, settings, line, &mut updates)
+            .map_err(WatchError::Output)?;
+    }
+    if reader.was_cut() {
+        tracing::warn!(
+            "{} was cut off: its last moments are missing",
+            settings.file.display()
+        );
+    }
+    tokio::select! {
+        () = signals.recv() => Ok(()),
+        flushed = printer.flush() => Ok(flushed.map_err(WatchError::Output)?),
+    }
+}
+
+fn show(
+    printer: &mut Printer,
+    restorer: &mut Restorer,
+    settings: &ReplaySettings,
+    line: Line,
+    updates: &mut Vec<crate::event::Update>,
+) -> io::Result<()> {
+    if settings.output == OutputFormat::Json {
+        // As it was told, to the byte: nothing is made anew.
+        if settings.filter.matches_line(&line) {
+            serde_json::to_writer(&mut *printer.buffer(), &line)?;
+            printer.buffer().push(b'\n');
+        }
+        return Ok(());
+    }
+    if let Event::Started(started) = &line.event {
+        printer.started(started)?;
+    }
+    updates.extend(restorer.restore(line));
+    printer.take(updates)
+}

@@ -1,0 +1,20 @@
+//! What the process itself needs: the one thread's runtime, signals, a timer, diagnostics, memory.
+
+pub mod diagnostics;
+pub mod memory;
+mod signals;
+mod timer;
+
+use std::io;
+
+pub use self::{signals::Signals, timer::Timer};
+
+/// The one thread's runtime.
+///
+/// # Errors
+/// When there is no file descriptor left for it.
+pub fn single_threaded() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
