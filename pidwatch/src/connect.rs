@@ -72,15 +72,13 @@ impl Address {
             Some(("http", _)) => text.to_owned(),
             Some((scheme, _)) => {
                 return Err(format!(
-                    "--connect {text}: `{scheme}` is not spoken here; use http:// (for TLS, forward \
+                    "`{scheme}` is not spoken here; use http:// (for TLS, forward \
                      the port: `ssh -L` or `kubectl port-forward`)"
                 ));
             }
             None => format!("http://{text}"),
         };
-        let wrong = |cause: String| {
-            format!("--connect {text}: {cause}; it is like http://127.0.0.1:{PORT}")
-        };
+        let wrong = |cause: String| format!("{cause}; an address is like http://127.0.0.1:{PORT}");
         let uri: Uri = full.parse().map_err(|error| wrong(format!("{error}")))?;
         let host = uri.host().ok_or_else(|| wrong("no host".into()))?;
         let port = uri.port_u16().unwrap_or(PORT);
@@ -203,9 +201,9 @@ mod tests {
         assert_eq!(port, [([127, 0, 0, 1], 80).into()]);
         for (wrong, word) in [
             ("https://127.0.0.1", "https"),
-            ("", "--connect"),
-            ("http://", "--connect"),
-            ("a b", "--connect"),
+            ("", "http://127.0.0.1:9757"),
+            ("http://", "http://127.0.0.1:9757"),
+            ("a b", "http://127.0.0.1:9757"),
         ] {
             let error = Address::look_up(wrong).unwrap_err();
             assert!(error.contains(word), "{error}");

@@ -1,35 +1,59 @@
 //! Which owners are shown.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, str::FromStr};
 
+use clap::Args;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
-    cli::args::FilterArgs,
     identity::{Names, Owner},
     stream::{Event, Line},
 };
 
+/// A pattern of a path or name; `*` also matches `/`.
+#[derive(Clone, Debug)]
+pub struct Pattern(GlobMatcher);
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        GlobBuilder::new(text)
+            .backslash_escape(true)
+            .build()
+            .map(|glob| Self(glob.compile_matcher()))
+            .map_err(|error| error.kind().to_string())
+    }
+}
+
 /// Which cgroups to show: those that match every pattern given.
-#[derive(Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Filter {
-    path: Option<GlobMatcher>,
-    namespace: Option<GlobMatcher>,
-    pod: Option<GlobMatcher>,
+    /// Only cgroups whose path matches; `*` also matches `/`.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
+    cgroup: Option<Pattern>,
+    /// Only owners in a Kubernetes namespace that matches; what belongs to no pod, or to one whose names
+    /// are not known (yet), is left out.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_NAMESPACE")]
+    namespace: Option<Pattern>,
+    /// Only pods whose name matches.
+    #[arg(long, value_name = "GLOB", env = "PIDWATCH_POD")]
+    pod: Option<Pattern>,
 }
 
 impl Filter {
     /// Whether a cgroup is to be shown. What is unknown of it matches no pattern.
     pub fn matches(&self, owner: &Owner) -> bool {
-        let matches = |glob: &Option<GlobMatcher>, text: Option<&[u8]>| {
-            glob.as_ref()
-                .is_none_or(|glob| text.is_some_and(|text| glob.is_match(OsStr::from_bytes(text))))
+        let matches = |pattern: &Option<Pattern>, text: Option<&[u8]>| {
+            pattern.as_ref().is_none_or(|Pattern(glob)| {
+                text.is_some_and(|text| glob.is_match(OsStr::from_bytes(text)))
+            })
         };
         let names = owner.names.as_deref();
         let name = |name: fn(&Names) -> &Option<Box<str>>| {
             names.and_then(|names| name(names).as_deref().map(str::as_bytes))
         };
-        matches(&self.path, owner.path.as_deref())
+        matches(&self.cgroup, owner.path.as_deref())
             && matches(&self.namespace, name(|names| &names.namespace))
             && matches(&self.pod, name(|names| &names.pod))
     }
@@ -47,35 +71,6 @@ impl Filter {
         };
         self.matches(&owner.into())
     }
-
-    /// Of the command line.
-    ///
-    /// # Errors
-    /// When a pattern is none; the text names the option, the pattern and the cause.
-    pub fn of(args: FilterArgs) -> Result<Self, String> {
-        let FilterArgs {
-            cgroup,
-            namespace,
-            pod,
-        } = args;
-        Ok(Self {
-            path: glob("cgroup", cgroup)?,
-            namespace: glob("namespace", namespace)?,
-            pod: glob("pod", pod)?,
-        })
-    }
-}
-
-/// A pattern; `*` also matches `/`.
-fn glob(option: &str, pattern: Option<String>) -> Result<Option<GlobMatcher>, String> {
-    let compile = |pattern: String| {
-        GlobBuilder::new(&pattern)
-            .backslash_escape(true)
-            .build()
-            .map(|glob| glob.compile_matcher())
-            .map_err(|error| format!("--{option} {pattern}: {}", error.kind()))
-    };
-    pattern.map(compile).transpose()
 }
 
 #[cfg(test)]
@@ -88,7 +83,7 @@ mod tests {
     #[test]
     fn a_star_matches_everything_below() {
         let filter = Filter {
-            path: glob("cgroup", Some("/kube*".into())).unwrap(),
+            cgroup: "/kube*".parse().ok(),
             ..Filter::default()
         };
         let owner = |path: &[u8]| Owner::new(CgroupId(1), Some(path.into()));
@@ -109,18 +104,14 @@ mod tests {
             ..Owner::new(CgroupId(1), None)
         };
         let filter = Filter {
-            namespace: glob("namespace", Some("shop*".into())).unwrap(),
-            pod: glob("pod", Some("web-?".into())).unwrap(),
+            namespace: "shop*".parse().ok(),
+            pod: "web-?".parse().ok(),
             ..Filter::default()
         };
         assert!(filter.matches(&owner("shop-eu", "web-1")));
         assert!(!filter.matches(&owner("shop-eu", "web-10")));
         assert!(!filter.matches(&owner("bank", "web-1")));
         assert!(!filter.matches(&Owner::new(CgroupId(1), None)));
-        assert!(
-            glob("pod", Some("[".into()))
-                .unwrap_err()
-                .contains("--pod [")
-        );
+        assert!("[".parse::<Pattern>().unwrap_err().contains("class"));
     }
 }

@@ -57,6 +57,17 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
+/// A number of bytes as [`parse_size`] takes it, or `0` for nothing.
+///
+/// # Errors
+/// As [`parse_size`].
+pub fn parse_room(text: &str) -> Result<u64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    parse_size(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,10 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Counted, Shared, flight};
+use super::{
+    flight,
+    shared::{Counted, Shared},
+};
 use crate::{
     recording::{ReadError, Reader},
     report::{Report, ReportError, Reporter},

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Shared;
+use super::shared::Shared;
 use crate::{
     clock::BootTime,
     stream::{self, Incident, NodeWindow, Rate, Started},

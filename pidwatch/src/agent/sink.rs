@@ -3,16 +3,16 @@
 use std::{io, rc::Rc};
 
 use super::{
-    Shared, board::Board, event_log, event_log::EventLog, events, events::Batch, flight,
-    flight::Flight, kubernetes, kubernetes::Kubernetes, readings::Readings, state_dir::StateDir,
+    board::Board, event_log, event_log::EventLog, events, events::Batch, flight, flight::Flight,
+    kubernetes, kubernetes::Kubernetes, readings::Readings, shared::Shared, state_dir::StateDir,
     supervisor::Supervisor,
 };
 use crate::{
+    cli::args::AgentArgs,
     clock::BootTime,
     event::Update,
     node::{Node, watch::Sink},
     output::Lines,
-    settings::AgentSettings,
     stream::Started,
 };
 
@@ -39,15 +39,15 @@ impl Agent {
         shared: Rc<Shared>,
         state: Option<StateDir>,
         kubernetes: Option<Kubernetes>,
-        settings: &AgentSettings,
+        args: &AgentArgs,
     ) -> io::Result<Self> {
         Ok(Self {
             shared,
             state,
-            flight_room: settings.flight_recorder,
-            max_series: settings.max_series,
+            flight_room: args.flight_recorder,
+            max_series: args.max_series,
             log: EventLog::new(),
-            readings: Readings::new(settings.node.window),
+            readings: Readings::new(args.node.window),
             supervisor: Supervisor::find(),
             kubernetes,
             lines: Vec::new(),

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 
-use super::{Health, Shared};
+use super::shared::{Health, Shared};
 use crate::snapshot::Snapshot;
 
 /// The line that `systemctl status` shows is made anew this often.

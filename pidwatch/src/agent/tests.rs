@@ -1,17 +1,20 @@
 //! The agent's HTTP against clients of every kind, on a board that was filled by hand.
 
+use std::time::Duration;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::LocalSet,
+    time::Instant,
 };
 
-use super::*;
+use super::{board::Board, *};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     detect::{Change, State, Verdict},
-    event::StateChange,
+    event::{StateChange, Update},
     identity::Owner,
     model::Counts,
     recording::Restorer,

@@ -1,4 +1,4 @@
-//! What the cgroup file system and /proc say of a cgroup now. A file that cannot be read is an
+//! What the cgroup file system says of a cgroup now. A file that cannot be read is an
 //! unknown value: the cgroup may be gone.
 
 use std::{
@@ -14,12 +14,13 @@ use super::{
     names::{self, TaskNames},
     tree::directory,
 };
+use crate::procfs::Proc;
 
 /// Reader of the files of one hierarchy.
 #[derive(Debug)]
 pub struct Files {
     mount: PathBuf,
-    proc_root: PathBuf,
+    proc: Proc,
     has_pids: bool,
     charges: RefCell<Charges>,
 }
@@ -29,25 +30,20 @@ impl Files {
     pub fn new(layout: &Layout, proc_root: &Path) -> Self {
         Self {
             mount: layout.mount.clone(),
-            proc_root: proc_root.to_owned(),
+            proc: Proc::new(proc_root),
             has_pids: layout.has_pids,
             charges: RefCell::default(),
         }
     }
 
+    /// The host's /proc.
+    pub fn proc(&self) -> &Proc {
+        &self.proc
+    }
+
     /// Cgroups may have other paths than before.
     pub fn renamed(&self) {
         self.charges.borrow_mut().forget();
-    }
-
-    /// Reads no cgroups, only /proc.
-    pub fn without_cgroups(proc_root: &Path) -> Self {
-        Self {
-            mount: PathBuf::new(),
-            proc_root: proc_root.to_owned(),
-            has_pids: false,
-            charges: RefCell::default(),
-        }
     }
 
     /// From now on each charge is read once, until [`Files::release`]: what is looked at is of one moment.
@@ -72,7 +68,7 @@ impl Files {
             return Ok(None);
         }
         if path == b"/" {
-            return Ok(self.node_tasks());
+            return Ok(self.proc.node_tasks());
         }
         let file = || directory(&self.mount, path).join("pids.current");
         self.charges.borrow_mut().read(path, file).map(Some)
@@ -103,17 +99,6 @@ impl Files {
         (own, subtree)
     }
 
-    /// A process's arguments, each with a NUL behind it, as far as they are of use; empty when it is gone.
-    pub fn command_line(&self, pid: u32) -> Vec<u8> {
-        const ENOUGH: u64 = 4096;
-        let path = self.proc_root.join(pid.to_string()).join("cmdline");
-        let mut line = Vec::new();
-        if let Ok(file) = fs::File::open(path) {
-            let _ = file.take(ENOUGH).read_to_end(&mut line);
-        }
-        line
-    }
-
     /// Processes of a cgroup without its descendants'. Makes the kernel walk the cgroup's tasks:
     /// not for large ones, or not often.
     pub fn processes(&self, path: &[u8]) -> Option<u64> {
@@ -127,18 +112,6 @@ impl Files {
                 Err(_) => return None,
             }
         }
-    }
-
-    /// Tasks of the whole node, zombies included (`nr_threads`): /proc/loadavg, `0.0 0.0 0.0
-    /// 2/103 4711` has it behind the slash.
-    pub fn node_tasks(&self) -> Option<u64> {
-        let text = fs::read_to_string(self.proc_root.join("loadavg")).ok()?;
-        text.split_whitespace()
-            .nth(3)?
-            .split_once('/')?
-            .1
-            .parse()
-            .ok()
     }
 
     /// `pids.max` of a cgroup; `Ok(None)` for no limit.
@@ -175,18 +148,7 @@ impl Files {
 
     /// What some of a cgroup's tasks are called. Makes the kernel walk them: only for who is flagged.
     pub fn task_names(&self, path: &[u8]) -> Option<TaskNames> {
-        names::sample(&directory(&self.mount, path), &self.proc_root)
-    }
-
-    /// A number of /proc/sys/kernel.
-    pub fn sysctl(&self, name: &str) -> Option<u64> {
-        let path = self.proc_root.join("sys/kernel").join(name);
-        fs::read_to_string(path).ok()?.trim().parse().ok()
-    }
-
-    /// Where /proc is.
-    pub fn proc_root(&self) -> &Path {
-        &self.proc_root
+        names::sample(&directory(&self.mount, path), self.proc.root())
     }
 
     fn number(&self, path: &[u8], file: &str) -> io::Result<u64> {

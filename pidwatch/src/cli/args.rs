@@ -1,15 +1,22 @@
 //! The options of every command.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args, ValueEnum,
+    builder::{PathBufValueParser, TypedValueParser as _},
+};
 
 use crate::{
+    connect::Address,
+    filter::Filter,
     limits::Severity,
-    probe::Choice,
+    node::{NodeSettings, Roots},
     recording::Speed,
-    settings,
-    thresholds::{self, Threshold},
     values,
 };
 
@@ -28,8 +35,8 @@ pub struct ReportArgs {
     #[arg(required_unless_present = "connect", conflicts_with = "connect")]
     pub file: Option<PathBuf>,
     /// Ask a running agent for the report of its flight recorder (http://node:9757, node).
-    #[arg(long, value_name = "URL")]
-    pub connect: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = Address::look_up)]
+    pub connect: Option<Address>,
     /// Form of the report.
     #[arg(
         long,
@@ -42,9 +49,9 @@ pub struct ReportArgs {
     /// Only this incident, by its id.
     #[arg(long, value_name = "ID", env = "PIDWATCH_INCIDENT")]
     pub incident: Option<String>,
-    /// Read options from a TOML file: their long names, `_` or `-` between words.
-    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
-    pub config: Option<PathBuf>,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Form of a report.
@@ -75,30 +82,17 @@ pub struct CheckArgs {
     /// Exit with status 3 when a finding is at least this severe.
     #[arg(long, value_enum, env = "PIDWATCH_FAIL_ON")]
     pub fail_on: Option<Severity>,
-    /// Options that every command has.
+    /// Where the node's files are.
     #[command(flatten)]
-    pub roots: RootArgs,
+    pub roots: Roots,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
-/// Options of every command.
+/// The option that every command has.
 #[derive(Args, Debug)]
-pub struct RootArgs {
-    /// The host's /proc.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/proc",
-        env = "PIDWATCH_PROC_ROOT"
-    )]
-    pub proc_root: PathBuf,
-    /// The host's cgroup file systems.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/sys/fs/cgroup",
-        env = "PIDWATCH_CGROUP_ROOT"
-    )]
-    pub cgroup_root: PathBuf,
+pub struct ConfigArgs {
     /// Read options from a TOML file: their long names, `_` or `-` between words.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
     pub config: Option<PathBuf>,
@@ -108,33 +102,40 @@ pub struct RootArgs {
 #[derive(Args, Debug)]
 pub struct TopArgs {
     /// Show this recording, or what `trace -o json` printed, with a time bar to move in.
+    #[arg(value_parser = PathBufValueParser::new().try_map(seekable))]
     pub file: Option<PathBuf>,
     /// How many times as fast as it happened a recording plays, or `max`.
-    #[arg(long, value_name = "N|max", value_parser = settings::parse_speed, default_value = "1", env = "PIDWATCH_SPEED")]
+    #[arg(
+        long,
+        value_name = "N|max",
+        default_value = "1",
+        env = "PIDWATCH_SPEED"
+    )]
     pub speed: Speed,
     /// Show what a running agent sees: http://NODE:9757.
     #[arg(
         long,
         value_name = "URL",
+        value_parser = Address::look_up,
         conflicts_with = "file",
         env = "PIDWATCH_CONNECT"
     )]
-    pub connect: Option<String>,
+    pub connect: Option<Address>,
     /// Colours; without it those chosen last, and none with NO_COLOR.
     #[arg(long, value_enum, env = "PIDWATCH_THEME")]
     pub theme: Option<ThemeName>,
-    /// Length of a rate window.
-    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
-    pub window: Duration,
     /// Which owners to show.
     #[command(flatten)]
-    pub filter: FilterArgs,
+    pub filter: Filter,
     /// Also owners without tasks.
     #[arg(long, env = "PIDWATCH_ALL")]
     pub all: bool,
-    /// Options of every command that watches the node.
+    /// How the node is watched.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub node: NodeSettings,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Options of `trace`.
@@ -152,18 +153,18 @@ pub struct TraceArgs {
     /// Stop after this time (10s, 5m, 500ms).
     #[arg(long, value_parser = values::parse_duration, env = "PIDWATCH_DURATION")]
     pub duration: Option<Duration>,
-    /// Length of a rate window.
-    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
-    pub window: Duration,
     /// Which cgroups to show.
     #[command(flatten)]
-    pub filter: FilterArgs,
+    pub filter: Filter,
     /// Also cgroups with nothing to say.
     #[arg(long, env = "PIDWATCH_ALL")]
     pub all: bool,
-    /// Options of every command that watches the node.
+    /// How the node is watched.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub node: NodeSettings,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Options of `agent`.
@@ -188,7 +189,7 @@ pub struct AgentArgs {
     pub state_dir: PathBuf,
     /// Keep the last so many bytes of the stream of events in the state folder (64MiB, 1GiB); 0 keeps
     /// none.
-    #[arg(long, value_name = "SIZE", value_parser = settings::parse_room, default_value = "64MiB", env = "PIDWATCH_FLIGHT_RECORDER")]
+    #[arg(long, value_name = "SIZE", value_parser = values::parse_room, default_value = "64MiB", env = "PIDWATCH_FLIGHT_RECORDER")]
     pub flight_recorder: u64,
     /// Most series of owners in /metrics, at 20 for each; the owners beyond are summed up in one.
     #[arg(
@@ -202,12 +203,12 @@ pub struct AgentArgs {
     /// this is a pod.
     #[arg(long, env = "PIDWATCH_KUBERNETES_EVENTS")]
     pub kubernetes_events: bool,
-    /// Length of a rate window: how often metrics are new.
-    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
-    pub window: Duration,
-    /// Options of every command that watches the node.
+    /// How the node is watched.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub node: NodeSettings,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Options of `record`.
@@ -222,12 +223,12 @@ pub struct RecordArgs {
     /// Stop after this time (10s, 5m, 500ms).
     #[arg(long, value_parser = values::parse_duration, env = "PIDWATCH_DURATION")]
     pub duration: Option<Duration>,
-    /// Length of a rate window.
-    #[arg(long, value_parser = settings::parse_window, default_value = "1s", env = "PIDWATCH_WINDOW")]
-    pub window: Duration,
-    /// Options of every command that watches the node.
+    /// How the node is watched.
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub node: NodeSettings,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Options of `replay`.
@@ -236,7 +237,12 @@ pub struct ReplayArgs {
     /// The recording, or what `trace -o json` printed; `-` is standard input.
     pub file: PathBuf,
     /// How many times as fast as it happened, or `max`.
-    #[arg(long, value_name = "N|max", value_parser = settings::parse_speed, default_value = "1", env = "PIDWATCH_SPEED")]
+    #[arg(
+        long,
+        value_name = "N|max",
+        default_value = "1",
+        env = "PIDWATCH_SPEED"
+    )]
     pub speed: Speed,
     /// Form of the lines; JSON is one object a line.
     #[arg(
@@ -249,71 +255,10 @@ pub struct ReplayArgs {
     pub output: OutputFormat,
     /// Which cgroups to show.
     #[command(flatten)]
-    pub filter: FilterArgs,
-    /// Read options from a TOML file: their long names, `_` or `-` between words.
-    #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
-    pub config: Option<PathBuf>,
-}
-
-/// Which cgroups to show.
-#[derive(Args, Debug)]
-pub struct FilterArgs {
-    /// Only cgroups whose path matches; `*` also matches `/`.
-    #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
-    pub cgroup: Option<String>,
-    /// Only owners in a Kubernetes namespace that matches; what belongs to no pod, or to one whose names
-    /// are not known (yet), is left out.
-    #[arg(long, value_name = "GLOB", env = "PIDWATCH_NAMESPACE")]
-    pub namespace: Option<String>,
-    /// Only pods whose name matches.
-    #[arg(long, value_name = "GLOB", env = "PIDWATCH_POD")]
-    pub pod: Option<String>,
-}
-
-/// Options of every command that watches the node.
-#[derive(Args, Debug)]
-pub struct CommonArgs {
-    /// Options that every command has.
+    pub filter: Filter,
+    /// The option that every command has.
     #[command(flatten)]
-    pub roots: RootArgs,
-    /// Bytes of the kernel's ring buffer: a power of two, at least a page.
-    #[arg(long, value_name = "BYTES", value_parser = settings::parse_ring_size, default_value = "1048576", env = "PIDWATCH_RING_SIZE")]
-    pub ring_size: u32,
-    /// Attach a probe by this mechanism and no other (PROBE=MECHANISM, comma-separated); for
-    /// diagnosis.
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        env = "PIDWATCH_PROBES"
-    )]
-    pub probes: Vec<Choice>,
-    /// Other thresholds of detection and incidents (NAME=VALUE, comma-separated); docs/detection.md
-    /// has them.
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        value_parser = thresholds::parse,
-        env = "PIDWATCH_DETECT"
-    )]
-    pub detect: Vec<Threshold>,
-    /// Remember the open incidents here, so that a restart goes on with them.
-    #[arg(long, value_name = "FILE", env = "PIDWATCH_STATE_FILE")]
-    pub state_file: Option<PathBuf>,
-    /// Ask these container runtimes for names of pods and containers, by their CRI sockets
-    /// (comma-separated); `none` asks nobody. Without it, whichever listens at the usual places.
-    #[arg(
-        long,
-        value_name = "PATH",
-        value_delimiter = ',',
-        value_parser = settings::parse_socket,
-        env = "PIDWATCH_CRI_SOCKET"
-    )]
-    pub cri_socket: Vec<PathBuf>,
-    /// Show the kernel side's own diagnostics on standard error.
-    #[arg(long, env = "PIDWATCH_KERNEL_LOG")]
-    pub kernel_log: bool,
+    pub config: ConfigArgs,
 }
 
 /// Form of output.
@@ -340,4 +285,12 @@ pub enum ThemeName {
 impl ThemeName {
     /// All, in the order in which a key goes through them.
     pub const ALL: [Self; 3] = [Self::Terminal, Self::ColorBlind, Self::Mono];
+}
+
+/// A recording to go back and forth in.
+fn seekable(file: PathBuf) -> Result<PathBuf, &'static str> {
+    if file == Path::new("-") {
+        return Err("top goes back and forth in a recording: give it a file, not `-`");
+    }
+    Ok(file)
 }

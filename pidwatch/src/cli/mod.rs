@@ -101,13 +101,13 @@ impl Cli {
     /// The command's name and its configuration file.
     fn config_file(&self) -> Option<(&'static str, &Path)> {
         match self.command.as_ref()? {
-            Command::Top(args) => Some(("top", args.common.roots.config.as_deref()?)),
-            Command::Trace(args) => Some(("trace", args.common.roots.config.as_deref()?)),
-            Command::Agent(args) => Some(("agent", args.common.roots.config.as_deref()?)),
-            Command::Record(args) => Some(("record", args.common.roots.config.as_deref()?)),
-            Command::Replay(args) => Some(("replay", args.config.as_deref()?)),
-            Command::Check(args) => Some(("check", args.roots.config.as_deref()?)),
-            Command::Report(args) => Some(("report", args.config.as_deref()?)),
+            Command::Top(args) => Some(("top", args.config.config.as_deref()?)),
+            Command::Trace(args) => Some(("trace", args.config.config.as_deref()?)),
+            Command::Agent(args) => Some(("agent", args.config.config.as_deref()?)),
+            Command::Record(args) => Some(("record", args.config.config.as_deref()?)),
+            Command::Replay(args) => Some(("replay", args.config.config.as_deref()?)),
+            Command::Check(args) => Some(("check", args.config.config.as_deref()?)),
+            Command::Report(args) => Some(("report", args.config.config.as_deref()?)),
             Command::Completions(_) | Command::Man => None,
         }
     }
@@ -146,8 +146,8 @@ mod tests {
         let Some(Command::Trace(args)) = parse(&arguments(&line)).unwrap().command else {
             panic!()
         };
-        assert_eq!(args.window, Duration::from_secs(2));
-        assert_eq!(args.common.ring_size, 8192);
+        assert_eq!(args.node.window, Duration::from_secs(2));
+        assert_eq!(args.node.ring_size, 8192);
         assert!(args.all);
         assert_eq!(args.duration, None);
     }

@@ -8,9 +8,10 @@ use std::{
 };
 
 use crate::{
+    cli::args::{CheckArgs, OutputFormat},
     limits::{self, Finding, Severity},
     output::check::{Page, json, text},
-    settings::CheckSettings,
+    survey,
 };
 
 /// Why there is no page.
@@ -34,12 +35,12 @@ pub enum CheckError {
 /// # Errors
 /// When there is no /proc or standard output fails; what else cannot be read is shown as unknown
 /// instead.
-pub fn run(settings: &CheckSettings) -> Result<bool, CheckError> {
-    fs::read_dir(&settings.proc_root).map_err(|error| CheckError::Proc {
-        path: settings.proc_root.clone(),
+pub fn run(args: &CheckArgs) -> Result<bool, CheckError> {
+    fs::read_dir(&args.roots.proc_root).map_err(|error| CheckError::Proc {
+        path: args.roots.proc_root.clone(),
         error,
     })?;
-    let survey = limits::survey(&settings.proc_root, &settings.cgroup_root);
+    let survey = survey::read(&args.roots.proc_root, &args.roots.cgroup_root);
     let rows = limits::table(&survey);
     let findings = limits::find(&survey);
     let page = Page {
@@ -48,7 +49,7 @@ pub fn run(settings: &CheckSettings) -> Result<bool, CheckError> {
         findings: &findings,
     };
     let mut out = Vec::new();
-    let written = if settings.json {
+    let written = if args.output == OutputFormat::Json {
         json(&mut out, &page)
     } else {
         text(&mut out, &page, io::stdout().is_terminal())
@@ -59,7 +60,7 @@ pub fn run(settings: &CheckSettings) -> Result<bool, CheckError> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         other => other.map_err(CheckError::Output)?,
     }
-    Ok(is_reached(settings.fail_on, &findings))
+    Ok(is_reached(args.fail_on, &findings))
 }
 
 fn is_reached(fail_on: Option<Severity>, findings: &[Finding]) -> bool {

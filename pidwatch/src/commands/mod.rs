@@ -7,6 +7,7 @@ pub mod report;
 pub mod trace;
 
 use std::{
+    error::Error,
     ffi::OsString,
     io::{self, Write},
     process::ExitCode,
@@ -15,10 +16,6 @@ use std::{
 use crate::{
     agent,
     cli::{self, Command, generate},
-    settings::{
-        AgentSettings, CheckSettings, RecordSettings, ReplaySettings, ReportSettings, Settings,
-        TopSettings,
-    },
     tui::{self, TopError},
 };
 
@@ -45,49 +42,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    let failed = |error: &dyn Error| (FAILED, error.to_string());
     let result = match cli.command {
-        Some(Command::Trace(args)) => Settings::from_trace(args)
-            .map_err(|error| (USAGE, error))
-            .and_then(|settings| {
-                trace::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
-                Ok(DONE)
-            }),
-        Some(Command::Agent(args)) => agent::run(AgentSettings::from(args))
-            .map(|()| DONE)
-            .map_err(|error| (FAILED, error.to_string())),
-        Some(Command::Top(args)) => TopSettings::from_top(args)
-            .map_err(|error| (USAGE, error))
-            .and_then(|settings| match tui::run(&settings) {
-                Ok(()) => Ok(DONE),
-                Err(error @ TopError::NoTerminal) => Err((USAGE, error.to_string())),
-                Err(error) => Err((FAILED, error.to_string())),
-            }),
-        Some(Command::Record(args)) => record::run(&RecordSettings::from(args))
-            .map(|()| DONE)
-            .map_err(|error| (FAILED, error.to_string())),
-        Some(Command::Replay(args)) => ReplaySettings::from_replay(args)
-            .map_err(|error| (USAGE, error))
-            .and_then(|settings| {
-                replay::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
-                Ok(DONE)
-            }),
-        Some(Command::Check(args)) => match check::run(&CheckSettings::from(args)) {
-            Ok(true) => Ok(FINDINGS),
-            Ok(false) => Ok(DONE),
-            Err(error) => Err((FAILED, error.to_string())),
+        Some(Command::Trace(args)) => trace::run(args).map_err(|error| failed(&error)),
+        Some(Command::Agent(args)) => agent::run(args).map_err(|error| failed(&error)),
+        Some(Command::Top(args)) => tui::run(&args).map_err(|error| match error {
+            TopError::NoTerminal => (USAGE, error.to_string()),
+            error => failed(&error),
+        }),
+        Some(Command::Record(args)) => record::run(&args).map_err(|error| failed(&error)),
+        Some(Command::Replay(args)) => replay::run(&args).map_err(|error| failed(&error)),
+        Some(Command::Check(args)) => match check::run(&args) {
+            Ok(true) => return ExitCode::from(FINDINGS),
+            Ok(false) => Ok(()),
+            Err(error) => Err(failed(&error)),
         },
-        Some(Command::Report(args)) => ReportSettings::from_report(args)
-            .map_err(|error| (USAGE, error))
-            .and_then(|settings| {
-                report::run(&settings).map_err(|error| (FAILED, error.to_string()))?;
-                Ok(DONE)
-            }),
+        Some(Command::Report(args)) => report::run(&args).map_err(|error| failed(&error)),
         Some(Command::Completions(args)) => print(generate::completions(args.shell)),
         Some(Command::Man) => print(generate::man()),
-        None => Ok(DONE),
+        None => Ok(()),
     };
     match result {
-        Ok(code) => ExitCode::from(code),
+        Ok(()) => ExitCode::from(DONE),
         Err((code, error)) => {
             let _ = writeln!(io::stderr(), "pidwatch: {error}");
             ExitCode::from(code)
@@ -95,8 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn print(page: io::Result<Vec<u8>>) -> Result<u8, (u8, String)> {
+fn print(page: io::Result<Vec<u8>>) -> Result<(), (u8, String)> {
     page.and_then(|page| io::stdout().write_all(&page))
-        .map(|()| DONE)
         .map_err(|error| (FAILED, format!("cannot print: {error}")))
 }

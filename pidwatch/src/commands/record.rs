@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::{
+    cli::args::RecordArgs,
     clock::WallClock,
     event::Update,
     node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, stdout::Stdout, text::Text},
     recording::Writer,
-    settings::RecordSettings,
     stream::Started,
 };
 
@@ -54,10 +54,10 @@ fn advice(error: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// When the file cannot be made or written, or the node cannot be watched.
-pub fn run(settings: &RecordSettings) -> Result<(), RecordError> {
-    let path = settings.file.display().to_string();
+pub fn run(args: &RecordArgs) -> Result<(), RecordError> {
+    let path = args.file.display().to_string();
     let clock = WallClock::now();
-    let writer = Writer::create(&settings.file, settings.max_size).map_err(|error| {
+    let writer = Writer::create(&args.file, args.max_size).map_err(|error| {
         let path = path.clone();
         RecordError::Create { path, error }
     })?;
@@ -71,13 +71,12 @@ pub fn run(settings: &RecordSettings) -> Result<(), RecordError> {
             path: path.clone(),
         })
     };
-    let mut recorder =
-        watch::run(&settings.node, settings.duration, recorder).inspect_err(|_| {
-            // An empty file would only be in the way of the next try.
-            if fs::metadata(&settings.file).is_ok_and(|file| file.len() == 0) {
-                let _ = fs::remove_file(&settings.file);
-            }
-        })?;
+    let mut recorder = watch::run(&args.node, args.duration, recorder).inspect_err(|_| {
+        // An empty file would only be in the way of the next try.
+        if fs::metadata(&args.file).is_ok_and(|file| file.len() == 0) {
+            let _ = fs::remove_file(&args.file);
+        }
+    })?;
     recorder.end();
     match recorder.failure {
         Some((ended, cause)) => Err(RecordError::Ended { path, ended, cause }),

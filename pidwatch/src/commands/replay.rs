@@ -3,14 +3,13 @@
 use std::{io, time::Duration};
 
 use crate::{
-    cli::args::OutputFormat,
+    cli::args::{OutputFormat, ReplayArgs},
     clock::WallClock,
     commands::trace::Printer,
     detect::about,
     node::watch::{Sink, WatchError},
     recording::{Pace, ReadError, Reader, Restorer},
     runtime::{self, Signals},
-    settings::ReplaySettings,
     stream::{Event, Line},
 };
 
@@ -29,9 +28,9 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// When it cannot be read or standard output fails.
-pub fn run(settings: &ReplaySettings) -> Result<(), ReplayError> {
+pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
     let runtime = runtime::single_threaded().map_err(WatchError::Runtime)?;
-    match runtime.block_on(replay(settings)) {
+    match runtime.block_on(replay(args)) {
         Err(ReplayError::Watch(WatchError::Output(error)))
             if error.kind() == io::ErrorKind::BrokenPipe =>
         {
@@ -41,17 +40,13 @@ pub fn run(settings: &ReplaySettings) -> Result<(), ReplayError> {
     }
 }
 
-async fn replay(settings: &ReplaySettings) -> Result<(), ReplayError> {
+async fn replay(args: &ReplayArgs) -> Result<(), ReplayError> {
     let mut signals = Signals::new().map_err(WatchError::Runtime)?;
-    let mut reader = Reader::open(&settings.file)?;
-    let printer = Printer::new(
-        settings.output,
-        WallClock::recorded(),
-        settings.filter.clone(),
-    );
+    let mut reader = Reader::open(&args.file)?;
+    let printer = Printer::new(args.output, WallClock::recorded(), args.filter.clone());
     let mut printer = printer.map_err(WatchError::Output)?;
     let mut restorer = Restorer::default();
-    let mut pace = Pace::new(settings.speed);
+    let mut pace = Pace::new(args.speed);
     let mut updates = Vec::new();
     for line in &mut reader {
         let line = line?;
@@ -66,18 +61,17 @@ async fn replay(settings: &ReplaySettings) -> Result<(), ReplayError> {
             () = signals.recv() => return Ok(()),
             waited = wait => waited.map_err(WatchError::Output)?,
         }
-        if let Some(seconds) = gap.filter(|_| settings.output == OutputFormat::Text) {
+        if let Some(seconds) = gap.filter(|_| args.output == OutputFormat::Text) {
             let time = about(Duration::try_from_secs_f64(seconds).unwrap_or_default());
             let text = format!("-- nothing was recorded for {time} --\n");
             printer.buffer().extend(text.as_bytes());
         }
-        show(&mut printer, &mut restorer, settings, line, &mut updates)
-            .map_err(WatchError::Output)?;
+        show(&mut printer, &mut restorer, args, line, &mut updates).map_err(WatchError::Output)?;
     }
     if reader.was_cut() {
         tracing::warn!(
             "{} was cut off: its last moments are missing",
-            settings.file.display()
+            args.file.display()
         );
     }
     tokio::select! {
@@ -89,13 +83,13 @@ async fn replay(settings: &ReplaySettings) -> Result<(), ReplayError> {
 fn show(
     printer: &mut Printer,
     restorer: &mut Restorer,
-    settings: &ReplaySettings,
+    args: &ReplayArgs,
     line: Line,
     updates: &mut Vec<crate::event::Update>,
 ) -> io::Result<()> {
-    if settings.output == OutputFormat::Json {
+    if args.output == OutputFormat::Json {
         // As it was told, to the byte: nothing is made anew.
-        if settings.filter.matches_line(&line) {
+        if args.filter.matches_line(&line) {
             serde_json::to_writer(&mut *printer.buffer(), &line)?;
             printer.buffer().push(b'\n');
         }

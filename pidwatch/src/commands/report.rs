@@ -1,15 +1,17 @@
 //! `pidwatch report`: the post-mortem of a recording, on standard output.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{
-    cli::args::ReportFormat,
+    cli::args::{ReportArgs, ReportFormat},
     connect::{self, Address, ConnectError},
     recording::{ReadError, Reader, reporter},
     report::{Report, ReportError, html::html, markdown::markdown, text::text},
-    settings::{ReportSettings, ReportSource},
 };
 
 /// Columns where there is no terminal to ask, and the most that read well.
@@ -42,10 +44,13 @@ pub enum PostMortemError {
 /// # Errors
 /// When the recording cannot be read, is none, has nothing in it or not the incident asked for, or
 /// standard output fails; or the agent asked has none.
-pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
-    let incident = settings.incident.as_deref();
-    let page = match &settings.source {
-        ReportSource::File(file) => {
+pub fn run(args: &ReportArgs) -> Result<(), PostMortemError> {
+    let incident = args.incident.as_deref();
+    let page = match (&args.connect, &args.file) {
+        (Some(address), _) => ask(address, incident, args.output)?,
+        // One of the two is there: the command line sees to it.
+        (None, file) => {
+            let file = file.as_deref().unwrap_or(Path::new("-"));
             let reporter = reporter(Reader::open(file)?)?;
             let report = reporter
                 .finish(incident)
@@ -53,9 +58,8 @@ pub fn run(settings: &ReportSettings) -> Result<(), PostMortemError> {
                     file: file.display().to_string(),
                     error,
                 })?;
-            page(&report, settings.output).map_err(PostMortemError::Output)?
+            page(&report, args.output).map_err(PostMortemError::Output)?
         }
-        ReportSource::Agent(address) => ask(address, incident, settings.output)?,
     };
     match io::stdout().write_all(page.as_bytes()) {
         // `| head -1`: the reader has seen enough.

@@ -3,13 +3,12 @@
 use std::io;
 
 use crate::{
-    cli::args::OutputFormat,
+    cli::args::{OutputFormat, TraceArgs},
     clock::WallClock,
     event::Update,
     filter::Filter,
     node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, stdout::Stdout, text::Text},
-    settings::Settings,
     stream::Started,
 };
 
@@ -17,9 +16,10 @@ use crate::{
 ///
 /// # Errors
 /// When the node cannot be watched or standard output fails.
-pub fn run(settings: &Settings) -> Result<(), WatchError> {
-    let printer = || Printer::new(settings.output, WallClock::now(), settings.filter.clone());
-    watch::run(&settings.node, settings.duration, printer).map(|_| ())
+pub fn run(mut args: TraceArgs) -> Result<(), WatchError> {
+    args.node.shows_all = args.all;
+    let printer = || Printer::new(args.output, WallClock::now(), args.filter.clone());
+    watch::run(&args.node, args.duration, printer).map(|_| ())
 }
 
 /// Lines on standard output, of the cgroups asked for.

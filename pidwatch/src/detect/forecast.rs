@@ -2,8 +2,26 @@
 
 use hashbrown::HashMap;
 
-use super::{Grower, trend::Growth};
-use crate::limits::{Limit, LimitOwner};
+use super::{State, trend::Growth};
+use crate::{
+    cgroup::CgroupId,
+    limits::{Limit, LimitOwner},
+};
+
+/// An owner that grows now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grower {
+    /// Which.
+    pub owner: CgroupId,
+    /// Growing, leaking, or saturated by its growth.
+    pub state: State,
+    /// Tasks a second.
+    pub per_s: f64,
+    /// Tasks it has.
+    pub tasks: u64,
+    /// The limits above it, nearest first.
+    pub chain: Vec<Limit>,
+}
 
 /// A limit that will be hit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +122,6 @@ fn when(limit: &Limit, speed: Speed) -> Option<Exhaustion> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cgroup::CgroupId, detect::State};
 
     fn limit(owner: LimitOwner, value: u64, usage: u64) -> Limit {
         Limit {

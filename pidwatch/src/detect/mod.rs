@@ -11,121 +11,23 @@
 mod forecast;
 pub mod series;
 mod settings;
+mod state;
 pub mod trend;
+mod verdict;
 mod watch;
 mod words;
-
-use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 
 pub use self::{
-    forecast::{Exhaustion, Forecast},
+    forecast::{Exhaustion, Forecast, Grower},
     settings::DetectSettings,
+    state::State,
+    verdict::{Change, Sample, Verdict},
+    words::about,
 };
 use self::{series::Series, watch::Watch};
 use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit};
-
-/// How an owner does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum State {
-    /// Nothing to say.
-    #[default]
-    Ok,
-    /// Many creations, and as many ends.
-    Storm,
-    /// Grows steadily; a hint, no alert.
-    Growing,
-    /// Grows as no pool does: a leak.
-    Leaking,
-    /// Fills a limit of its own.
-    Saturated,
-    /// Was worth watching, and its cgroup is gone.
-    Gone,
-}
-
-impl State {
-    /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Ok,
-        Self::Storm,
-        Self::Growing,
-        Self::Leaking,
-        Self::Saturated,
-        Self::Gone,
-    ];
-
-    /// Name in events and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Storm => "storm",
-            Self::Growing => "growing",
-            Self::Leaking => "leaking",
-            Self::Saturated => "saturated",
-            Self::Gone => "gone",
-        }
-    }
-}
-
-/// One reading of an owner.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample {
-    /// Its own charge: tasks, zombies included, without descendants'.
-    pub tasks: u64,
-    /// Tasks created in it since start.
-    pub created: u64,
-    /// Tasks that ended in it since start.
-    pub ended: u64,
-    /// Ended tasks that are not reaped.
-    pub zombies: u64,
-}
-
-/// What is known of an owner that is not simply `ok`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    /// How it does.
-    pub state: State,
-    /// Since when: of a growth, when that began.
-    pub since: BootTime,
-    /// Tasks it has now.
-    pub tasks: u64,
-    /// Tasks a second that come to stay.
-    pub growth_per_s: Option<f64>,
-    /// How sure it is, 0 to 1: how steadily it grows, and how far it has gone towards what is called
-    /// a leak.
-    pub confidence: Option<f64>,
-    /// Which limit it hits first if this goes on, and when.
-    pub exhaustion: Option<Exhaustion>,
-    /// All of it in words.
-    pub why: String,
-}
-
-/// A change of an owner's state.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// Whose.
-    pub owner: CgroupId,
-    /// The state before.
-    pub from: State,
-    /// What is known now.
-    pub verdict: Verdict,
-}
-
-/// An owner that grows now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Grower {
-    /// Which.
-    pub owner: CgroupId,
-    /// Growing, leaking, or saturated by its growth.
-    pub state: State,
-    /// Tasks a second.
-    pub per_s: f64,
-    /// Tasks it has.
-    pub tasks: u64,
-    /// The limits above it, nearest first.
-    pub chain: Vec<Limit>,
-}
 
 /// The limits above an owner.
 pub trait Limits {
@@ -304,17 +206,6 @@ impl Detector {
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.watches.is_empty()
-    }
-}
-
-/// `12 s`, `9 min`, `3 h`, `5 days`: as exact as a forecast is.
-pub fn about(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", (seconds + 30) / 60),
-        7200..=172_799 => format!("{} h", (seconds + 1800) / 3600),
-        _ => format!("{} days", (seconds + 43_200) / 86_400),
     }
 }
 

@@ -4,6 +4,8 @@
 //! that open, go on and close, each with its limit, its culprits (who eats the headroom), its victims
 //! (who is refused though it does not grow) and its timeline. Pure: time comes in as an argument.
 
+mod model;
+mod open;
 mod parties;
 mod settings;
 mod timeline;
@@ -11,149 +13,28 @@ mod words;
 
 use hashbrown::{HashMap, HashSet};
 
-use self::{
-    parties::{blame, suffer},
-    words::summary,
-};
 pub use self::{
+    model::{Culprit, Incident, LimitKey, Phase, Victim},
+    open::View,
     settings::IncidentSettings,
     timeline::{Moment, What},
     words::lasted,
 };
+use self::{
+    open::{MOST_OWNERS, Open, seen},
+    parties::{blame, suffer},
+    words::summary,
+};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    detect::{Grower, State, Verdict},
+    detect::{Grower, State},
     identity::Owner,
     limits::{FailedClone, Limit, LimitOwner, Reason},
 };
 
-/// Victims and culprits that are kept by name; the rest is in the sums.
-const MOST_OWNERS: usize = 64;
 /// Names of tasks that are kept of a victim.
 const MOST_COMMS: usize = 8;
-
-/// A limit that incidents are about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitKey {
-    /// Its name as people set it.
-    pub name: &'static str,
-    /// Whose it is.
-    pub owner: LimitOwner,
-    /// Path of the cgroup whose it is, if one's and known.
-    pub path: Option<Box<[u8]>>,
-}
-
-/// What an incident does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It began.
-    Opened,
-    /// It goes on.
-    Updated,
-    /// It is over.
-    Closed,
-}
-
-impl Phase {
-    /// Every phase.
-    pub const ALL: [Self; 3] = [Self::Opened, Self::Updated, Self::Closed];
-
-    /// Name in events.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::Updated => "updated",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-/// Who eats a limit's headroom.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Culprit {
-    /// Who.
-    pub owner: Owner,
-    /// Its share of the growth below the limit or, where nothing grows, of the limit's usage; 0 to 1.
-    pub share: f64,
-    /// Tasks a second, when it grew last; `None` if it only holds.
-    pub growth_per_s: Option<f64>,
-    /// The most tasks it had.
-    pub tasks: u64,
-}
-
-/// Who is refused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Victim {
-    /// Who.
-    pub owner: Owner,
-    /// Creations refused.
-    pub failures: u64,
-    /// Names of the tasks that were refused, with how often each was told.
-    pub comms: Vec<(Vec<u8>, u64)>,
-}
-
-/// One incident as it stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Incident {
-    /// Its own: when it opened, and what it is about.
-    pub id: String,
-    /// What it does.
-    pub phase: Phase,
-    /// The limit.
-    pub limit: LimitKey,
-    /// The limit as it was seen last.
-    pub value: Option<u64>,
-    /// What of it was used then.
-    pub usage: Option<u64>,
-    /// The most that was used of it.
-    pub peak: Option<u64>,
-    /// When it opened.
-    pub opened: BootTime,
-    /// The largest share first.
-    pub culprits: Vec<Culprit>,
-    /// The most often refused first.
-    pub victims: Vec<Victim>,
-    /// Creations refused in all, the culprits' own too.
-    pub failures: u64,
-    /// What happened when, oldest first.
-    pub timeline: Vec<Moment>,
-    /// In words.
-    pub summary: String,
-}
-
-/// What the tracker asks of the node.
-pub trait View {
-    /// A cgroup by its name.
-    fn owner(&self, id: CgroupId) -> Owner;
-    /// What is known of an owner that is not `ok`.
-    fn verdict(&self, id: CgroupId) -> Option<&Verdict>;
-    /// Own charges below a limit, the largest first; asked only where nothing grows.
-    fn holders(&self, limit: &LimitKey) -> Vec<(CgroupId, u64)>;
-    /// The limit as it is now, with its usage.
-    fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)>;
-}
-
-/// An open incident.
-#[derive(Debug)]
-struct Open {
-    incident: Incident,
-    /// Failures by owner, culprits' too: who is a culprit may turn out later.
-    refused: HashMap<CgroupId, Victim>,
-    /// Whose creations fail, and when the last one did.
-    failing: HashMap<CgroupId, (BootTime, Owner)>,
-    /// Whose leak is in the timeline.
-    flagged: HashSet<CgroupId>,
-    /// When it was last told.
-    told: BootTime,
-    /// When something last kept it open.
-    alive: BootTime,
-    /// Something that is worth telling at once.
-    has_news: bool,
-    /// There are failures that were not told, and it is time.
-    is_due: bool,
-    failures_told: u64,
-}
 
 /// All incidents that are open.
 #[derive(Debug, Default)]
@@ -418,12 +299,6 @@ fn id(key: &LimitKey, time: BootTime) -> String {
         LimitOwner::PidNamespace(inum) => format!("-{inum}"),
     };
     format!("{}{whose}-{}", key.name, time.nanos() / 1_000_000)
-}
-
-fn seen(incident: &mut Incident, value: u64, usage: u64) {
-    incident.value = Some(value);
-    incident.usage = Some(usage);
-    incident.peak = incident.peak.max(Some(usage));
 }
 
 /// Names that came after the owner was noted.

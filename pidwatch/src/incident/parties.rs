@@ -1,7 +1,8 @@
 //! Culprits and victims of an incident.
 
 use super::{
-    Culprit, MOST_OWNERS, Open, View, seen,
+    Culprit, View,
+    open::{MOST_OWNERS, Open, seen},
     timeline::{self, What},
 };
 use crate::{

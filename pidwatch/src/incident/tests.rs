@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    detect::Exhaustion,
+    detect::{Exhaustion, Verdict},
     identity::Names,
     limits::{Basis, Verdict as Refusal},
     probe::Failure,

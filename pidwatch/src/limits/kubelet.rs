@@ -1,12 +1,9 @@
 //! What the kubelet is told about PIDs: its configuration file
 //! (`KubeletConfiguration`, kubelet.config.k8s.io/v1beta1).
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, io};
 
 use serde::Deserialize;
-
-/// Where kubeadm, and most others, put the file.
-const CONFIG: &str = "var/lib/kubelet/config.yaml";
 
 /// What it says of PIDs; what it does not say is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -20,19 +17,11 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Reads the file below the node's root; `Ok(None)` when there is no kubelet.
+    /// Reads the text of the file.
     ///
     /// # Errors
-    /// When the file is there and cannot be read or is no configuration.
-    pub fn read(root: &Path) -> io::Result<Option<Self>> {
-        match fs::read_to_string(root.join(CONFIG)) {
-            Ok(text) => Self::parse(&text).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn parse(text: &str) -> io::Result<Self> {
+    /// When it is no configuration.
+    pub fn parse(text: &str) -> io::Result<Self> {
         serde_saphyr::from_str(text)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
     }

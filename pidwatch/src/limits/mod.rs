@@ -5,8 +5,6 @@ mod errno;
 mod failed_clone;
 pub mod findings;
 mod kubelet;
-mod persisted;
-pub(crate) mod processes;
 pub mod reason;
 pub mod survey;
 pub mod table;
@@ -15,7 +13,8 @@ pub use self::{
     errno::{errno_name, errno_of},
     failed_clone::FailedClone,
     findings::{Finding, Severity, find},
+    kubelet::Kubelet,
     reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict},
-    survey::{Survey, survey},
+    survey::Survey,
     table::{Row, Scope, table},
 };

@@ -2,7 +2,6 @@
 
 use pidwatch_common::totals::{Kinds, Totals};
 
-use super::State;
 use crate::limits::Reason;
 
 /// Counts of one cgroup, over a window or since start.
@@ -39,24 +38,6 @@ impl Counts {
     /// Creations refused for want of something.
     pub fn failures(&self) -> u64 {
         self.failed.iter().sum()
-    }
-
-    pub(super) fn of(state: &State) -> Self {
-        let totals = &state.totals;
-        // Not `totals.failed`: a failure may be counted before its record is here, and its reason
-        // with it. Each has a record or is suppressed.
-        let mut failed = state.reasons;
-        failed[Reason::Unknown as usize] += totals.suppressed;
-        Self {
-            created: totals.created,
-            exited: totals.exited,
-            // A thread that nobody traces is freed as it ends; it is counted there only.
-            freed: totals.freed.processes
-                + totals.freed.threads
-                + totals.exited.threads.saturating_sub(totals.held_threads),
-            failed,
-            rejected: totals.rejected,
-        }
     }
 
     /// What was counted since an earlier moment.

@@ -75,6 +75,25 @@ impl State {
         totals.zombies_before + totals.exited.processes + totals.held_threads
     }
 
+    /// What was counted in it.
+    fn counts(&self) -> Counts {
+        let totals = &self.totals;
+        // Not `totals.failed`: a failure may be counted before its record is here, and its reason
+        // with it. Each has a record or is suppressed.
+        let mut failed = self.reasons;
+        failed[Reason::Unknown as usize] += totals.suppressed;
+        Counts {
+            created: totals.created,
+            exited: totals.exited,
+            // A thread that nobody traces is freed as it ends; it is counted there only.
+            freed: totals.freed.processes
+                + totals.freed.threads
+                + totals.exited.threads.saturating_sub(totals.held_threads),
+            failed,
+            rejected: totals.rejected,
+        }
+    }
+
     /// Those of them that were freed.
     fn freed(&self) -> u64 {
         self.totals.freed.processes + self.totals.freed.threads + self.unseen_frees
@@ -271,9 +290,9 @@ impl Model {
     /// What was counted in a cgroup since start, and what of it ended and is not freed, young ones
     /// included; nothing if it was never heard of.
     pub fn total(&self, cgroup: CgroupId) -> (Counts, u64) {
-        self.states.get(&cgroup).map_or((Counts::NONE, 0), |state| {
-            (Counts::of(state), state.unfreed())
-        })
+        self.states
+            .get(&cgroup)
+            .map_or((Counts::NONE, 0), |state| (state.counts(), state.unfreed()))
     }
 
     /// Path of a removed cgroup.
@@ -381,7 +400,7 @@ impl Model {
     /// What is known of a cgroup in which nothing may have happened; closes its window.
     pub fn close(&mut self, cgroup: CgroupId, now: BootTime) -> Option<Activity> {
         let state = self.states.get_mut(&cgroup)?;
-        let mut total = Counts::of(state);
+        let mut total = state.counts();
         // Made of several counters, and those are not read in one moment.
         total.freed = total.freed.max(state.told.freed);
         let (ended, freed) = (state.ended(), state.freed());

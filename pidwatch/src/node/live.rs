@@ -39,7 +39,9 @@ impl<'a> Live<'a> {
 
     /// Tasks of the node.
     pub fn node_tasks(&self) -> Option<u64> {
-        *self.node_tasks.get_or_init(|| self.files.node_tasks())
+        *self
+            .node_tasks
+            .get_or_init(|| self.files.proc().node_tasks())
     }
 
     /// `kernel.pid_max` and `kernel.threads-max`. The usage of `pid_max` has in it the PIDs that the
@@ -59,7 +61,7 @@ impl<'a> Live<'a> {
         ]
         .into_iter()
         .filter_map(|(name, file, reserved)| {
-            let value = self.files.sysctl(file)?;
+            let value = self.files.proc().sysctl(file)?;
             Some(Limit {
                 name,
                 value,

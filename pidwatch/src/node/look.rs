@@ -23,7 +23,7 @@ impl Node {
             let owner = self.owner(id, now);
             updates.push(Update::Removed(owner, time));
         }
-        if let Some(tasks) = self.files.node_tasks() {
+        if let Some(tasks) = self.files.proc().node_tasks() {
             self.detector.observe_node(time, tasks);
         }
         // Of those that are watched closely, also what nobody announces: tasks that moved away.

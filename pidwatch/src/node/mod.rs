@@ -21,7 +21,12 @@ use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
 use tokio::time::Instant;
 
-pub use self::{live::Live, readings::Readings, settings::NodeSettings, state_file::StateFile};
+pub use self::{
+    live::Live,
+    readings::Readings,
+    settings::{NodeSettings, Roots},
+    state_file::StateFile,
+};
 
 use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
@@ -115,12 +120,12 @@ impl Node {
     /// # Errors
     /// When there are no cgroups, or the kernel side cannot start.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
-        let layout = Layout::detect(&settings.cgroup_root, &settings.proc_root)?;
+        let layout = Layout::detect(&settings.roots.cgroup_root, &settings.roots.proc_root)?;
         let probe_settings = ProbeSettings {
             ring_size: settings.ring_size,
             choices: settings.probes.clone(),
             kernel_log: settings.kernel_log,
-            proc_root: settings.proc_root.clone(),
+            proc_root: settings.roots.proc_root.clone(),
         };
         let mut probe = Probe::start(&probe_settings, &layout)?;
         // After the hooks are there: a cgroup that comes now is announced as well as found.
@@ -132,8 +137,9 @@ impl Node {
         let mut events = Vec::new();
         probe.sweep_all(now, &mut events);
         let state_file = settings.state_file.as_deref();
-        let state_file = state_file.map(|path| StateFile::new(path, &settings.proc_root));
-        let mut incidents = Tracker::new(settings.thresholds.incident.clone());
+        let state_file = state_file.map(|path| StateFile::new(path, &settings.roots.proc_root));
+        let thresholds = settings.thresholds();
+        let mut incidents = Tracker::new(thresholds.incident);
         if let Some(file) = &state_file {
             let loaded = file.load(&tree).map_err(|error| NodeError::State {
                 path: file.path().display().to_string(),
@@ -143,7 +149,7 @@ impl Node {
                 incidents.restore(incident, BootTime::now());
             }
         }
-        let names = Resolver::start(&settings.cri_sockets);
+        let names = Resolver::start(&settings.sockets());
         for (id, node) in tree.iter() {
             names.look_up(id, &identify(&node.path));
         }
@@ -153,14 +159,14 @@ impl Node {
             names,
             execs: Execs::default(),
             errands: Errands::default(),
-            files: Files::new(&layout, &settings.proc_root),
+            files: Files::new(&layout, &settings.roots.proc_root),
             layout,
             tree,
             model: Model::default(),
             reasons: Reasons::default(),
             window: settings.window,
             state_file,
-            show_all: settings.all,
+            show_all: settings.shows_all,
             tells_all: false,
             tick: now + probe::WINDOW,
             window_end: now + settings.window,
@@ -168,7 +174,7 @@ impl Node {
             walked: None,
             unknown: HashSet::new(),
             processes: HashMap::new(),
-            detector: Detector::new(settings.thresholds.detect.clone()),
+            detector: Detector::new(thresholds.detect),
             incidents,
             vanished: HashSet::new(),
             touched: HashSet::new(),

@@ -54,7 +54,7 @@ impl Node {
 
     /// The container or pod that a failing task of a container runtime works for.
     pub(super) fn on_behalf_of(&mut self, failure: &Failure, now: Instant) -> Option<Owner> {
-        let read = |pid| self.files.command_line(pid);
+        let read = |pid| self.files.proc().command_line(pid);
         let container = self.errands.of(failure, &self.tree, read)?;
         if self.upwards(failure.cgroup).any(|id| id == container) {
             return None;

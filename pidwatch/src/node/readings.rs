@@ -2,7 +2,8 @@
 
 use crate::{
     cgroup::{CgroupId, Files, Tree},
-    limits::{processes, reason::Outlook},
+    limits::reason::Outlook,
+    survey::processes,
 };
 
 /// The files as they are now.
@@ -15,11 +16,14 @@ pub struct Readings<'a> {
 
 impl Outlook for Readings<'_> {
     fn threads(&self) -> Option<(u64, u64)> {
-        Some((self.files.node_tasks()?, self.files.sysctl("threads-max")?))
+        Some((
+            self.files.proc().node_tasks()?,
+            self.files.proc().sysctl("threads-max")?,
+        ))
     }
 
     fn pid_max(&self) -> Option<u64> {
-        self.files.sysctl("pid_max")
+        self.files.proc().sysctl("pid_max")
     }
 
     fn cgroups(&self, cgroup: CgroupId) -> Vec<(CgroupId, u64, u64)> {
@@ -31,6 +35,6 @@ impl Outlook for Readings<'_> {
     }
 
     fn rlimit_nproc(&self, pid: u32) -> Option<u64> {
-        processes::read_nproc(self.files.proc_root(), pid)?.value()
+        processes::read_nproc(self.files.proc().root(), pid)?.value()
     }
 }

@@ -1,6 +1,6 @@
 //! How fast a recording is shown.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
@@ -14,6 +14,21 @@ pub enum Speed {
     Times(f64),
     /// Without waiting.
     Max,
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    /// `max`, or how many times as fast as it happened.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.parse() {
+            Ok(speed) if speed > 0.0 && f64::is_finite(speed) => Ok(Self::Times(speed)),
+            _ => Err(format!("`{text}` is neither `max` nor a number above 0")),
+        }
+    }
 }
 
 /// When which line is due.

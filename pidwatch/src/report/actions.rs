@@ -4,9 +4,9 @@
 //! name is not known, the command asks for it instead of guessing.
 
 use super::{
-    case::Scene,
     collect::LimitKey,
     model::{Action, Case, Culprit, When},
+    scene::Scene,
     story::{is_node_wide, what_it_makes},
     words::{code, count, number, strong, words},
 };

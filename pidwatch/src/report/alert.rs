@@ -1,8 +1,8 @@
 //! Alert rules that would have caught an incident, and when they would have fired. Pure.
 
 use super::{
-    case::Scene,
     model::{Alert, Case},
+    scene::Scene,
     story::is_node_wide,
     words::{Words, code, lasting, moment, seconds, strong, words},
 };

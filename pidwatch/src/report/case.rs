@@ -4,14 +4,15 @@ use jiff::Timestamp;
 
 use super::{
     actions, alert,
-    collect::{Collected, LimitKey, Refused, Tally, Told, Track},
+    collect::{LimitKey, Refused, Tally, Track},
     curve::Curve,
     findings,
     model::{
         Case, Creator, Culprit, Durations, Entry, Limit, Moments, Series, Severity, Symptom, Victim,
     },
+    scene::Scene,
     story,
-    words::{Clock, Words, code, moment, name_of, number, seconds, words},
+    words::{Words, code, moment, name_of, number, seconds, words},
 };
 use crate::stream::{self, Incident, Owner, State};
 
@@ -21,54 +22,6 @@ const SYMPTOMS: usize = 40;
 const CREATORS: usize = 3;
 /// Seconds that make an end belong to what it ends.
 const NEAR: f64 = 1e-3;
-
-/// What belongs to one incident.
-pub struct Scene<'a> {
-    /// All that is known.
-    pub all: &'a Collected,
-    /// The incident as it was told last.
-    pub told: &'a Told,
-    /// The first moment of the stream.
-    pub from: Timestamp,
-    /// The last.
-    pub to: Timestamp,
-    /// How moments are written.
-    pub clock: Clock,
-}
-
-impl<'a> Scene<'a> {
-    /// The incident.
-    pub fn incident(&self) -> &'a Incident {
-        &self.told.incident
-    }
-
-    /// What is kept of an owner.
-    pub fn track(&self, owner: &Owner) -> Option<&'a Track> {
-        self.all.owners.get(&owner.cgroup.id)
-    }
-
-    /// The limit's usage over time.
-    pub fn usage(&self) -> Option<&'a Curve> {
-        let key = LimitKey::of_incident(self.incident());
-        self.all.limits.get(&key).map(|track| &track.usage)
-    }
-
-    /// Points of a curve from the report's beginning on, between two moments.
-    fn series(&self, curve: &Curve, from: f64, to: f64) -> Series {
-        series(curve, seconds(self.from), from, to)
-    }
-}
-
-/// Points of a curve between two moments, as seconds from `zero`.
-pub fn series(curve: &Curve, zero: f64, from: f64, to: f64) -> Series {
-    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
-    let points = curve.within(from, to).into_iter();
-    Series(
-        points
-            .map(|(at, value)| (rounded(at - zero), rounded(value)))
-            .collect(),
-    )
-}
 
 /// Writes the chapter of an incident.
 pub fn case(scene: &Scene<'_>) -> Case {

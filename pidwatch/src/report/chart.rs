@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     document::{Chart, Mark, Tone},
-    html::escaped,
+    markup::escaped,
     model::Series,
     words::{moment, number},
 };

@@ -3,9 +3,9 @@
 //! Each finding's id has an entry in docs/report.md.
 
 use super::{
-    case::Scene,
     collect::LimitKey,
     model::{Case, Culprit, Finding, Severity},
+    scene::Scene,
     story::{is_node_wide, limit_name},
     words::{Words, code, count, lasting, number, percent, seconds, strong, words},
 };

@@ -9,6 +9,7 @@ use super::{
     chart::{sparkline, svg, tone_class},
     compose::document,
     document::{Block, Chart, Figure, Happening, Table},
+    markup::escaped,
     model::Report,
     words::{Span, Words, count, shown},
 };
@@ -62,22 +63,6 @@ pub fn html(report: &Report) -> String {
         count(report.trust.lines, "line")
     );
     page.out
-}
-
-/// Text as HTML has it, in elements and in quoted attributes.
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 struct Page {

@@ -15,8 +15,10 @@ mod document;
 mod findings;
 pub mod html;
 pub mod markdown;
+mod markup;
 mod model;
 mod overview;
+mod scene;
 mod story;
 pub mod text;
 mod trust;
@@ -24,8 +26,9 @@ pub mod words;
 
 pub use self::model::*;
 use self::{
-    case::{Scene, case},
+    case::case,
     collect::Collected,
+    scene::Scene,
     words::{Clock, Words, code, words},
 };
 use crate::stream::Line;

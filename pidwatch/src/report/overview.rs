@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::{
-    case::{held, kinds_of, ratio, series},
+    case::{held, kinds_of, ratio},
     collect::{Collected, LimitKey, Tally, Track},
     curve::Curve,
     model::{Case, Limit, OwnerLine, Series, Severity, Symptom},
+    scene::series,
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
 };
 

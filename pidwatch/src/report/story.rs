@@ -1,8 +1,8 @@
 //! What happened and why, in sentences: for somebody who was not there.
 
 use super::{
-    case::Scene,
     model::{Case, Creator, Culprit, Limit, Severity, Victim},
+    scene::Scene,
     words::{Words, code, count, lasting, number, pace, percent, shortened, shown, strong, words},
 };
 use crate::escape;

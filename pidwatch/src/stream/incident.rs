@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Owner, limit::user_or_namespace, nanoseconds, rounded};
+use super::{
+    Owner,
+    limit::user_or_namespace,
+    numbers::{nanoseconds, rounded},
+};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rounded;
+use super::numbers::rounded;
 use crate::{
     detect, escape, identity,
     limits::{Limit, LimitOwner},

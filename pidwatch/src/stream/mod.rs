@@ -8,22 +8,24 @@ mod failure;
 mod incident;
 mod limit;
 mod node;
+mod numbers;
 mod owner;
 mod rate;
 mod started;
 mod state;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-pub use failure::{CloneFailed, Parent, Process};
-pub use incident::{Culprit, Incident, Moment, Victim};
-pub use limit::{Exhaustion, LimitUse};
-pub use node::NodeWindow;
-pub use owner::{Cgroup, K8s, Owner, Runtime};
-pub use rate::{Counted, Creator, Kinds, Rate};
-pub use started::{Probe, Started};
-pub use state::{LargestProcess, Pattern, State, TaskNames};
+pub use self::failure::{CloneFailed, Parent, Process};
+pub use self::incident::{Culprit, Incident, Moment, Victim};
+pub use self::limit::{Exhaustion, LimitUse};
+pub use self::node::NodeWindow;
+use self::numbers::nanoseconds;
+pub use self::owner::{Cgroup, K8s, Owner, Runtime};
+pub use self::rate::{Counted, Creator, Kinds, Rate};
+pub use self::started::{Probe, Started};
+pub use self::state::{LargestProcess, Pattern, State, TaskNames};
 
 /// One event of the stream.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,11 +38,6 @@ pub struct Line {
     /// What.
     #[serde(flatten)]
     pub event: Event,
-}
-
-/// RFC 3339 in UTC, always with nine digits of a second.
-fn nanoseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.9}"))
 }
 
 /// What happened.
@@ -69,11 +66,6 @@ pub enum Event {
     },
     /// A window of the whole node; the rates before it are its rows.
     Node(NodeWindow),
-}
-
-/// To three digits behind the point.
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }
 
 /// A cgroup that came or went.

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Exhaustion, LimitUse, Owner, nanoseconds, rounded};
+use super::{
+    Exhaustion, LimitUse, Owner,
+    numbers::{nanoseconds, rounded},
+};
 use crate::{cgroup, escape, event::StateChange};
 
 /// An owner in another state.

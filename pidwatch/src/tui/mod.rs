@@ -13,7 +13,11 @@ pub mod source;
 pub mod term;
 pub mod theme;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::tz::TimeZone;
 use tokio::{
@@ -30,15 +34,16 @@ use self::{
     theme::{Theme, is_utf8},
 };
 use crate::{
-    cli::args::ThemeName,
+    cli::args::{ThemeName, TopArgs},
     clock::WallClock,
+    connect::Address,
     limits,
-    node::Node,
+    node::{Node, NodeSettings},
     output::check::{self, Page as CheckPage},
-    recording::ReadError,
+    recording::{ReadError, Speed},
     report::markdown::markdown,
     runtime::{self, diagnostics},
-    settings::{TopSettings, TopSource},
+    survey,
 };
 
 /// A screen could not be shown.
@@ -77,14 +82,14 @@ const LIMITS_EVERY: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When there is no terminal, or the source cannot be used.
-pub fn run(settings: &TopSettings) -> Result<(), TopError> {
+pub fn run(args: &TopArgs) -> Result<(), TopError> {
     if !term::is_there() {
         return Err(TopError::NoTerminal);
     }
     let messages = diagnostics::collect();
     let runtime = runtime::single_threaded().map_err(TopError::Runtime)?;
     runtime.block_on(async {
-        let mut screen = Screen::new(settings, messages)?;
+        let mut screen = Screen::new(args, messages)?;
         let outcome = screen.show().await;
         screen.remember();
         drop(screen);
@@ -92,9 +97,30 @@ pub fn run(settings: &TopSettings) -> Result<(), TopError> {
     })
 }
 
+/// What is shown.
+#[derive(Clone, Copy)]
+enum Shown<'a> {
+    /// This node.
+    Node(&'a NodeSettings),
+    /// A recording, so many times as fast as it happened.
+    Recording(&'a Path, Speed),
+    /// What an agent sees.
+    Agent(&'a Address),
+}
+
+impl<'a> From<&'a TopArgs> for Shown<'a> {
+    fn from(args: &'a TopArgs) -> Self {
+        match (&args.file, &args.connect) {
+            (Some(file), _) => Self::Recording(file, args.speed),
+            (None, Some(address)) => Self::Agent(address),
+            (None, None) => Self::Node(&args.node),
+        }
+    }
+}
+
 /// What the loop holds.
 struct Screen<'a> {
-    settings: &'a TopSettings,
+    shown: Shown<'a>,
     term: Term,
     app: App,
     source: Source,
@@ -152,26 +178,27 @@ impl Signals {
 }
 
 impl<'a> Screen<'a> {
-    fn new(settings: &'a TopSettings, messages: diagnostics::Messages) -> Result<Self, TopError> {
+    fn new(args: &'a TopArgs, messages: diagnostics::Messages) -> Result<Self, TopError> {
         let variable = |name: &str| std::env::var(name).ok();
+        let shown = Shown::from(args);
         // What can be wrong with the source is said before the screen is taken.
-        let opened = match &settings.source {
-            TopSource::Recording(file, speed) => {
-                Some(source::open(file, *speed).map_err(SourceError::Read)?)
+        let opened = match shown {
+            Shown::Recording(file, speed) => {
+                Some(source::open(file, speed).map_err(SourceError::Read)?)
             }
-            TopSource::Node(_) | TopSource::Agent(_) => None,
+            Shown::Node(_) | Shown::Agent(_) => None,
         };
-        let clock = match &settings.source {
-            TopSource::Node(_) => WallClock::now(),
-            TopSource::Recording(..) | TopSource::Agent(_) => WallClock::recorded(),
+        let clock = match shown {
+            Shown::Node(_) => WallClock::now(),
+            Shown::Recording(..) | Shown::Agent(_) => WallClock::recorded(),
         };
-        let mut app = App::new(settings.filter.clone(), clock, TimeZone::system());
-        app.order.shows_idle = settings.all;
+        let mut app = App::new(args.filter.clone(), clock, TimeZone::system());
+        app.order.shows_idle = args.all;
         let file = remembered::file(variable);
         let remembered = file.as_deref().map(Remembered::load).unwrap_or_default();
         remembered.apply(&mut app);
         let no_color = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let theme = match settings.theme {
+        let theme = match args.theme {
             Some(asked) => asked,
             None if no_color => ThemeName::Mono,
             None => remembered.theme().unwrap_or_default(),
@@ -187,8 +214,8 @@ impl<'a> Screen<'a> {
         // Loading the kernel side takes a moment: something is to be seen meanwhile.
         draw(&mut term, &mut app, is_utf8).map_err(TopError::Terminal)?;
         term.flush_now();
-        let source = match (&settings.source, opened) {
-            (TopSource::Recording(..), Some((source, (from, to)))) => {
+        let source = match (shown, opened) {
+            (Shown::Recording(..), Some((source, (from, to)))) => {
                 app.limits = Limits::Elsewhere;
                 app.origin = Origin::Recording {
                     from,
@@ -198,7 +225,7 @@ impl<'a> Screen<'a> {
                 };
                 source
             }
-            (TopSource::Agent(address), _) => {
+            (Shown::Agent(address), _) => {
                 app.limits = Limits::Elsewhere;
                 app.origin = Origin::Agent {
                     url: address.url.clone(),
@@ -206,20 +233,20 @@ impl<'a> Screen<'a> {
                 };
                 Source::Agent(Box::new(Agent::start(address.clone())))
             }
-            (TopSource::Node(node), _) => {
+            (Shown::Node(node), _) => {
                 let node = Node::start(node).map_err(SourceError::Node)?;
                 app.world.node_name = crate::output::json::node_name();
                 app.origin = Origin::Live;
                 Source::Live(Box::new(Live::new(node)))
             }
-            (TopSource::Recording(file, _), None) => {
+            (Shown::Recording(file, _), None) => {
                 let path = file.display().to_string();
                 let error = io::ErrorKind::NotFound.into();
                 return Err(SourceError::Read(ReadError::Io { path, error }).into());
             }
         };
         Ok(Self {
-            settings,
+            shown,
             term,
             app,
             source,
@@ -380,10 +407,10 @@ impl<'a> Screen<'a> {
     /// What `check` would print now.
     fn look_at_limits(&mut self) {
         self.limits_due = Instant::now() + LIMITS_EVERY;
-        let TopSource::Node(node) = &self.settings.source else {
+        let Shown::Node(node) = self.shown else {
             return;
         };
-        let survey = limits::survey(&node.proc_root, &node.cgroup_root);
+        let survey = survey::read(&node.roots.proc_root, &node.roots.cgroup_root);
         let (rows, findings) = (limits::table(&survey), limits::find(&survey));
         let page = CheckPage {
             survey: &survey,

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use self::patient::Patient;
-use super::{Counted, Shared};
+use super::shared::{Counted, Shared};
 
 /// Connections at once; others are told to come again.
 const MOST_CONNECTIONS: usize = 64;

@@ -21,7 +21,11 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::accept::{Offer, choose};
 use crate::{
-    agent::{Counted, Health, Shared, events::Reader, night, overview},
+    agent::{
+        events::Reader,
+        night, overview,
+        shared::{Counted, Health, Shared},
+    },
     output::prometheus::{self, Format},
     report::{html::html, markdown::markdown, text::text},
 };

@@ -11,17 +11,18 @@ mod writer;
 
 use std::{
     cell::{Cell, RefCell},
-    error::Error,
-    fmt::Write,
     net::{IpAddr, ToSocketAddrs},
     rc::Rc,
-    time::Duration,
 };
 
 use kube::{Client, Config, config::InClusterError};
 use tokio::{sync::Notify, task::spawn_local};
 
-use self::{notes::Notes, queue::Queue, writer::Writer};
+use self::{
+    notes::Notes,
+    queue::Queue,
+    writer::{PATIENCE, Writer, causes},
+};
 use crate::{
     clock::{BootTime, WallClock},
     event::Update,
@@ -29,9 +30,6 @@ use crate::{
 
 /// Where notes are lost, in metrics.
 pub const PLACE: &str = "kubernetes_events";
-/// How long the API server has for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// There is no API server to write to.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -160,20 +158,6 @@ async fn write(mut writer: Writer, desk: Rc<Desk>, now: impl Fn() -> BootTime) {
             }
         }
     }
-}
-
-/// An error with what is behind it, each once.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            let _ = write!(text, ": {more}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

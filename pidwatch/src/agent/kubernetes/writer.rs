@@ -4,6 +4,8 @@
 //! (pkg/apis/core/validation/events.go), for events.k8s.io/v1.
 
 use std::{
+    error::Error,
+    fmt::Write,
     hash::{DefaultHasher, Hash, Hasher},
     mem::discriminant,
     time::Duration,
@@ -25,15 +27,14 @@ use kube::{
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{
-    PATIENCE, causes,
-    notes::{Key, Note, Subject},
-};
+use super::notes::{Key, Note, Subject};
 use crate::{
     clock::{BootTime, WallClock},
     escape,
 };
 
+/// How long the API server has for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after the first failure; then twice as long each time, ...
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// ... up to this.
@@ -325,4 +326,18 @@ pub fn reference(subject: &Subject, node: &str) -> ObjectReference {
             ..ObjectReference::default()
         },
     }
+}
+
+/// An error with what is behind it, each once.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            let _ = write!(text, ": {more}");
+        }
+        next = cause.source();
+    }
+    text
 }

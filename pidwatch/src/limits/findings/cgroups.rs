@@ -1,6 +1,6 @@
 //! Of cgroups: who threatens the node, and whose limits are wrong.
 
-use super::{Finding, HIGH, Severity, percent};
+use super::finding::{Finding, HIGH, Severity, percent};
 use crate::{
     escape,
     limits::{

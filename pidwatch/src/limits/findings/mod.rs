@@ -3,50 +3,12 @@
 //! Each finding's id has an entry in docs/limits.md.
 
 mod cgroups;
+mod finding;
 mod node;
 mod users;
 
+pub use self::finding::{Finding, Severity};
 use super::survey::Survey;
-
-/// How bad.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Will hurt one day.
-    Warning,
-    /// Hurts now or soon.
-    Critical,
-}
-
-impl Severity {
-    /// Name in output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-}
-
-/// Something to change, or to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Its entry in docs/limits.md.
-    pub id: &'static str,
-    /// How bad.
-    pub severity: Severity,
-    /// What it is about: a setting, a cgroup, a user, a process.
-    pub object: String,
-    /// What is so, and why it matters.
-    pub message: String,
-    /// The exact change to make.
-    pub advice: String,
-}
-
-/// From here on a limit is nearly used up; what people alert on.
-const HIGH: f64 = 0.8;
 
 /// All findings, the worst first.
 pub fn find(survey: &Survey) -> Vec<Finding> {
@@ -64,10 +26,6 @@ pub fn find(survey: &Survey) -> Vec<Finding> {
     users::unreaped(survey, &mut found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
-}
-
-fn percent(ratio: f64) -> String {
-    format!("{:.0} %", ratio * 100.0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Of the limits of the whole node.
 
-use super::{Finding, HIGH, Severity, percent};
+use super::finding::{Finding, HIGH, Severity, percent};
 use crate::limits::survey::{Bound, PID_MAX_LIMIT, Survey};
 
 /// From here on there is hardly time left.

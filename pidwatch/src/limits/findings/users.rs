@@ -1,6 +1,6 @@
 //! Of users and their processes.
 
-use super::{Finding, HIGH, Severity, percent};
+use super::finding::{Finding, HIGH, Severity, percent};
 use crate::{
     escape,
     limits::survey::{Bound, Survey},

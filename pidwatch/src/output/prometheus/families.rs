@@ -1,8 +1,16 @@
 //! The table of metrics: what each family is called, what it is, and what it tells. docs/metrics.md is
 //! compared with it.
 
-use super::Format;
 use crate::limits::Reason;
+
+/// Form of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus' own, version 0.0.4.
+    Classic,
+    /// OpenMetrics 1.0.0, or 0.0.1, which is the same for what is written here.
+    OpenMetrics,
+}
 
 /// What a family of metrics is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use self::families::{
     NODE_EXHAUSTION, NODE_FAILURES, NODE_LIMIT, NODE_LIMIT_USAGE, NODE_TASKS, PROBE, PROCESSES,
     STATE, TASKS, TASKS_LIMIT, ZOMBIES,
 };
-pub use self::families::{FAMILIES, Family, Kind, MOST_SAMPLES, OWNER_LABELS};
+pub use self::families::{FAMILIES, Family, Format, Kind, MOST_SAMPLES, OWNER_LABELS};
 use crate::{
     detect::{State, Verdict},
     identity::Owner,
@@ -25,15 +25,6 @@ use crate::{
     snapshot::NodeState,
     stream,
 };
-
-/// Form of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Prometheus' own, version 0.0.4.
-    Classic,
-    /// OpenMetrics 1.0.0, or 0.0.1, which is the same for what is written here.
-    OpenMetrics,
-}
 
 /// An owner as it is exported. `None` is unknown, or not set.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::table::Row;
+use super::row::Row;
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

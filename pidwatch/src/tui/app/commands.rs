@@ -2,7 +2,8 @@
 
 use super::{
     Action, App, Limits, Origin, Page, SPANS, View,
-    table::{Mode, RowKey},
+    row::RowKey,
+    table::Mode,
     world::{Happening, What},
 };
 use crate::{incident::Incident, tui::keys::Command};

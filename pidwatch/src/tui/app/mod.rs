@@ -6,11 +6,13 @@
 pub mod column;
 pub mod commands;
 pub mod owner;
+pub mod row;
 pub mod table;
 pub mod world;
 
 use self::{
-    table::{Order, Row, RowKey},
+    row::{Row, RowKey},
+    table::Order,
     world::World,
 };
 use super::keys::{Key, Mouse, Place};

@@ -8,7 +8,11 @@ use std::time::Duration;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::{detect::about, history::Column, tui::theme::Theme};
+use crate::{
+    detect::about,
+    history::Column,
+    tui::{app::Area, theme::Theme},
+};
 
 /// The screen and how things look on it.
 pub struct Canvas<'a> {
@@ -213,6 +217,16 @@ pub fn time_left(seconds: f64) -> String {
         _ if seconds < 0.5 => "now".into(),
         _ if seconds > LONG_S => ">99 d".into(),
         _ => about(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+    }
+}
+
+/// A part of the screen, for the mouse.
+pub fn area(rect: Rect) -> Area {
+    Area {
+        x: rect.x,
+        y: rect.y,
+        width: rect.width,
+        height: rect.height,
     }
 }
 

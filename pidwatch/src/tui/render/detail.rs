@@ -4,8 +4,7 @@
 use ratatui::{layout::Rect, style::Style};
 
 use super::{
-    area,
-    canvas::{Canvas, a_second, number, rate, tasks, wrap},
+    canvas::{Canvas, a_second, area, number, rate, tasks, wrap},
     frame::time_of_day,
     lines::limit,
 };

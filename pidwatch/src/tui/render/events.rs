@@ -3,8 +3,7 @@
 use ratatui::{layout::Rect, style::Style};
 
 use super::{
-    area,
-    canvas::{Canvas, number},
+    canvas::{Canvas, area, number},
     frame::time_of_day,
 };
 use crate::{

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use super::{area, canvas::Canvas};
+use super::canvas::{Canvas, area};
 use crate::{
     clock::{BootTime, WallClock},
     tui::{

@@ -3,10 +3,7 @@
 use ratatui::{layout::Rect, style::Style};
 use unicode_width::UnicodeWidthStr;
 
-use super::{
-    area,
-    canvas::{Canvas, beginning, number, wrap},
-};
+use super::canvas::{Canvas, area, beginning, number, wrap};
 use crate::tui::{app::Areas, theme::Theme};
 
 /// Before what goes on from the line above.

@@ -11,11 +11,11 @@ mod incident;
 mod lines;
 mod owners;
 
-use ratatui::{buffer::Buffer, layout::Rect};
+use ratatui::buffer::Buffer;
 
 use self::{canvas::Canvas, lines::Lines};
 use super::{
-    app::{App, Area, Areas, Limits, Page, View},
+    app::{App, Areas, Limits, Page, View},
     theme::Theme,
 };
 
@@ -73,16 +73,6 @@ fn limits(app: &App, width: u16) -> Lines {
         }
     }
     lines
-}
-
-/// A part of the screen, for the mouse.
-fn area(rect: Rect) -> Area {
-    Area {
-        x: rect.x,
-        y: rect.y,
-        width: rect.width,
-        height: rect.height,
-    }
 }
 
 #[cfg(test)]

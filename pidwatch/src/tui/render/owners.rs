@@ -3,15 +3,13 @@
 use ratatui::{layout::Rect, style::Style};
 use unicode_width::UnicodeWidthStr;
 
-use super::{
-    area,
-    canvas::{Canvas, a_second, beginning, number, rate, tasks, time_left, wrap},
-};
+use super::canvas::{Canvas, a_second, area, beginning, number, rate, tasks, time_left, wrap};
 use crate::tui::app::{
     App, Area, Areas,
     column::Column,
     owner::Badge,
-    table::{Mode, Row, RowKey},
+    row::{Row, RowKey},
+    table::Mode,
     world::{Gauge, World},
 };
 

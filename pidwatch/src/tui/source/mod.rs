@@ -3,12 +3,13 @@
 //! Out: [`News`], the same for all three.
 
 pub mod agent;
+mod news;
 mod playback;
 pub mod sse;
 
 use std::path::Path;
 
-pub use self::{agent::Agent, playback::Playback};
+pub use self::{agent::Agent, news::News, playback::Playback};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
@@ -19,21 +20,6 @@ use crate::{
     recording::ReadError,
     report::Reporter,
 };
-
-/// Something that the screen should know.
-#[derive(Debug)]
-pub enum News {
-    /// The node did something.
-    Update(Update),
-    /// Everything is told anew from here on.
-    Anew,
-    /// Whose updates these are.
-    NodeName(String),
-    /// Nothing comes, and why; `None`: it comes again.
-    Trouble(Option<String>),
-    /// A recording has come to its end, or goes on.
-    Playing(bool),
-}
 
 /// The source failed.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::survey::{Bound, Survey, Unreaped, UserLimits};
+use crate::limits::survey::{Bound, Survey, Unreaped, UserLimits};
 
 /// Time for the pass; processes left out are told.
 const TIME: Duration = Duration::from_millis(200);

@@ -1,0 +1,43 @@
+//! The states of an owner.
+
+/// How an owner does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Nothing to say.
+    #[default]
+    Ok,
+    /// Many creations, and as many ends.
+    Storm,
+    /// Grows steadily; a hint, no alert.
+    Growing,
+    /// Grows as no pool does: a leak.
+    Leaking,
+    /// Fills a limit of its own.
+    Saturated,
+    /// Was worth watching, and its cgroup is gone.
+    Gone,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Storm,
+        Self::Growing,
+        Self::Leaking,
+        Self::Saturated,
+        Self::Gone,
+    ];
+
+    /// Name in events and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Storm => "storm",
+            Self::Growing => "growing",
+            Self::Leaking => "leaking",
+            Self::Saturated => "saturated",
+            Self::Gone => "gone",
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What belongs to one incident: the incident, its limit, its owners.
+
+use jiff::Timestamp;
+
+use super::{
+    collect::{Collected, LimitKey, Told, Track},
+    curve::Curve,
+    model::Series,
+    words::{Clock, seconds},
+};
+use crate::stream::{Incident, Owner};
+
+/// What belongs to one incident.
+pub struct Scene<'a> {
+    /// All that is known.
+    pub all: &'a Collected,
+    /// The incident as it was told last.
+    pub told: &'a Told,
+    /// The first moment of the stream.
+    pub from: Timestamp,
+    /// The last.
+    pub to: Timestamp,
+    /// How moments are written.
+    pub clock: Clock,
+}
+
+impl<'a> Scene<'a> {
+    /// The incident.
+    pub fn incident(&self) -> &'a Incident {
+        &self.told.incident
+    }
+
+    /// What is kept of an owner.
+    pub fn track(&self, owner: &Owner) -> Option<&'a Track> {
+        self.all.owners.get(&owner.cgroup.id)
+    }
+
+    /// The limit's usage over time.
+    pub fn usage(&self) -> Option<&'a Curve> {
+        let key = LimitKey::of_incident(self.incident());
+        self.all.limits.get(&key).map(|track| &track.usage)
+    }
+
+    /// Points of a curve from the report's beginning on, between two moments.
+    pub fn series(&self, curve: &Curve, from: f64, to: f64) -> Series {
+        series(curve, seconds(self.from), from, to)
+    }
+}
+
+/// Points of a curve between two moments, as seconds from `zero`.
+pub fn series(curve: &Curve, zero: f64, from: f64, to: f64) -> Series {
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    let points = curve.within(from, to).into_iter();
+    Series(
+        points
+            .map(|(at, value)| (rounded(at - zero), rounded(value)))
+            .collect(),
+    )
+}

@@ -1,0 +1,138 @@
+//! A row of the owners' table: an owner, or the sum of several.
+
+use super::{
+    owner::{Badge, Known},
+    world::Gauge,
+};
+use crate::{cgroup::CgroupId, escape};
+
+/// What a row stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RowKey {
+    /// An owner.
+    Owner(CgroupId),
+    /// A group, or a cgroup of which nothing is known but that others are below it: its name or path.
+    Group(String),
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What it stands for.
+    pub key: RowKey,
+    /// How deep it stands.
+    pub depth: u16,
+    /// Whether others stand below it, and are hidden.
+    pub fold: Option<bool>,
+    /// Of a group its name and of a cgroup its path, by which it is folded: of a cgroup above others more
+    /// may become known, and it stays folded.
+    pub place: String,
+    /// Its name, safe to show.
+    pub name: String,
+    /// What it is to the person who looks: of a group, the worst in it.
+    pub badge: Badge,
+    /// Tasks.
+    pub tasks: Option<u64>,
+    /// Their share of the limit that matters, 0 to 1 and above.
+    pub share: Option<f64>,
+    /// Processes.
+    pub processes: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Zombies.
+    pub zombies: u64,
+    /// Growth a second.
+    pub growth: Option<f64>,
+    /// Created a second.
+    pub created: f64,
+    /// Ended a second.
+    pub exited: f64,
+    /// Refused a second.
+    pub failed: f64,
+    /// Refused in all.
+    pub failures: u64,
+    /// Seconds until a limit is hit.
+    pub full_in: Option<f64>,
+}
+
+impl Row {
+    /// Of an owner, with the limits there are.
+    pub(super) fn of(known: &Known, gauges: &[Gauge]) -> Self {
+        let is_above = |gauge: &&Gauge| match &gauge.path {
+            Some(path) => known.is_below(path),
+            None => true,
+        };
+        let above = gauges.iter().filter(is_above);
+        let limit = above.max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+        let share = |limit: &Gauge| Some(known.tasks? as f64 / limit.value.max(1) as f64);
+        Self {
+            key: RowKey::Owner(known.owner.id),
+            depth: 0,
+            fold: None,
+            place: String::new(),
+            name: known.name.clone(),
+            badge: known.badge,
+            tasks: known.tasks,
+            share: limit.and_then(share),
+            processes: known.processes,
+            threads: known.threads(),
+            zombies: known.zombies,
+            growth: known.growth(),
+            created: known.created,
+            exited: known.exited,
+            failed: known.failed,
+            failures: known.failures,
+            full_in: known.full_in(),
+        }
+    }
+
+    /// Of nothing yet, to be added to.
+    pub(super) fn group(place: &str, name: &[u8]) -> Self {
+        Self {
+            key: RowKey::Group(place.to_owned()),
+            depth: 0,
+            fold: Some(false),
+            place: place.to_owned(),
+            name: escape::for_terminal(name),
+            badge: Badge::Gone,
+            tasks: None,
+            share: None,
+            processes: None,
+            threads: None,
+            zombies: 0,
+            growth: None,
+            created: 0.0,
+            exited: 0.0,
+            failed: 0.0,
+            failures: 0,
+            full_in: None,
+        }
+    }
+
+    /// Takes another row into its sums.
+    pub(super) fn add(&mut self, other: &Self) {
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        let sum_f = |a: Option<f64>, b: Option<f64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+        self.badge = self.badge.max(other.badge);
+        self.tasks = sum(self.tasks, other.tasks);
+        self.share = sum_f(self.share, other.share);
+        self.processes = sum(self.processes, other.processes);
+        self.threads = sum(self.threads, other.threads);
+        self.zombies += other.zombies;
+        self.growth = sum_f(self.growth, other.growth);
+        self.created += other.created;
+        self.exited += other.exited;
+        self.failed += other.failed;
+        self.failures += other.failures;
+        self.full_in = match (self.full_in, other.full_in) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
