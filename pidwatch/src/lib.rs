@@ -25,6 +25,7 @@ pub mod procfs;
 pub mod recording;
 pub mod report;
 pub mod runtime;
+pub mod slice;
 pub mod snapshot;
 pub mod stream;
 pub mod survey;

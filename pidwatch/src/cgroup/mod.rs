@@ -11,7 +11,7 @@ pub use self::{
     files::Files,
     layout::{Layout, LayoutError, LayoutKind},
     names::TaskNames,
-    tree::{Node, Tree},
+    tree::{Node, Tree, Walk},
 };
 
 /// A cgroup's id: that of its kernfs node, which is also its directory's inode number. Not used

@@ -11,11 +11,18 @@ use crate::{
     identity::{Owner, Resolver},
     incident::{self, LimitKey},
     model::Model,
+    slice::Slice,
 };
 
+/// A look that is under way.
+pub(super) struct Looking {
+    /// Owners that are still to be read.
+    rest: Vec<CgroupId>,
+}
+
 impl Node {
-    /// The detector's and the incidents' turn.
-    pub(super) fn look(&mut self, now: Instant, updates: &mut Vec<Update>) {
+    /// Begins the detector's and the incidents' turn.
+    pub(super) fn begin_look(&mut self, now: Instant, updates: &mut Vec<Update>) {
         let time = BootTime::now();
         self.errands.clear();
         for id in std::mem::take(&mut self.vanished) {
@@ -27,26 +34,45 @@ impl Node {
             self.detector.observe_node(time, tasks);
         }
         // Of those that are watched closely, also what nobody announces: tasks that moved away.
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.extend(self.detector.verdicts().map(|(id, _)| id));
-        for id in touched.drain() {
-            let Some(node) = self.tree.get(id) else {
-                continue;
-            };
-            let Some(tasks) = self.files.own_charge(&self.tree, node) else {
-                continue;
-            };
-            let (total, unfreed) = self.model.total(id);
-            let sample = Sample {
-                tasks,
-                created: total.created.processes + total.created.threads,
-                ended: total.exited.processes + total.exited.threads,
-                // What is reaped is in no charge.
-                zombies: unfreed.min(tasks),
-            };
-            self.detector.observe(id, time, sample);
+        self.touched
+            .extend(self.detector.verdicts().map(|(id, _)| id));
+        if let Some(half_way) = self.looking.take() {
+            self.touched.extend(half_way.rest);
         }
-        self.touched = touched;
+        let rest = self.touched.drain().collect();
+        self.looking = Some(Looking { rest });
+    }
+
+    /// Goes on with a look, if one is under way.
+    pub(super) fn go_on_looking(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
+        let Some(looking) = &mut self.looking else {
+            return;
+        };
+        let time = BootTime::now();
+        while let Some(id) = looking.rest.pop() {
+            if let Some(node) = self.tree.get(id)
+                && let Some(tasks) = self.files.own_charge(&self.tree, node)
+            {
+                let (total, unfreed) = self.model.total(id);
+                let sample = Sample {
+                    tasks,
+                    created: total.created.processes + total.created.threads,
+                    ended: total.exited.processes + total.exited.threads,
+                    // What is reaped is in no charge.
+                    zombies: unfreed.min(tasks),
+                };
+                self.detector.observe(id, time, sample);
+            }
+            if slice.is_over() {
+                return;
+            }
+        }
+        self.looking = None;
+        self.judge(time, now, updates);
+    }
+
+    /// Takes what the detector and the incidents make of what was read.
+    fn judge(&mut self, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
         let live = Live::new(&self.files, &self.tree);
         for change in self.detector.look(time, &live) {
             let told = self.state_change(change, time, now);

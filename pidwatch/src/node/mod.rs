@@ -4,7 +4,7 @@
 //! and go, losses, states and incidents every second, and a snapshot at the end of every window.
 //!
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
-//! the clock.
+//! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
 
 mod live;
 mod look;
@@ -12,10 +12,11 @@ mod owners;
 mod readings;
 mod settings;
 mod state_file;
+mod walks;
 pub mod watch;
 mod window;
 
-use std::{io, time::Duration};
+use std::{collections::VecDeque, io, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
@@ -27,7 +28,7 @@ pub use self::{
     settings::{NodeSettings, Roots},
     state_file::StateFile,
 };
-
+use self::{look::Looking, walks::Walks, window::Closing};
 use crate::{
     cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
@@ -39,11 +40,15 @@ use crate::{
     model::Model,
     probe::{self, Cause, Event, Probe, ProbeError, ProbeSettings},
     runtime::{Timer, memory},
+    slice::Slice,
     stream::Started,
 };
 
 /// How often the detector looks: the shortest of its horizons has a bucket a second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Events that wait for their turn, at most about so many: some 20 MiB.
+const MOST_WAITING: usize = 64 * 1024;
 
 /// The node could not be watched.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +104,10 @@ pub struct Node {
     tick: Instant,
     window_end: Instant,
     window_began: BootTime,
-    walked: Option<Instant>,
+    walks: Walks,
+    /// What is under way.
+    looking: Option<Looking>,
+    closing: Option<Closing>,
     /// Cgroups in which something was counted and that nobody announced.
     unknown: HashSet<CgroupId>,
     processes: HashMap<CgroupId, (u64, Instant)>,
@@ -111,7 +119,10 @@ pub struct Node {
     touched: HashSet<CgroupId>,
     look: Instant,
     timer: Timer,
+    /// As they come from the probe.
     events: Vec<Event>,
+    /// Those whose turn it is not yet.
+    waiting: VecDeque<Event>,
 }
 
 impl Node {
@@ -171,7 +182,9 @@ impl Node {
             tick: now + probe::WINDOW,
             window_end: now + settings.window,
             window_began: BootTime::now(),
-            walked: None,
+            walks: Walks::default(),
+            looking: None,
+            closing: None,
             unknown: HashSet::new(),
             processes: HashMap::new(),
             detector: Detector::new(thresholds.detect),
@@ -181,6 +194,7 @@ impl Node {
             look: now + LOOK_EVERY,
             timer: Timer::new()?,
             events,
+            waiting: VecDeque::new(),
         })
     }
 
@@ -246,18 +260,33 @@ impl Node {
         Some(chain.into_iter().map(with_owner).collect())
     }
 
-    /// Waits for something to show.
+    /// Waits for something to show. May be dropped half-way and called again.
     ///
     /// # Errors
     /// When the ring cannot be watched.
     pub async fn next(&mut self, updates: &mut Vec<Update>) -> Result<(), NodeError> {
         while updates.is_empty() {
-            let tick = self.tick.min(self.window_end).min(self.look);
-            tokio::select! {
-                ready = self.probe.ready() => ready?,
-                passed = self.timer.until(tick) => passed?,
+            if self.is_busy() {
+                // The others' turn.
+                tokio::task::yield_now().await;
+            } else {
+                let tick = self.tick.min(self.window_end).min(self.look);
+                tokio::select! {
+                    ready = self.probe.ready() => ready?,
+                    passed = self.timer.until(tick) => passed?,
+                }
             }
-            let now = Instant::now();
+            self.turn(updates);
+        }
+        Ok(())
+    }
+
+    /// One turn: what has come, and a slice of what is to be done.
+    fn turn(&mut self, updates: &mut Vec<Update>) {
+        let now = Instant::now();
+        let slice = Slice::begin();
+        // What does not fit here stays in the ring, and what does not fit there is reported as lost.
+        if self.waiting.len() < MOST_WAITING {
             self.probe.drain(now, &mut self.events);
             if now >= self.tick {
                 self.probe.sweep(now, &mut self.events);
@@ -267,137 +296,175 @@ impl Node {
                     updates.push(Update::Named(owner, BootTime::now()));
                 }
             }
-            self.apply(now, updates);
-            if now < self.look.min(self.window_end) {
-                continue;
-            }
+            self.waiting.extend(self.events.drain(..));
+        }
+        self.apply(now, &slice, updates);
+        self.go_on_walking(now, &slice);
+        let is_time = now >= self.look.min(self.window_end);
+        if !is_time && self.looking.is_none() && self.closing.is_none() {
+            return;
+        }
+        if self.looking.is_none() && now >= self.look {
             // The detector, the rows and the incidents see the same charges.
             self.files.hold();
-            if now >= self.look {
-                self.look(now, updates);
-                // Evenly, or now and then a second would have no reading.
-                self.look += LOOK_EVERY;
-                if self.look <= now {
-                    self.look = now + LOOK_EVERY;
-                }
+            self.begin_look(now, updates);
+            // Evenly, or now and then a second would have no reading.
+            self.look += LOOK_EVERY;
+            if self.look <= now {
+                self.look = now + LOOK_EVERY;
             }
-            if now >= self.window_end {
-                self.close_window(now, updates);
-                self.window_end += self.window;
-                if self.window_end <= now {
-                    // Fell behind (suspended, or stopped by a debugger): do not catch up.
-                    self.window_end = now + self.window;
-                }
+        }
+        self.go_on_looking(now, &slice, updates);
+        // A look that is under way goes first.
+        if self.looking.is_some() {
+            return;
+        }
+        if self.closing.is_none() && now >= self.window_end {
+            self.files.hold();
+            self.begin_closing(now, updates);
+            self.window_end += self.window;
+            if self.window_end <= now {
+                // Fell behind (suspended, or stopped by a debugger): do not catch up.
+                self.window_end = now + self.window;
             }
+        }
+        self.go_on_closing(now, &slice, updates);
+        if self.closing.is_none() {
             self.files.release();
         }
-        Ok(())
+    }
+
+    /// Whether something is left for the next turn.
+    fn is_busy(&self) -> bool {
+        !self.waiting.is_empty()
+            || self.walks.is_under_way()
+            || self.looking.is_some()
+            || self.closing.is_some()
     }
 
     /// Takes what the kernel side still has and closes the last window.
     pub fn finish(&mut self, updates: &mut Vec<Update>) {
         let now = Instant::now();
+        self.files.release();
+        // A window that is under way is part of the last one.
+        let half_way = self.closing.take();
         self.probe.finish(now, &mut self.events);
-        self.apply(now, updates);
-        self.look(now, updates);
-        self.close_window(now, updates);
+        self.waiting.extend(self.events.drain(..));
+        self.apply(now, &Slice::ENDLESS, updates);
+        self.begin_look(now, updates);
+        self.go_on_looking(now, &Slice::ENDLESS, updates);
+        if let Some(half_way) = half_way {
+            self.closing = Some(half_way);
+            self.go_on_closing(now, &Slice::ENDLESS, updates);
+        }
+        self.begin_closing(now, updates);
+        self.go_on_closing(now, &Slice::ENDLESS, updates);
     }
 
-    fn apply(&mut self, now: Instant, updates: &mut Vec<Update>) {
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            self.model.apply(&event);
-            match event {
-                Event::Totals {
-                    cgroup,
-                    time,
-                    charge,
-                    cause,
-                    who,
-                    ..
-                } => {
-                    self.touched.insert(cgroup);
-                    if !self.is_known(cgroup) {
-                        self.unknown.insert(cgroup);
-                    }
-                    let unrecorded = self.model.take_unrecorded(cgroup);
-                    if unrecorded > 0 {
-                        self.incidents.failed_unrecorded(cgroup, unrecorded);
-                    }
-                    if let (Cause::Entered, Some(moved)) = (cause, who)
-                        && self.owner(cgroup, now).identity.container.is_some()
-                    {
-                        self.execs.entered(cgroup, moved.pid, time, charge);
-                    }
-                }
-                Event::CloneFailed(failure) => {
-                    let verdict = self.reasons.of(
-                        &failure,
-                        &Readings {
-                            files: &self.files,
-                            tree: &self.tree,
-                        },
-                    );
-                    self.model.failed(failure.cgroup, verdict.reason);
-                    let limit_owner = match verdict.limit.map(|limit| limit.owner) {
-                        Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
-                        _ => None,
-                    };
-                    if limit_owner.is_some() {
-                        self.detector.refused(failure.cgroup, failure.time);
-                    }
-                    let suppressed = self.model.take_suppressed(&failure);
-                    let owner = self.owner(failure.cgroup, now);
-                    let pids = [failure.pid, failure.origin.unwrap_or(failure.pid)];
-                    let exec_probe = self.execs.is_probe(failure.cgroup, &pids);
-                    let on_behalf_of = self.on_behalf_of(&failure, now);
-                    let failed = FailedClone {
-                        owner,
-                        on_behalf_of,
-                        failure,
-                        verdict,
-                        limit_owner,
-                        suppressed,
-                        exec_probe,
-                    };
-                    self.incidents.failed(&failed);
-                    updates.push(Update::Failed(Box::new(failed)));
-                }
-                Event::CgroupAdded(id, time, path) => {
-                    self.model.added(id);
-                    if path.len() + 1 < PATH_MAX {
-                        self.tree.insert(id, &path);
-                    } else {
-                        // It may be cut.
-                        self.walk(now);
-                    }
-                    self.detector.born(id, time);
-                    let owner = self.named(Owner::new(id, Some(path.into())));
-                    self.names.announced(id);
-                    updates.push(Update::Added(owner, time));
-                }
-                Event::CgroupRemoved(id, time, path) => {
-                    // A walk may have found it gone before its record was read.
-                    let is_untold = self.vanished.remove(&id);
-                    let is_told = self.tree.remove(id).is_none()
-                        && self.model.gone_path(id).is_some()
-                        && !is_untold;
-                    self.processes.remove(&id);
-                    self.model.removed(id, path.as_slice().into(), time);
-                    self.vanish(id, time, now, updates);
-                    let owner = self.named(Owner::new(id, Some(path.into())));
-                    self.names.removed(id);
-                    if !is_told {
-                        updates.push(Update::Removed(owner, time));
-                    }
-                }
-                Event::CgroupRenamed(..) => {
-                    // The paths of everything below changed as well.
-                    self.walk(now);
-                }
+    fn apply(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
+        while let Some(event) = self.waiting.pop_front() {
+            self.apply_one(event, now, updates);
+            if slice.is_over() {
+                break;
             }
         }
-        self.events = events;
+    }
+
+    fn apply_one(&mut self, event: Event, now: Instant, updates: &mut Vec<Update>) {
+        self.model.apply(&event);
+        match event {
+            Event::Totals {
+                cgroup,
+                time,
+                charge,
+                cause,
+                who,
+                ..
+            } => {
+                self.touched.insert(cgroup);
+                if !self.is_known(cgroup) {
+                    self.unknown.insert(cgroup);
+                }
+                let unrecorded = self.model.take_unrecorded(cgroup);
+                if unrecorded > 0 {
+                    self.incidents.failed_unrecorded(cgroup, unrecorded);
+                }
+                if let (Cause::Entered, Some(moved)) = (cause, who)
+                    && self.owner(cgroup, now).identity.container.is_some()
+                {
+                    self.execs.entered(cgroup, moved.pid, time, charge);
+                }
+            }
+            Event::CloneFailed(failure) => {
+                let verdict = self.reasons.of(
+                    &failure,
+                    &Readings {
+                        files: &self.files,
+                        tree: &self.tree,
+                    },
+                );
+                self.model.failed(failure.cgroup, verdict.reason);
+                let limit_owner = match verdict.limit.map(|limit| limit.owner) {
+                    Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
+                    _ => None,
+                };
+                if limit_owner.is_some() {
+                    self.detector.refused(failure.cgroup, failure.time);
+                }
+                let suppressed = self.model.take_suppressed(&failure);
+                let owner = self.owner(failure.cgroup, now);
+                let pids = [failure.pid, failure.origin.unwrap_or(failure.pid)];
+                let exec_probe = self.execs.is_probe(failure.cgroup, &pids);
+                let on_behalf_of = self.on_behalf_of(&failure, now);
+                let failed = FailedClone {
+                    owner,
+                    on_behalf_of,
+                    failure,
+                    verdict,
+                    limit_owner,
+                    suppressed,
+                    exec_probe,
+                };
+                self.incidents.failed(&failed);
+                updates.push(Update::Failed(Box::new(failed)));
+            }
+            Event::CgroupAdded(id, time, path) => {
+                self.model.added(id);
+                if path.len() + 1 < PATH_MAX {
+                    self.tree.insert(id, &path);
+                    self.walks.announced(id, Some(&path));
+                } else {
+                    // It may be cut.
+                    self.walk(now);
+                }
+                self.detector.born(id, time);
+                let owner = self.named(Owner::new(id, Some(path.into())));
+                self.names.announced(id);
+                updates.push(Update::Added(owner, time));
+            }
+            Event::CgroupRemoved(id, time, path) => {
+                // A walk may have found it gone before its record was read.
+                let is_untold = self.vanished.remove(&id);
+                let is_told = self.tree.remove(id).is_none()
+                    && self.model.gone_path(id).is_some()
+                    && !is_untold;
+                self.walks.announced(id, None);
+                self.processes.remove(&id);
+                self.model.removed(id, path.as_slice().into(), time);
+                self.vanish(id, time, now, updates);
+                let owner = self.named(Owner::new(id, Some(path.into())));
+                self.names.removed(id);
+                if !is_told {
+                    updates.push(Update::Removed(owner, time));
+                }
+            }
+            Event::CgroupRenamed(..) => {
+                // The paths of everything below changed as well. What is open by a path may soon be
+                // another one's.
+                self.files.renamed();
+                self.walk(now);
+            }
+        }
     }
 
     /// A cgroup is gone; says so if it was watched closely.

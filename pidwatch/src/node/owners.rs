@@ -1,20 +1,14 @@
 //! Whose a cgroup is, and what to do about those that nobody announced.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Node;
 use crate::{
-    cgroup::{CgroupId, Tree},
-    clock::BootTime,
+    cgroup::CgroupId,
     identity::{Owner, Resolver},
     limits::{Limit, LimitOwner},
     probe::Failure,
 };
-
-/// Least time between two walks of the cgroup tree for an id that nobody announced.
-const WALK_PACE: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(super) fn owner(&mut self, id: CgroupId, now: Instant) -> Owner {
@@ -45,9 +39,7 @@ impl Node {
     /// Their announcement was lost, and perhaps their end as well: who is not found is forgotten in time, or
     /// the kernel side's room for cgroups would be used up.
     pub(super) fn look_for_unknown(&mut self, now: Instant) {
-        let walked = self.walked;
-        let is_time = walked.is_none_or(|at| now.duration_since(at) >= WALK_PACE);
-        if !self.unknown.is_empty() && is_time {
+        if !self.unknown.is_empty() {
             self.walk(now);
         }
     }
@@ -74,36 +66,6 @@ impl Node {
     /// With the names that a container runtime has for the owner, if they are known by now.
     pub(super) fn named(&self, owner: Owner) -> Owner {
         with_names(&self.names, owner)
-    }
-
-    /// Learns the tree anew: something of it was lost, or a cgroup was renamed.
-    pub(super) fn walk(&mut self, now: Instant) {
-        self.walked = Some(now);
-        self.files.renamed();
-        match Tree::walk(&self.layout.mount) {
-            Ok(tree) => {
-                let time = BootTime::now();
-                for (id, node) in self.tree.iter() {
-                    if tree.get(id).is_none() {
-                        // Its end was not told.
-                        self.processes.remove(&id);
-                        self.model.removed(id, node.path.clone(), time);
-                        self.names.removed(id);
-                        self.vanished.insert(id);
-                    }
-                }
-                self.tree = tree;
-                for id in self.unknown.drain() {
-                    if self.tree.get(id).is_none() {
-                        self.model.lost(id, time);
-                    }
-                }
-                self.model.find(|id| self.tree.get(id).is_some());
-            }
-            Err(error) => {
-                tracing::warn!("cannot read {}: {error}", self.layout.mount.display());
-            }
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     event::Update,
     model::Activity,
     probe::Hook,
+    slice::Slice,
     snapshot::{NodeState, Row, Snapshot},
 };
 
@@ -31,8 +32,18 @@ const TELL_OF_CGROUPS: [&str; 4] = [
 /// Creators that a row names.
 const CREATORS: usize = 3;
 
+/// A window that is over, and whose rows are being read.
+pub(super) struct Closing {
+    time: BootTime,
+    window: Duration,
+    rest: std::vec::IntoIter<(CgroupId, Activity)>,
+    rows: Vec<Row>,
+    budget: u64,
+}
+
 impl Node {
-    pub(super) fn close_window(&mut self, now: Instant, updates: &mut Vec<Update>) {
+    /// Ends the window; its rows are then to be read.
+    pub(super) fn begin_closing(&mut self, now: Instant, updates: &mut Vec<Update>) {
         let time = BootTime::now();
         let losses = self.probe.take_losses();
         if losses
@@ -58,13 +69,30 @@ impl Node {
                 active.push((id, activity));
             }
         }
-        let mut budget = WALK_BUDGET;
-        let rows = active
-            .into_iter()
-            .map(|(id, activity)| self.row(id, activity, now, &mut budget))
-            .collect();
-        let window = time.since(self.window_began);
+        self.closing = Some(Closing {
+            time,
+            window: time.since(self.window_began),
+            rows: Vec::with_capacity(active.len()),
+            rest: active.into_iter(),
+            budget: WALK_BUDGET,
+        });
         self.window_began = time;
+    }
+
+    /// Goes on reading the rows of a window that is over, if there is one.
+    pub(super) fn go_on_closing(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
+        let Some(mut closing) = self.closing.take() else {
+            return;
+        };
+        while let Some((id, activity)) = closing.rest.next() {
+            let row = self.row(id, activity, now, &mut closing.budget);
+            closing.rows.push(row);
+            if slice.is_over() {
+                self.closing = Some(closing);
+                return;
+            }
+        }
+        let time = closing.time;
         let live = Live::new(&self.files, &self.tree);
         let limits = live.of_node();
         let node = NodeState {
@@ -74,8 +102,8 @@ impl Node {
         };
         updates.push(Update::Window(Snapshot {
             time,
-            window,
-            rows,
+            window: closing.window,
+            rows: closing.rows,
             knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
             knows_failures: self.probe.is_attached(Hook::KernelClone),
             node,

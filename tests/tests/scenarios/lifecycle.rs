@@ -14,7 +14,7 @@ use pidwatch_tests::deadline::Process;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
-use pidwatch_tests::recording::{Counts, Recording};
+use pidwatch_tests::recording::{Counts, Event, Recording};
 
 use crate::{Scenario, scenario};
 
@@ -44,6 +44,7 @@ pub fn scenarios(env: &Env) -> Vec<Scenario> {
     // An emulated guest needs some 50 ms for each: there the 300 of the scenario above must do.
     if !env.guest {
         all.push(scenario!(twenty_thousand_cgroups_come_and_go).minutes(10));
+        all.push(scenario!(a_signal_is_heard_though_every_window_is_late).minutes(3));
     }
     all
 }
@@ -179,6 +180,36 @@ fn zombies_from_before_the_start_are_told(env: &Env) -> Result<()> {
     load.finish()?;
     pidwatch.wait(|seen| latest(seen) == Some(0))?;
     pidwatch.stop()?;
+    Ok(())
+}
+
+/// So many cgroups that to read them takes longer than a window lasts: it is late all the time, and hears
+/// Ctrl-C all the same.
+fn a_signal_is_heard_though_every_window_is_late(env: &Env) -> Result<()> {
+    const CGROUPS: usize = 8_000;
+    let parent = Cgroup::new(&env.hierarchy, "many")?;
+    let children = (0..CGROUPS)
+        .map(|i| parent.child(format!("c{i}")))
+        .collect::<Result<Vec<_>>>()?;
+    let mut pidwatch = Invocation::new(env)
+        .args(["trace", "-o", "json", "--window", "100ms", "--all"])
+        .start()?;
+    pidwatch.wait(|seen| seen.of_type("node").count() >= 2)?;
+    // A mark in the stream, for when that was.
+    let mark = parent.child("mark")?;
+    let recording = pidwatch.stop()?;
+    drop(children);
+    let is_mark = |event: &Event| event.kind() == "cgroup" && event.cgroup() == Some(mark.id);
+    let events = &recording.events;
+    let at = events.iter().position(is_mark).context("no mark")?;
+    let (before, after) = events.split_at(at);
+    let windows = |events: &[Event]| -> Vec<f64> {
+        let nodes = events.iter().filter(|event| event.kind() == "node");
+        nodes.filter_map(|node| node.json["window_s"].as_f64()).collect()
+    };
+    println!("    windows: {:?}, then {:?}", windows(before), windows(after));
+    // The one under way, perhaps the next, and the last.
+    assert!(windows(after).len() <= 3, "it went on after the signal");
     Ok(())
 }
 
