@@ -1,10 +1,12 @@
 //! Limits on tasks: which one refused a creation ([`reason`]), which are in force ([`survey()`]), and
 //! what is wrong with them ([`findings`]).
 
+pub mod advice;
 mod errno;
 mod failed_clone;
 pub mod findings;
 mod kubelet;
+pub mod memory;
 pub mod reason;
 pub mod survey;
 pub mod table;

@@ -1,13 +1,10 @@
 //! Every limit on tasks in force on a node, as data. What could not be read is unknown and noted in
 //! [`Survey::unseen`], never zero and never "no limit".
 
-use std::{os::unix::ffi::OsStrExt, path::PathBuf};
+use std::path::PathBuf;
 
-use super::Kubelet;
-use crate::{
-    cgroup::{CgroupId, Layout},
-    escape,
-};
+use super::{Kubelet, advice, memory::MemoryLimit};
+use crate::cgroup::{CgroupId, Layout};
 
 /// `PID_MAX_LIMIT` of 64-bit kernels (include/linux/threads.h): no PID is beyond.
 pub const PID_MAX_LIMIT: u64 = 4 * 1024 * 1024;
@@ -38,6 +35,8 @@ impl Bound {
 pub struct NodeLimits {
     /// Tasks now, zombies included (`nr_threads`, /proc/loadavg). PIDs in use are at least as many.
     pub tasks: Option<u64>,
+    /// IDs that are free and not given out again (below 300).
+    pub unusable_ids: u64,
     /// `kernel.pid_max`.
     pub pid_max: Option<u64>,
     /// `kernel.threads-max`.
@@ -96,6 +95,10 @@ pub struct Unreaped {
     pub comm: Vec<u8>,
     /// Its dead children.
     pub zombies: u64,
+    /// What most of them were called, and how many of each.
+    pub names: Vec<(Vec<u8>, u64)>,
+    /// The cgroup in which they are charged, if that could be read.
+    pub cgroup: Option<Box<[u8]>>,
 }
 
 /// Everything that was seen.
@@ -113,6 +116,8 @@ pub struct Survey {
     pub users: Vec<UserLimits>,
     /// Parents that do not reap, most zombies first.
     pub unreaped: Vec<Unreaped>,
+    /// Processes that hardly can start a thread, though no clone is refused.
+    pub memory: Vec<MemoryLimit>,
     /// RLIMIT_NPROC of the node's init, which services inherit.
     pub init_nproc: Option<Bound>,
     /// What the kubelet is told, if there is one.
@@ -122,31 +127,43 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Most tasks that the node can have: the lower of pid_max and threads-max.
+    /// Most tasks that the node can have: the lower of what pid_max and threads-max allow.
     pub fn node_most(&self) -> Option<u64> {
         // With one of them unknown, the other is no answer.
+        Some(self.usable_ids()?.min(self.node.threads_max?))
+    }
+
+    /// The lower of pid_max and threads-max: what the kubelet takes for the node's capacity.
+    pub fn node_capacity(&self) -> Option<u64> {
         Some(self.node.pid_max?.min(self.node.threads_max?))
+    }
+
+    /// What of the node's limit that binds is used: tasks, and IDs that are not given out again.
+    pub fn node_usage(&self) -> Option<(u64, u64)> {
+        let value = match self.node_binding() {
+            "kernel.pid_max" => self.node.pid_max?,
+            _ => self.node.threads_max?,
+        };
+        let most = self.node_most()?;
+        Some((self.node.tasks? + (value - most), value))
+    }
+
+    /// `kernel.pid_max` without the IDs that are not given out again: so many tasks it allows.
+    fn usable_ids(&self) -> Option<u64> {
+        Some(self.node.pid_max?.saturating_sub(self.node.unusable_ids))
     }
 
     /// Which of the two that is.
     pub fn node_binding(&self) -> &'static str {
-        match (self.node.pid_max, self.node.threads_max) {
+        match (self.usable_ids(), self.node.threads_max) {
             (Some(pid_max), Some(threads_max)) if threads_max < pid_max => "kernel.threads-max",
             _ => "kernel.pid_max",
         }
     }
 
-    /// A file of a cgroup, as a shell takes it.
-    pub fn file_of(&self, path: &[u8], file: &str) -> String {
-        let mut full = self
-            .layout
-            .as_ref()
-            .map(|layout| layout.mount.as_os_str().as_bytes().to_vec())
-            .unwrap_or_default();
-        full.extend_from_slice(path);
-        full.push(b'/');
-        full.extend_from_slice(file.as_bytes());
-        escape::for_shell(&full)
+    /// A file of a cgroup, as a shell takes it; `None` where no command is safe.
+    pub fn file_of(&self, path: &[u8], file: &str) -> Option<String> {
+        advice::file(&self.layout.as_ref()?.mount, path, file)
     }
 }
 
@@ -160,6 +177,7 @@ pub(crate) mod tests {
         Survey {
             node: NodeLimits {
                 tasks: Some(tasks),
+                unusable_ids: 0,
                 pid_max: Some(pid_max),
                 threads_max: Some(threads_max),
                 default_pid_max: Some(32_768),

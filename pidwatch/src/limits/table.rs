@@ -54,14 +54,14 @@ impl Row {
 pub fn table(survey: &Survey) -> Vec<Row> {
     let node = &survey.node;
     let mut rows: Vec<Row> = [
-        ("kernel.pid_max", node.pid_max),
-        ("kernel.threads-max", node.threads_max),
+        ("kernel.pid_max", node.pid_max, node.unusable_ids),
+        ("kernel.threads-max", node.threads_max, 0),
     ]
-    .map(|(name, value)| Row {
+    .map(|(name, value, unusable)| Row {
         name,
         scope: Scope::Node,
         value,
-        usage: node.tasks,
+        usage: node.tasks.map(|tasks| tasks + unusable),
         binding: false,
     })
     .into();
@@ -72,7 +72,7 @@ pub fn table(survey: &Survey) -> Vec<Row> {
         .min()
         .unwrap_or(u64::MAX);
     if let Some(kubelet) = &survey.kubelet {
-        if let Some(most) = survey.node_most()
+        if let Some(most) = survey.node_capacity()
             && let Some(threshold) = kubelet.eviction_threshold(most)
         {
             rows.push(Row {
@@ -257,6 +257,17 @@ mod tests {
         );
         let unknown = cgroup("/u", 1, Bound::Unknown);
         assert_eq!(chains.binding(&rows, &unknown), None);
+    }
+
+    #[test]
+    fn ids_that_are_not_given_out_again_are_used() {
+        let mut seen = survey(1000, 2000, 1900);
+        seen.node.unusable_ids = 250;
+        let rows = table(&seen);
+        assert_eq!((rows[0].usage, rows[0].headroom()), (Some(1250), Some(750)));
+        assert!(rows[0].binding, "threads-max leaves 900");
+        assert_eq!(seen.node_most(), Some(1750));
+        assert_eq!(seen.node_usage(), Some((1250, 2000)));
     }
 
     #[test]

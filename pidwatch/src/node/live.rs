@@ -4,8 +4,6 @@
 
 use std::{cell::OnceCell, io};
 
-use pidwatch_common::evidence::RESERVED_PIDS;
-
 use crate::{
     cgroup::{CgroupId, Files, Tree},
     detect::Limits,
@@ -44,9 +42,8 @@ impl<'a> Live<'a> {
             .get_or_init(|| self.files.proc().node_tasks())
     }
 
-    /// `kernel.pid_max` and `kernel.threads-max`. The usage of `pid_max` has in it the PIDs that the
-    /// kernel keeps back once all others were given out (`RESERVED_PIDS`, kernel/pid.c), so that it is
-    /// full when creations fail.
+    /// `kernel.pid_max` and `kernel.threads-max`. The usage of `pid_max` has in it the IDs that are free and
+    /// not given out again, so that it is full when creations fail.
     pub fn of_node(&self) -> Vec<Limit> {
         self.node.get_or_init(|| self.read_node()).clone()
     }
@@ -56,16 +53,20 @@ impl<'a> Live<'a> {
             return Vec::new();
         };
         [
-            ("kernel.pid_max", "pid_max", u64::from(RESERVED_PIDS)),
+            (
+                "kernel.pid_max",
+                "pid_max",
+                self.files.proc().unusable_ids(),
+            ),
             ("kernel.threads-max", "threads-max", 0),
         ]
         .into_iter()
-        .filter_map(|(name, file, reserved)| {
+        .filter_map(|(name, file, unusable)| {
             let value = self.files.proc().sysctl(file)?;
             Some(Limit {
                 name,
                 value,
-                usage: (tasks + reserved).min(value.max(tasks)),
+                usage: (tasks + unusable).min(value.max(tasks)),
                 owner: LimitOwner::Node,
             })
         })

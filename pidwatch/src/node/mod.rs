@@ -346,7 +346,6 @@ impl Node {
     pub fn finish(&mut self, updates: &mut Vec<Update>) {
         let now = Instant::now();
         self.files.release();
-        // A window that is under way is part of the last one.
         let half_way = self.closing.take();
         self.probe.finish(now, &mut self.events);
         self.waiting.extend(self.events.drain(..));
@@ -356,6 +355,8 @@ impl Node {
         if let Some(half_way) = half_way {
             self.closing = Some(half_way);
             self.go_on_closing(now, &Slice::ENDLESS, updates);
+            // It has everybody; whoever waits for the end need not wait for that twice.
+            self.show_all = false;
         }
         self.begin_closing(now, updates);
         self.go_on_closing(now, &Slice::ENDLESS, updates);

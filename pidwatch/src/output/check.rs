@@ -1,6 +1,7 @@
 //! The page of `check`, for people and for programs.
 
 use std::{
+    cmp::Ordering,
     fmt::Write as _,
     io::{self, Write},
 };
@@ -176,6 +177,12 @@ pub fn text(out: &mut dyn Write, page: &Page<'_>, is_terminal: bool) -> io::Resu
     writer.page(out, page)
 }
 
+/// How full a limit is, for an order: one of 0 is as full as can be, though it has no ratio.
+fn fullness(row: &Row) -> Option<f64> {
+    row.ratio()
+        .or_else(|| (row.value? == 0).then_some(f64::INFINITY))
+}
+
 struct Writer {
     colour: bool,
     cells: [char; 2],
@@ -203,12 +210,12 @@ impl Writer {
         }
         let mut fullest: Vec<&Row> = others
             .into_iter()
-            .filter(|row| row.ratio().is_some())
+            .filter(|row| fullness(row).is_some())
             .collect();
         fullest.sort_by(|a, b| {
-            b.ratio()
-                .unwrap_or(0.0)
-                .total_cmp(&a.ratio().unwrap_or(0.0))
+            fullness(b)
+                .partial_cmp(&fullness(a))
+                .unwrap_or(Ordering::Equal)
         });
         for row in fullest.iter().take(SHOWN) {
             self.row(out, row)?;
@@ -255,7 +262,7 @@ impl Writer {
             number(row.value),
             row.headroom().map_or_else(String::new, |n| n.to_string()),
         );
-        let style = match row.ratio() {
+        let style = match fullness(row) {
             Some(ratio) if ratio >= 0.95 => {
                 Style::new().bold().fg_color(Some(AnsiColor::Red.into()))
             }
@@ -405,6 +412,25 @@ mod tests {
         );
         assert_eq!(limit["binding"], true);
         assert_eq!(object["findings"][0]["severity"], "critical");
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_the_fullest() {
+        let mut seen = survey(300, 49_152, 1_545_000);
+        seen.cgroups = (0..20)
+            .map(|n| cgroup(&format!("/full{n}"), 10, Bound::At(10)))
+            .collect();
+        seen.cgroups.push(cgroup("/zero", 1, Bound::At(0)));
+        let (page, object) = shown(&seen);
+        let mut limits = page.lines().filter(|line| line.starts_with("pids.max"));
+        let first = limits.next().unwrap();
+        assert!(first.ends_with("/zero") && !first.contains('%'), "{first}");
+        let limits = object["limits"].as_array().unwrap();
+        let zero = limits
+            .iter()
+            .find(|limit| limit["scope"] == "/zero")
+            .unwrap();
+        assert_eq!((&zero["value"], zero.get("ratio")), (&0.into(), None));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! A path in a command is the cgroup's as the stream has it, quoted for a shell. Where a value or a
 //! name is not known, the command asks for it instead of guessing.
 
+use hashbrown::HashMap;
+
 use super::{
     collect::LimitKey,
     model::{Action, Case, Culprit, When},
@@ -10,17 +12,18 @@ use super::{
     story::{is_node_wide, what_it_makes},
     words::{code, count, number, strong, words},
 };
-use crate::{escape, limits::survey::PID_MAX_LIMIT, stream::Owner};
+use crate::{
+    limits::{
+        advice::{self, allowance, is_pod, raised, word},
+        survey::PID_MAX_LIMIT,
+    },
+    stream::{LimitUse, Owner},
+};
 
 /// Culprits that get commands.
 const CULPRITS: usize = 3;
-/// The least that a container is given: what small services of the common runtimes start with,
-/// several times over.
-const LEAST_ALLOWANCE: u64 = 512;
-/// A limit is set to so many times what was normal.
-const ROOM: u64 = 4;
-/// The longest path that a command is written for (PATH_MAX of the kernel).
-const LONGEST_PATH: usize = 4096;
+/// The least `podPidsLimit`, where there is room for it.
+const LEAST_POD: u64 = 2 * advice::LEAST;
 
 /// What to do, the most urgent first.
 pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<Action> {
@@ -35,6 +38,8 @@ pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<Action> {
     if case.culprits.is_empty() {
         all.push(who_holds(case));
     }
+    all.extend(find_parent(scene, case));
+    all.extend(raise_own(scene, case));
     for culprit in case.culprits.iter().take(CULPRITS) {
         all.extend(own_limit(scene, case, culprit));
     }
@@ -43,7 +48,7 @@ pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<Action> {
         .iter()
         .any(|culprit| culprit.owner.k8s.is_some());
     if pods {
-        all.push(kubelet(scene, case));
+        all.extend(kubelet(scene, case));
     }
     all.extend(raise(scene, case));
     if case.limit.name == "RLIMIT_NPROC" {
@@ -56,11 +61,7 @@ pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<Action> {
 }
 
 /// A file of a cgroup, quoted for a shell.
-fn file(scene: &Scene<'_>, owner: &Owner, name: &str) -> Option<String> {
-    let path = owner.cgroup.path.as_deref()?;
-    if path.len() > LONGEST_PATH {
-        return None;
-    }
+fn file(scene: &Scene<'_>, path: Option<&str>, name: &str) -> Option<String> {
     let layout = scene
         .all
         .started
@@ -70,16 +71,19 @@ fn file(scene: &Scene<'_>, owner: &Owner, name: &str) -> Option<String> {
         Some("v2") | None => "/sys/fs/cgroup",
         Some(_) => "/sys/fs/cgroup/pids",
     };
-    let path = path.trim_end_matches('/');
-    Some(escape::for_shell(
-        format!("{mount}{path}/{name}").as_bytes(),
-    ))
+    advice::file(mount.as_ref(), path?.as_bytes(), name)
+}
+
+fn file_of(scene: &Scene<'_>, owner: &Owner, name: &str) -> Option<String> {
+    file(scene, owner.cgroup.path.as_deref(), name)
 }
 
 /// A unit that systemd manages and that is no container's.
 fn unit(owner: &Owner) -> Option<String> {
     let unit = owner.unit.as_deref()?;
-    (owner.runtime.is_none() && owner.k8s.is_none()).then(|| escape::for_shell(unit.as_bytes()))
+    (owner.runtime.is_none() && owner.k8s.is_none())
+        .then(|| word(unit))
+        .flatten()
 }
 
 /// Rounded up to two digits that matter: 1,496 to 1,500.
@@ -94,20 +98,72 @@ fn goes_on(case: &Case, culprit: &Culprit) -> bool {
     case.open && last > culprit.tasks_before.unwrap_or(0) && 2 * last > culprit.tasks_peak
 }
 
-/// What an owner may be given: several times what was normal, and never so much that two such owners
-/// fill what they share.
-fn allowance(case: &Case, culprit: &Culprit) -> u64 {
-    let normal = culprit.tasks_before.unwrap_or(0);
-    let wanted = (normal * ROOM).max(LEAST_ALLOWANCE).next_power_of_two();
-    let half = case.limit.value.unwrap_or(u64::MAX) / 2;
-    wanted.min(half.max(normal + normal / 2 + 1))
+/// What it had before it grew, where that was seen: of a leak that was under way when the recording began it
+/// is not what is normal.
+fn normal(scene: &Scene<'_>, culprit: &Culprit) -> Option<u64> {
+    // At its first sign, or as far back as it was seen.
+    let track = scene.track(&culprit.owner);
+    let first = || Some(track?.tasks.within(0.0, f64::MAX).first()?.1 as u64);
+    let before = culprit.tasks_before.or_else(first)?;
+    let has_grown = 2 * culprit.tasks_peak >= 3 * before;
+    (culprit.growth_per_s.is_some() && has_grown).then_some(before)
 }
 
-/// The line that keeps it from growing.
+/// The limit of a culprit's own cgroup: `None` for not known, `Some(None)` for none.
+fn own_of(culprit: &Culprit) -> Option<Option<&LimitUse>> {
+    let path = culprit.owner.cgroup.path.as_deref()?;
+    let limits = culprit.limits.as_ref()?;
+    let is_own = |limit: &&LimitUse| limit.cgroup.as_deref() == Some(path);
+    Some(pids_max(limits).find(is_own))
+}
+
+fn pids_max(limits: &[LimitUse]) -> impl Iterator<Item = &LimitUse> {
+    limits.iter().filter(|limit| limit.name == "pids.max")
+}
+
+/// The lowest bound that a culprit shares with others: those above its own, the incident's among them.
+fn shared_bound(case: &Case, culprit: &Culprit) -> u64 {
+    let path = culprit.owner.cgroup.path.as_deref();
+    let above = culprit.limits.iter().flatten();
+    let above = above.filter(|limit| limit.cgroup.as_deref() != path);
+    let above = above.map(|limit| limit.value);
+    let this = case
+        .limit
+        .value
+        .filter(|_| case.limit.cgroup.as_deref() != path);
+    above.chain(this).min().unwrap_or(PID_MAX_LIMIT)
+}
+
+/// The lines that keep it from growing, and give back what was there. None where its own limit holds it.
 fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
-    let file = file(scene, &culprit.owner, "pids.max")?;
+    let path = culprit.owner.cgroup.path.as_deref()?;
+    let file = file_of(scene, &culprit.owner, "pids.max")?;
+    let own = own_of(culprit);
+    let charged = scene.track(&culprit.owner).and_then(|track| track.charged);
+    let held = charged.unwrap_or(0).max(culprit.tasks_last.unwrap_or(0));
+    let is_held = |limit: &LimitUse| limit.value <= held.max(culprit.tasks_peak);
+    if case.limit.cgroup.as_deref() == Some(path) || own.flatten().is_some_and(is_held) {
+        return None;
+    }
+    let lift = match own {
+        Some(Some(limit)) => format!("echo {} > {file}", limit.value),
+        Some(None) => format!("echo max > {file}"),
+        // Whatever it is.
+        None => format!("cat {file}"),
+    };
+    let how = match own {
+        Some(_) => " Lift it with the last line, which gives back the limit that was there.",
+        None => {
+            " Which limit it had is not in the recording: the first line prints it; to lift the brake, write \
+             that back."
+        }
+    };
+    let in_order = |brake: String, lift: String| match own {
+        Some(_) => vec![brake, lift],
+        None => vec![lift, brake],
+    };
     if !goes_on(case, culprit) {
-        let current = self::file(scene, &culprit.owner, "pids.current")?;
+        let current = file_of(scene, &culprit.owner, "pids.current")?;
         let is_gone = scene.track(&culprit.owner)?.removed.is_some();
         return Some(Action {
             id: "brake",
@@ -115,7 +171,8 @@ fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
             title: words!["Stop the growth of ", code(&culprit.name)],
             why: words![
                 "The emergency brake: it works on with the tasks that it has at that moment, gets no \
-                 more, and what others give back stays theirs. Lift it with the second line.",
+                 more, and what others give back stays theirs.",
+                how,
                 if is_gone {
                     " Its cgroup is gone; where its successor's is, the flag says, and "
                 } else {
@@ -128,16 +185,13 @@ fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
                 },
                 if is_gone { "." } else { "" }
             ],
-            commands: vec![
-                format!("cat {current} > {file}"),
-                format!("echo max > {file}"),
-            ],
+            commands: in_order(format!("cat {current} > {file}"), lift),
             config: None,
         });
     }
-    let last = culprit.tasks_last?;
     let room = case.limit.value?.saturating_sub(case.limit.peak?) / 2;
-    let value = rounded_up(last).min(last + room);
+    let most = own.flatten().map_or(u64::MAX, |limit| limit.value);
+    let value = rounded_up(held).min(held + room).min(most);
     Some(Action {
         id: "brake",
         when: When::Now,
@@ -147,22 +201,20 @@ fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
             strong(number(value)),
             format!(
                 " is what it has now ({}{}): it works on with the tasks it has, gets no more, and \
-                 what others give back stays theirs. Lift it with the second line.",
-                number(last),
-                if value > last { ", rounded up" } else { "" }
-            )
+                 what others give back stays theirs.",
+                number(held),
+                if value > held { ", rounded up" } else { "" }
+            ),
+            how
         ],
-        commands: vec![
-            format!("echo {value} > {file}"),
-            format!("echo max > {file}"),
-        ],
+        commands: in_order(format!("echo {value} > {file}"), lift),
         config: None,
     })
 }
 
 /// What it is that grows.
 fn look(scene: &Scene<'_>, culprit: &Culprit) -> Option<Action> {
-    let procs = file(scene, &culprit.owner, "cgroup.procs")?;
+    let procs = file_of(scene, &culprit.owner, "cgroup.procs")?;
     let mut commands = vec![format!(
         "for p in $(cat {procs}); do cat /proc/$p/task/*/comm; done | sed 's/[0-9][0-9]*/N/g' | \
          sort | uniq -c | sort -rn | head"
@@ -198,14 +250,13 @@ fn restart(culprit: &Culprit) -> Option<Action> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         !text.is_empty() && text.bytes().all(plain)
     };
-    let quoted = |text: &String| escape::for_shell(text.as_bytes());
     let mut commands = Vec::new();
     if let Some(k8s) = &owner.k8s {
         match (&k8s.namespace, &k8s.pod_name, &k8s.pod_uid) {
             (Some(space), Some(pod), _) => {
-                let (space, pod) = (quoted(space), quoted(pod));
-                commands.push(format!("kubectl -n {space} describe pod {pod}"));
-                commands.push(format!("kubectl -n {space} delete pod {pod}"));
+                let (space, pod) = (word(space)?, word(pod)?);
+                commands.push(format!("kubectl -n {space} describe pod -- {pod}"));
+                commands.push(format!("kubectl -n {space} delete pod -- {pod}"));
             }
             (_, _, Some(uid)) if is_plain(&uid) => commands.push(format!(
                 "kubectl get pods -A -o jsonpath='{{range .items[?(@.metadata.uid==\"{uid}\")]}}\
@@ -217,15 +268,15 @@ fn restart(culprit: &Culprit) -> Option<Action> {
     if let Some(runtime) = &owner.runtime
         && owner.k8s.is_none()
     {
-        let id = quoted(&runtime.container_id);
+        let id = word(&runtime.container_id)?;
         match runtime.name.as_deref() {
-            Some(name @ ("docker" | "podman")) => commands.push(format!("{name} restart {id}")),
-            Some("containerd" | "cri-o") => commands.push(format!("crictl stop {id}")),
-            Some("lxc") => commands.push(format!("lxc-stop --reboot {id}")),
+            Some(name @ ("docker" | "podman")) => commands.push(format!("{name} restart -- {id}")),
+            Some("containerd" | "cri-o") => commands.push(format!("crictl stop -- {id}")),
+            Some("lxc") => commands.push(format!("lxc-stop --reboot --name={id}")),
             _ => {}
         }
     } else if let Some(unit) = unit(owner) {
-        commands.push(format!("systemctl restart {unit}"));
+        commands.push(format!("systemctl restart -- {unit}"));
     }
     if commands.is_empty() {
         return None;
@@ -258,89 +309,180 @@ fn who_holds(case: &Case) -> Action {
     }
 }
 
+/// The command that gives an owner another limit, and where it is kept.
+fn set(scene: &Scene<'_>, owner: &Owner, value: u64) -> Option<(String, Option<String>)> {
+    if let Some(unit) = unit(owner) {
+        let set = format!("systemctl set-property -- {unit} TasksMax={value}");
+        return Some((set, None));
+    }
+    if let Some(runtime) = owner.runtime.as_ref().filter(|_| owner.k8s.is_none())
+        && let Some(name @ ("docker" | "podman")) = runtime.name.as_deref()
+    {
+        let id = word(&runtime.container_id)?;
+        return Some((format!("{name} update --pids-limit={value} -- {id}"), None));
+    }
+    let file = file_of(scene, owner, "pids.max")?;
+    let config = format!(
+        "# where the cgroup is made, for instance in its unit:\n[Service]\nTasksMax={value}\n"
+    );
+    Some((format!("echo {value} > {file}"), Some(config)))
+}
+
 /// A limit of the culprit's own.
 fn own_limit(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
     let path = culprit.owner.cgroup.path.as_deref()?;
-    let has_own = culprit
-        .limits
-        .iter()
-        .flatten()
-        .any(|limit| limit.name == "pids.max" && limit.cgroup.as_deref() == Some(path));
-    if has_own || path == "/" {
+    let has_own = own_of(culprit).flatten().is_some();
+    if has_own || path == "/" || culprit.owner.k8s.is_some() {
         return None;
     }
-    let value = allowance(case, culprit);
-    let normal = culprit.tasks_before.unwrap_or(0);
-    let why = words![
-        strong(number(value)),
-        match normal {
-            0..=1 => " is ample for most services; it had nothing to compare with before it grew. "
-                .to_owned(),
-            n => format!(
-                " leaves room over the {} it had before it grew. ",
-                count(n, "task")
-            ),
-        },
-        "At its own limit it fails alone, early, and with its own name in the message."
-    ];
-    let (commands, config) = match unit(&culprit.owner) {
-        Some(unit) => (
-            vec![format!("systemctl set-property {unit} TasksMax={value}")],
-            None,
-        ),
-        None if culprit.owner.k8s.is_some() => return None,
-        None => {
-            let runtime = culprit.owner.runtime.as_ref();
-            let id = runtime.map(|runtime| escape::for_shell(runtime.container_id.as_bytes()));
-            match (runtime.and_then(|runtime| runtime.name.as_deref()), id) {
-                (Some(name @ ("docker" | "podman")), Some(id)) => (
-                    vec![format!("{name} update --pids-limit {value} {id}")],
-                    None,
-                ),
-                _ => {
-                    let file = file(scene, &culprit.owner, "pids.max")?;
-                    (
-                        vec![format!("echo {value} > {file}")],
-                        Some(format!(
-                            "# where the cgroup is made, for instance in its unit:\n[Service]\n\
-                             TasksMax={value}\n"
-                        )),
-                    )
-                }
-            }
-        }
-    };
+    let normal = normal(scene, culprit)?;
+    let value = allowance(normal, shared_bound(case, culprit))?;
+    let (command, config) = set(scene, &culprit.owner, value)?;
     Some(Action {
         id: "own-limit",
         when: When::ToStay,
         title: words!["Give ", code(&culprit.name), " a limit of its own"],
-        why,
-        commands,
+        why: words![
+            strong(number(value)),
+            match normal {
+                0..=1 =>
+                    " is ample for most services; it had nothing to compare with before it grew. "
+                        .to_owned(),
+                n => format!(
+                    " leaves room over the {} it had before it grew. ",
+                    count(n, "task")
+                ),
+            },
+            "At its own limit it fails alone, early, and with its own name in the message."
+        ],
+        commands: vec![command],
         config,
     })
 }
 
-/// A limit for every pod, and the kubelet's own share.
-fn kubelet(scene: &Scene<'_>, case: &Case) -> Action {
-    let is_culprit = |id: u64| {
-        let mut culprits = case.culprits.iter();
-        culprits.any(|culprit| culprit.owner.cgroup.id == id)
+/// A limit that is too low for a load that leaks nothing.
+fn raise_own(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+    let wanted = wanted(case)?;
+    let (path, max) = (case.limit.cgroup.as_deref()?, case.limit.value?);
+    let value = rounded_up(raised(max, 0).max(wanted + wanted / 2));
+    let victims = case.victims.iter().map(|victim| &victim.owner);
+    let parties = victims.chain(case.culprits.iter().map(|culprit| &culprit.owner));
+    let mut parties = parties.filter(|owner| owner.cgroup.path.as_deref() == Some(path));
+    let (command, config) = match parties.next() {
+        Some(owner) => set(scene, owner, value)?,
+        None => match advice::unit(path.as_bytes()) {
+            Some(unit) => (
+                format!("systemctl set-property -- {unit} TasksMax={value}"),
+                None,
+            ),
+            None => {
+                let file = file(scene, Some(path), "pids.max")?;
+                (format!("echo {value} > {file}"), None)
+            }
+        },
     };
-    let others = scene.all.owners.values();
-    let largest = others
-        .filter(|track| track.owner.k8s.is_some() && !is_culprit(track.owner.cgroup.id))
-        .map(|track| track.peak)
-        .max()
-        .unwrap_or(0);
-    let before = case
+    let why = words![
+        strong(number(value)),
+        format!(
+            " is half as much again as was wanted at once (some {}), and at least twice the limit of {}.",
+            number(wanted),
+            number(max)
+        ),
+        if is_pod(path.as_bytes()) {
+            " It is a pod's limit: the kubelet's podPidsLimit, which it sets for new pods, keeps it."
+        } else {
+            ""
+        }
+    ];
+    Some(Action {
+        id: "raise-limit",
+        when: When::ToStay,
+        title: words![
+            "If the load is meant to be, raise ",
+            code("pids.max"),
+            " of ",
+            code(path)
+        ],
+        why,
+        commands: vec![command],
+        config,
+    })
+}
+
+/// How many tasks a load that leaks nothing wanted at once: the most that were used, and the most that were
+/// refused within a second. `None` where something grew, or nothing was refused.
+pub fn wanted(case: &Case) -> Option<u64> {
+    let grew = case.culprits.iter().any(|c| c.growth_per_s.is_some());
+    if grew || case.failures == 0 || case.limit.name != "pids.max" {
+        return None;
+    }
+    let per_s = |&(_, width, own, others): &(f64, f64, u64, u64)| {
+        ((own + others) as f64 / width.max(1.0)).ceil() as u64
+    };
+    let refused = case.refused.iter().map(per_s).max().unwrap_or(0).max(1);
+    Some(case.limit.peak.max(case.limit.value)? + refused)
+}
+
+/// Who does not reap, where what fills the limit has ended already.
+fn find_parent(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+    let dead = case
         .culprits
         .iter()
-        .filter_map(|culprit| culprit.tasks_before);
-    let normal = largest.max(before.max().unwrap_or(0));
-    let wanted = (normal * ROOM).max(2 * LEAST_ALLOWANCE).next_power_of_two();
+        .find(|culprit| mostly_zombies(scene, culprit).is_some())?;
+    Some(Action {
+        id: "find-parent",
+        when: When::Now,
+        title: words!["Find who does not reap in ", code(&dead.name)],
+        why: "A zombie cannot be killed: it is its parent that must wait for it, or end, so that init does. The \
+              first line counts zombies by parent, the second tells who the parents are. In a container \
+              that is mostly its first process: run an init there (tini, docker run --init, \
+              shareProcessNamespace: true)."
+            .into(),
+        commands: vec![
+            "ps -eo stat=,ppid=,comm= | awk '$1 ~ /^Z/ {print $2, $3}' | sort | uniq -c | sort -rn | head"
+                .to_owned(),
+            "ps -o pid,comm,args,cgroup -p $(ps -eo stat=,ppid= | awk '$1 ~ /^Z/ {print $2}' | sort -u | \
+             paste -sd,)"
+                .to_owned(),
+        ],
+        config: None,
+    })
+}
+
+/// The most zombies that a culprit had, if they are most of what it has.
+pub fn mostly_zombies(scene: &Scene<'_>, culprit: &Culprit) -> Option<u64> {
+    let zombies = scene.track(&culprit.owner)?.zombies;
+    (2 * zombies >= culprit.tasks_peak.max(1)).then_some(zombies)
+}
+
+/// A limit for every pod, and the kubelet's own share.
+fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+    let uid = |owner: &Owner| owner.k8s.as_ref().and_then(|k8s| k8s.pod_uid.clone());
+    let grown: Vec<_> = case.culprits.iter().map(|c| uid(&c.owner)).collect();
+    let mut pods: HashMap<String, u64> = HashMap::new();
+    for track in scene.all.owners.values() {
+        if let Some(uid) = uid(&track.owner).filter(|uid| !grown.contains(&Some(uid.clone()))) {
+            *pods.entry(uid).or_default() += track.peak;
+        }
+    }
+    let largest = pods.into_values().max().unwrap_or(0);
+    let before = case.culprits.iter().filter(|c| c.owner.k8s.is_some());
+    let before = before.filter_map(|c| normal(scene, c)).max();
+    let usual = largest.max(before.unwrap_or(0));
+    let bound = case.culprits.iter().map(|c| shared_bound(case, c)).min()?;
     let node = value(scene, "kernel.pid_max").unwrap_or(PID_MAX_LIMIT);
-    let limit = wanted.min((node / 8).max(LEAST_ALLOWANCE));
-    Action {
+    let bound = bound.min(node);
+    let limit = allowance(usual, bound)?.max(LEAST_POD.min(bound / 2));
+    // One that is there already, and as low, has not helped.
+    let limits = case.culprits.iter().flat_map(|c| c.limits.iter().flatten());
+    let mut of_pods = limits.filter(|limit| {
+        let path = limit.cgroup.as_deref();
+        path.is_some_and(|path| is_pod(path.as_bytes()))
+    });
+    if of_pods.any(|of_pod| of_pod.value <= limit) {
+        return None;
+    }
+    Some(Action {
         id: "pod-pids-limit",
         when: When::ToStay,
         title: words![
@@ -350,9 +492,10 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Action {
         why: words![
             strong(number(limit)),
             format!(
-                " is {ROOM} times the largest well-behaved container of this recording ({}), rounded \
-                 up. It holds for pods that start after the kubelet is restarted. ",
-                count(normal, "task")
+                " is above the largest well-behaved pod of this recording ({}) and below what all share \
+                 ({}). It holds for pods that start after the kubelet is restarted. ",
+                count(usual, "task"),
+                number(bound)
             ),
             code("evictionHard"),
             " replaces the defaults as a whole, so they stand here too; merge ",
@@ -365,7 +508,7 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Action {
              \"1000\"\nevictionHard:\n  pid.available: \"10%\"\n  memory.available: \"100Mi\"\n  \
              nodefs.available: \"10%\"\n  nodefs.inodesFree: \"5%\"\n  imagefs.available: \"15%\"\n"
         )),
-    }
+    })
 }
 
 /// The last value of one of the node's limits.

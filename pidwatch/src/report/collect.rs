@@ -122,6 +122,8 @@ pub struct Track {
     before_start: [u64; 2],
     /// The most tasks it had.
     pub peak: u64,
+    /// What its cgroup was charged with last, with all below it.
+    pub charged: Option<u64>,
     /// Who created, by name and process, with about how many.
     pub creators: HashMap<(String, u32), f64>,
     /// Creations refused, by the counters.
@@ -144,6 +146,7 @@ impl Track {
             created: [Curve::default(), Curve::default()],
             before_start: [0; 2],
             peak: 0,
+            charged: None,
             creators: HashMap::new(),
             refused: 0,
             zombies: 0,

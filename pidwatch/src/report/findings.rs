@@ -3,6 +3,7 @@
 //! Each finding's id has an entry in docs/report.md.
 
 use super::{
+    actions::{mostly_zombies, wanted},
     collect::LimitKey,
     model::{Case, Culprit, Finding, Severity},
     scene::Scene,
@@ -22,6 +23,8 @@ pub fn findings(scene: &Scene<'_>, case: &Case) -> Vec<Finding> {
     for culprit in case.culprits.iter().take(3) {
         bounds(case, culprit, &mut found);
     }
+    zombies(scene, case, &mut found);
+    too_low(case, &mut found);
     node_limits(scene, case, &mut found);
     message(case, &mut found);
     usual_alert(scene, case, &mut found);
@@ -121,6 +124,44 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
             ],
         });
     }
+}
+
+/// What fills the limit has ended already.
+fn zombies(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
+    for culprit in case.culprits.iter().take(3) {
+        let Some(zombies) = mostly_zombies(scene, culprit) else {
+            continue;
+        };
+        found.push(Finding {
+            id: "zombies",
+            text: words![
+                "Most of what ",
+                code(&culprit.name),
+                " held were ",
+                strong(format!("{} zombies", number(zombies))),
+                ": processes that have ended and that their parent does not wait for. Each keeps its PID \
+                 and its place below the limit; none can be killed."
+            ],
+        });
+    }
+}
+
+/// Nothing grew: the limit was too low for what was to be done.
+fn too_low(case: &Case, found: &mut Vec<Finding>) {
+    let (Some(wanted), Some(value)) = (wanted(case), case.limit.value) else {
+        return;
+    };
+    found.push(Finding {
+        id: "limit-too-low",
+        text: words![
+            strong("Nothing leaked"),
+            ": the load came and went, and wanted some ",
+            number(wanted),
+            " tasks at once, where ",
+            limit_name(&case.limit).to_string(),
+            format!(" allows {}.", number(value))
+        ],
+    });
 }
 
 /// How the node's limits stand to each other.

@@ -321,7 +321,7 @@ fn the_incident_is_told_with_culprit_victims_and_figures() {
     };
     assert_eq!(
         action("restart").commands[1],
-        "kubectl -n shop delete pod cart-7d9f4c8b6-x2v9q"
+        "kubectl -n shop delete pod -- cart-7d9f4c8b6-x2v9q"
     );
     assert_eq!(
         action("raise-node-limit").commands[0],
@@ -391,9 +391,11 @@ fn while_it_goes_on_the_brake_stands_first() {
     let case = &report.incidents[0];
     assert_eq!((case.severity, case.open), (Severity::NearMiss, true));
     assert_eq!(case.actions[0].id, "brake");
+    // Which limit it had is not in this stream: it is printed first.
+    let file = "$'/sys/fs/cgroup/system.slice/a b\\'c.service/pids.max'";
     assert_eq!(
-        case.actions[0].commands[0],
-        "echo 1300 > $'/sys/fs/cgroup/system.slice/a b\\'c.service/pids.max'"
+        case.actions[0].commands,
+        [format!("cat {file}"), format!("echo 1300 > {file}")]
     );
     let limit = case
         .actions
@@ -402,7 +404,7 @@ fn while_it_goes_on_the_brake_stands_first() {
         .unwrap();
     assert_eq!(
         limit.commands[0],
-        "systemctl set-property $'a b\\'c.service' TasksMax=512"
+        "systemctl set-property -- $'a b\\'c.service' TasksMax=512"
     );
     // What the limits above it are is not in this stream, and that is said.
     assert_eq!(case.findings[0].id, "limits-unknown");

@@ -98,9 +98,9 @@ mod tests {
     fn a_loop_that_is_always_late_hears_signals() {
         let runtime = crate::runtime::single_threaded().unwrap();
         runtime.block_on(async {
-            let alarm = Alarm::new().unwrap();
+            let timer = Timer::new().unwrap();
             // Not the first wait either: what was ready once stays so until somebody finds it is not.
-            alarm.until(Instant::now()).await.unwrap();
+            timer.until(Instant::now()).await.unwrap();
             let kind = tokio::signal::unix::SignalKind::user_defined2();
             let mut signals = tokio::signal::unix::signal(kind).unwrap();
             // SAFETY: there is a handler for it.
@@ -110,7 +110,7 @@ mod tests {
                 tokio::select! {
                     biased;
                     _ = signals.recv() => break,
-                    late = alarm.until(Instant::now() - Duration::from_secs(1)) => late.unwrap(),
+                    late = timer.until(Instant::now() - Duration::from_secs(1)) => late.unwrap(),
                 }
                 turns += 1;
             }

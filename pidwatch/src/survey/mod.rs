@@ -3,6 +3,7 @@
 //! In: the roots of both. Out: a [`Survey`]. Reads a few files per cgroup and one per process, never
 //! one per thread.
 
+mod mappings;
 mod persisted;
 pub mod processes;
 
@@ -83,6 +84,7 @@ fn node_root(proc_root: &Path) -> PathBuf {
 fn read_node(survey: &mut Survey, proc: &Proc) {
     let node = &mut survey.node;
     node.tasks = proc.node_tasks();
+    node.unusable_ids = proc.unusable_ids();
     node.threads_max = proc.sysctl("threads-max");
     let version = KernelVersion::parse(&survey.kernel);
     let own_namespace = fs::read_link("/proc/self/ns/pid");

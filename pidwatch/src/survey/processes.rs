@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::mappings;
 use crate::limits::survey::{Bound, Survey, Unreaped, UserLimits};
 
 /// Time for the pass; processes left out are told.
@@ -20,7 +21,23 @@ struct Status {
     uid: u32,
     tasks: u64,
     is_zombie: bool,
+    /// Bytes of address space; none of a kernel thread and a zombie.
+    size: u64,
 }
+
+/// The dead children of one parent.
+#[derive(Default)]
+struct Dead {
+    count: u64,
+    /// One of them.
+    pid: u32,
+    names: BTreeMap<Vec<u8>, u64>,
+}
+
+/// Parents whose dead children's cgroup is read: a file each.
+const PLACED: usize = 64;
+/// Names of dead children that are kept.
+const NAMES: usize = 3;
 
 /// Adds users, parents that do not reap, and what could not be seen.
 pub fn read(survey: &mut Survey, proc_root: &Path) {
@@ -34,7 +51,8 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     let until = Instant::now() + TIME;
-    let mut zombies: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut zombies: BTreeMap<u32, Dead> = BTreeMap::new();
+    let mut processes: Vec<mappings::Process> = Vec::new();
     let mut users: BTreeMap<u32, (u64, Vec<(u64, u32)>)> = BTreeMap::new();
     let mut names: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut looked_at = 0;
@@ -47,7 +65,18 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
             continue;
         };
         if status.is_zombie {
-            *zombies.entry(status.parent).or_default() += 1;
+            let dead = zombies.entry(status.parent).or_default();
+            dead.count += 1;
+            dead.pid = pid;
+            *dead.names.entry(status.comm.clone()).or_default() += 1;
+        }
+        if status.size > 0 {
+            processes.push(mappings::Process {
+                pid,
+                comm: status.comm.clone(),
+                threads: status.tasks,
+                size: status.size,
+            });
         }
         if status.uid != 0 {
             let (tasks, processes) = users.entry(status.uid).or_default();
@@ -96,19 +125,43 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
     survey
         .users
         .sort_by_key(|user| std::cmp::Reverse(user.tasks));
+    let mut zombies: Vec<_> = zombies.into_iter().collect();
+    zombies.sort_by_key(|(_, dead)| std::cmp::Reverse(dead.count));
     survey.unreaped = zombies
         .into_iter()
-        .map(|(parent, zombies)| Unreaped {
-            parent,
-            comm: read_status(proc_root, parent)
-                .map(|status| status.comm)
-                .unwrap_or_default(),
-            zombies,
+        .enumerate()
+        .map(|(i, (parent, dead))| {
+            let mut names: Vec<_> = dead.names.into_iter().collect();
+            names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+            names.truncate(NAMES);
+            Unreaped {
+                parent,
+                comm: read_status(proc_root, parent)
+                    .map(|status| status.comm)
+                    .unwrap_or_default(),
+                zombies: dead.count,
+                names,
+                cgroup: survey
+                    .layout
+                    .as_ref()
+                    .filter(|_| i < PLACED)
+                    .and_then(|layout| cgroup_of(proc_root, dead.pid, layout.hierarchy_id)),
+            }
         })
         .collect();
-    survey
-        .unreaped
-        .sort_by_key(|parent| std::cmp::Reverse(parent.zombies));
+    survey.memory = mappings::near(proc_root, processes);
+}
+
+/// The path of a process' cgroup in one hierarchy: `4:pids:/path`, on v2 `0::/path` (cgroups(7)). It may have any
+/// byte in it but a newline.
+fn cgroup_of(proc_root: &Path, pid: u32, hierarchy: u32) -> Option<Box<[u8]>> {
+    let text = fs::read(proc_root.join(pid.to_string()).join("cgroup")).ok()?;
+    let number = format!("{hierarchy}:");
+    let line = text
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(number.as_bytes()))?;
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    Some(line[colon + 1..].into())
 }
 
 /// `status` and not `stat`: for that the kernel walks the process' threads.
@@ -131,6 +184,7 @@ fn read_status(proc_root: &Path, pid: u32) -> Option<Status> {
         // A zombie's line may be missing.
         tasks: number("Threads:").unwrap_or(1),
         is_zombie,
+        size: number("VmSize:").unwrap_or(0) * 1024,
     })
 }
 
@@ -178,9 +232,12 @@ mod tests {
         write("21/limits", &limits("90"));
         for zombie in 30..33 {
             write(&format!("{zombie}/status"), &status("Z (zombie)", 20, 0, 1));
+            let cgroups = "7:cpu:/other\n4:pids:/a:b\n0::/unified\n";
+            write(&format!("{zombie}/cgroup"), cgroups);
         }
         write("self/status", "nonsense");
-        let mut seen = Survey::default();
+        let mut seen = crate::limits::survey::tests::survey(0, 0, 0);
+        seen.layout.as_mut().unwrap().hierarchy_id = 4;
         read(&mut seen, root.path());
         assert_eq!(
             seen.users,
@@ -194,6 +251,8 @@ mod tests {
         );
         assert_eq!(seen.unreaped.len(), 1);
         assert_eq!((seen.unreaped[0].parent, seen.unreaped[0].zombies), (20, 3));
+        assert_eq!(seen.unreaped[0].names, [(b"java x".to_vec(), 3)]);
+        assert_eq!(seen.unreaped[0].cgroup.as_deref(), Some(&b"/a:b"[..]));
         assert_eq!(seen.init_nproc, Some(Bound::None));
         assert!(seen.unseen.is_empty(), "{:?}", seen.unseen);
     }

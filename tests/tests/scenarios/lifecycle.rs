@@ -205,9 +205,15 @@ fn a_signal_is_heard_though_every_window_is_late(env: &Env) -> Result<()> {
     let (before, after) = events.split_at(at);
     let windows = |events: &[Event]| -> Vec<f64> {
         let nodes = events.iter().filter(|event| event.kind() == "node");
-        nodes.filter_map(|node| node.json["window_s"].as_f64()).collect()
+        nodes
+            .filter_map(|node| node.json["window_s"].as_f64())
+            .collect()
     };
-    println!("    windows: {:?}, then {:?}", windows(before), windows(after));
+    println!(
+        "    windows: {:?}, then {:?}",
+        windows(before),
+        windows(after)
+    );
     // The one under way, perhaps the next, and the last.
     assert!(windows(after).len() <= 3, "it went on after the signal");
     Ok(())

@@ -22,8 +22,10 @@ pub fn find(survey: &Survey) -> Vec<Finding> {
     cgroups::near_their_limits(survey, &mut found);
     cgroups::pods_without_limit(survey, &mut found);
     cgroups::can_exhaust(survey, &mut found);
+    cgroups::sums(survey, &mut found);
     users::near_their_limits(survey, &mut found);
     users::unreaped(survey, &mut found);
+    users::memory(survey, &mut found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }

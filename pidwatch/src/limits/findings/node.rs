@@ -11,11 +11,18 @@ pub(super) fn usage(survey: &Survey, found: &mut Vec<Finding>) {
     let (Some(tasks), Some(most)) = (survey.node.tasks, survey.node_most()) else {
         return;
     };
+    let Some((usage, value)) = survey.node_usage() else {
+        return;
+    };
     let name = survey.node_binding();
-    let ratio = tasks as f64 / most as f64;
+    let ratio = usage as f64 / value as f64;
     if ratio < HIGH {
         return;
     }
+    let ids = match usage.saturating_sub(tasks) {
+        0 => String::new(),
+        ids => format!(" and {ids} IDs that are not given out again"),
+    };
     let raised = PID_MAX_LIMIT.min(most.saturating_mul(4));
     found.push(Finding {
         id: "node-limit-usage",
@@ -26,7 +33,7 @@ pub(super) fn usage(survey: &Survey, found: &mut Vec<Finding>) {
         },
         object: name.to_owned(),
         message: format!(
-            "{tasks} tasks of {most} ({}): {} more, and every fork on the node fails with EAGAIN \
+            "{tasks} tasks{ids} of {value} ({}): {} more, and every fork on the node fails with EAGAIN \
              (\"Resource temporarily unavailable\"), probes and the kubelet's included",
             percent(ratio),
             most.saturating_sub(tasks)
@@ -136,7 +143,7 @@ pub(super) fn not_persisted(survey: &Survey, found: &mut Vec<Finding>) {
 /// The kubelet evicts pods when PIDs become few, if it is told to.
 pub(super) fn eviction(survey: &Survey, found: &mut Vec<Finding>) {
     let (Some(kubelet), Some(most), Some(tasks)) =
-        (&survey.kubelet, survey.node_most(), survey.node.tasks)
+        (&survey.kubelet, survey.node_capacity(), survey.node.tasks)
     else {
         return;
     };

@@ -1,9 +1,12 @@
 use std::path::PathBuf;
 
-use super::{cgroups::is_pod, *};
-use crate::limits::survey::{
-    Bound, Unreaped, UserLimits,
-    tests::{cgroup, survey},
+use super::*;
+use crate::limits::{
+    advice::is_pod,
+    survey::{
+        Bound, Unreaped, UserLimits,
+        tests::{cgroup, survey},
+    },
 };
 
 fn ids(survey: &Survey) -> Vec<&'static str> {
@@ -79,24 +82,252 @@ fn a_cgroups_limit_is_judged_by_usage_peak_and_refusals() {
     service.peak = Some(150);
     service.refused = Some(3);
     seen.cgroups = vec![service];
-    for id in [
-        "cgroup-limit-usage",
-        "tasks-max-below-peak",
-        "tasks-max-hit",
+    // All of it is one finding, with one value that is above all that was wanted.
+    let found: Vec<_> = find(&seen)
+        .into_iter()
+        .filter(|finding| finding.object == "/system.slice/a b.service")
+        .collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let finding = &found[0];
+    assert_eq!(
+        (finding.id, finding.severity),
+        ("cgroup-limit-usage", Severity::Warning)
+    );
+    for fact in [
+        "95 tasks of pids.max 100",
+        "has had 150",
+        "refused 3 creations",
     ] {
-        let finding = the(&seen, id);
-        assert_eq!(finding.severity, Severity::Warning);
-        assert!(
-            finding
-                .advice
-                .starts_with("systemctl set-property 'a b.service' TasksMax="),
-            "{finding:?}"
-        );
+        assert!(finding.message.contains(fact), "{finding:?}");
     }
+    assert_eq!(
+        finding.advice,
+        "systemctl set-property -- 'a b.service' TasksMax=300"
+    );
     seen.cgroups[0].usage = Some(100);
     assert_eq!(
         the(&seen, "cgroup-limit-usage").severity,
         Severity::Critical
+    );
+    seen.cgroups[0].usage = Some(5);
+    assert_eq!(the(&seen, "tasks-max-hit").advice, finding.advice);
+    seen.cgroups[0].refused = None;
+    assert_eq!(the(&seen, "tasks-max-below-peak").advice, finding.advice);
+    seen.cgroups[0].peak = None;
+    assert_eq!(find(&seen).len(), 1, "only that the pid_max is not kept");
+}
+
+#[test]
+fn who_may_create_nothing_is_told_so() {
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.cgroups = vec![cgroup("/pod", 1, Bound::At(0))];
+    let finding = the(&seen, "cgroup-limit-usage");
+    assert_eq!(finding.severity, Severity::Critical);
+    assert!(finding.message.contains("pids.max is 0"), "{finding:?}");
+    assert!(
+        finding.advice.contains("echo 512 > /cg/pod/pids.max"),
+        "{finding:?}"
+    );
+    // Moved in past the limit.
+    seen.cgroups = vec![cgroup("/pod", 10, Bound::At(5))];
+    let finding = the(&seen, "cgroup-limit-usage");
+    assert!(
+        finding.message.contains("10 tasks of pids.max 5 (200 %)"),
+        "{finding:?}"
+    );
+    assert!(
+        finding.advice.contains("echo 20 > /cg/pod/pids.max"),
+        "{finding:?}"
+    );
+}
+
+#[test]
+fn a_limit_below_one_that_is_as_low_is_not_raised() {
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.cgroups = vec![
+        cgroup("/a", 95, Bound::At(100)),
+        cgroup("/a/b", 95, Bound::At(100)),
+        cgroup("/c", 0, Bound::At(150)),
+        cgroup("/c/d", 95, Bound::At(100)),
+    ];
+    let advice = |object: &str| {
+        let mut found = find(&seen).into_iter();
+        found
+            .find(|finding| finding.object == object)
+            .unwrap()
+            .advice
+    };
+    assert!(advice("/a").contains("echo 200 >"), "{}", advice("/a"));
+    assert!(
+        advice("/a/b").starts_with("raise pids.max of /a first"),
+        "{}",
+        advice("/a/b")
+    );
+    assert!(advice("/c/d").contains("echo 150 >"), "{}", advice("/c/d"));
+}
+
+#[test]
+fn the_brake_gives_back_what_was_there_and_is_not_for_who_is_held_already() {
+    let mut seen = survey(47_000, 49_152, 1_545_000);
+    let advice = |seen: &Survey| the(seen, "owner-threatens-node").advice;
+    seen.cgroups = vec![cgroup("/app", 46_000, Bound::At(48_000))];
+    assert!(
+        advice(&seen).contains("echo 46000 > /cg/app/pids.max"),
+        "{}",
+        advice(&seen)
+    );
+    assert!(
+        advice(&seen).contains("echo 48000 > /cg/app/pids.max"),
+        "{}",
+        advice(&seen)
+    );
+    assert!(!advice(&seen).contains("echo max"), "{}", advice(&seen));
+    seen.cgroups = vec![cgroup("/app", 46_000, Bound::At(46_000))];
+    assert!(!advice(&seen).contains("echo"), "{}", advice(&seen));
+    seen.cgroups = vec![cgroup("/app", 46_000, Bound::Unknown)];
+    assert!(!advice(&seen).contains("echo"), "{}", advice(&seen));
+}
+
+#[test]
+fn who_holds_most_of_a_shared_limit_is_named() {
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.cgroups = vec![
+        cgroup("/kubepods", 150, Bound::At(150)),
+        cgroup("/kubepods/burstable/pod1/a", 129, Bound::None),
+        cgroup("/kubepods/burstable/pod2/b", 21, Bound::At(64)),
+    ];
+    seen.cgroups[0].own = Some(0);
+    let finding = the(&seen, "cgroup-limit-usage");
+    assert_eq!(finding.object, "/kubepods");
+    assert!(
+        finding
+            .message
+            .contains("/kubepods/burstable/pod1/a holds 129"),
+        "{finding:?}"
+    );
+}
+
+#[test]
+fn the_limit_of_pods_is_above_the_largest_pod_and_below_what_they_share() {
+    let mut seen = survey(3000, 32_768, 1_545_000);
+    seen.cgroups = vec![
+        cgroup("/kubepods/pod1", 1500, Bound::None),
+        cgroup("/kubepods/pod1/a", 800, Bound::None),
+        cgroup("/kubepods/pod1/b", 700, Bound::None),
+    ];
+    seen.cgroups[0].own = Some(0);
+    let limit = |seen: &Survey| {
+        let advice = the(seen, "pods-without-limit").advice;
+        let number = advice.split("podPidsLimit: ").nth(1)?.split(';').next()?;
+        number.parse::<u64>().ok()
+    };
+    assert_eq!(limit(&seen), Some(8192));
+    seen.cgroups
+        .push(cgroup("/kubepods", 1500, Bound::At(4000)));
+    assert_eq!(limit(&seen), Some(2750));
+    seen.cgroups[3].max = Bound::At(1500);
+    assert_eq!(limit(&seen), None, "none is above 1,500 and below 1,500");
+}
+
+#[test]
+fn limits_that_together_exceed_the_node_are_told() {
+    let mut seen = survey(300, 32_768, 1_545_000);
+    let user = |n: u32| format!("/user.slice/user-{n}.slice");
+    seen.cgroups = vec![cgroup("/user.slice", 8, Bound::None)];
+    seen.cgroups
+        .extend((1000..1004).map(|n| cgroup(&user(n), 2, Bound::At(16_384))));
+    let finding = the(&seen, "limits-exceed-node");
+    assert_eq!(
+        (&*finding.object, finding.severity),
+        ("/user.slice", Severity::Warning)
+    );
+    assert!(finding.message.contains("65536") && finding.message.contains("2 full ones"));
+    assert!(
+        finding
+            .advice
+            .contains("systemctl set-property -- user.slice TasksMax=29200"),
+        "{finding:?}"
+    );
+    // More of them are needed.
+    for cgroup in &mut seen.cgroups[1..] {
+        cgroup.max = Bound::At(10_000);
+    }
+    assert_eq!(the(&seen, "limits-exceed-node").severity, Severity::Info);
+    // Something above keeps them within the node, or may.
+    for max in [Bound::At(20_000), Bound::Unknown] {
+        seen.cgroups[0].max = max;
+        assert!(!ids(&seen).contains(&"limits-exceed-node"), "{max:?}");
+    }
+    seen.cgroups[0].max = Bound::None;
+    for cgroup in &mut seen.cgroups[1..] {
+        cgroup.max = Bound::At(8000);
+    }
+    assert!(!ids(&seen).contains(&"limits-exceed-node"), "32,000 fit");
+}
+
+#[test]
+fn a_users_limit_that_binds_is_not_called_one_that_never_does() {
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.init_nproc = Some(Bound::At(5_000_000));
+    assert!(ids(&seen).contains(&"ulimit-never-binds"));
+    seen.users = vec![UserLimits {
+        uid: 1000,
+        tasks: 90,
+        nproc: Bound::At(100),
+        pid: 5,
+        comm: b"java".to_vec(),
+    }];
+    assert!(ids(&seen).contains(&"user-limit-usage"));
+    assert!(!ids(&seen).contains(&"ulimit-never-binds"));
+}
+
+#[test]
+fn zombies_are_as_bad_as_their_share_of_the_limit_that_is_hit() {
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.cgroups = vec![
+        cgroup("/app", 97, Bound::At(100)),
+        cgroup("/app/inner", 97, Bound::None),
+    ];
+    seen.unreaped = vec![Unreaped {
+        parent: 7,
+        comm: b"myapp".to_vec(),
+        zombies: 96,
+        names: vec![(b"probe.sh".to_vec(), 96)],
+        cgroup: Some((*b"/app/inner").into()),
+    }];
+    let finding = the(&seen, "unreaped-zombies");
+    assert_eq!(finding.severity, Severity::Critical);
+    for fact in ["/app/inner", "96 probe.sh", "96 % of pids.max of /app"] {
+        assert!(finding.message.contains(fact), "{fact}: {finding:?}");
+    }
+    // As many are little of what a node has.
+    seen.unreaped[0].cgroup = None;
+    assert_eq!(the(&seen, "unreaped-zombies").severity, Severity::Info);
+    // A third, of a limit that is far from full.
+    seen.unreaped[0].cgroup = Some((*b"/app/inner").into());
+    seen.cgroups[0].max = Bound::At(300);
+    assert_eq!(the(&seen, "unreaped-zombies").severity, Severity::Warning);
+}
+
+#[test]
+fn a_process_without_room_for_a_stack_is_told() {
+    use crate::limits::memory::{MemoryLimit, Want};
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.memory = vec![MemoryLimit {
+        pid: 9,
+        comm: b"java".to_vec(),
+        want: Want::Mappings,
+        value: 65_530,
+        usage: 65_530,
+    }];
+    let finding = the(&seen, "max-map-count-usage");
+    assert_eq!(
+        (&*finding.object, finding.severity),
+        ("java[9]", Severity::Critical)
+    );
+    assert!(
+        finding.advice.contains("sysctl -w vm.max_map_count=131060"),
+        "{finding:?}"
     );
 }
 
@@ -151,6 +382,8 @@ fn a_user_near_the_limit_and_a_parent_that_does_not_reap_are_told() {
         parent: 7,
         comm: b"sh".to_vec(),
         zombies: 2000,
+        names: Vec::new(),
+        cgroup: None,
     }];
     assert_eq!(the(&seen, "user-limit-usage").object, "user 1000");
     assert_eq!(the(&seen, "unreaped-zombies").object, "sh[7]");
