@@ -22,7 +22,7 @@ use clap::Args;
 
 use crate::scenarios::Scenarios;
 use crate::toolchain::Toolchain;
-use crate::{packages, process, workspace};
+use crate::{process, programs, workspace};
 
 /// How long and with what.
 #[derive(Args)]
@@ -48,14 +48,7 @@ pub fn bench(options: &Options) -> Result<ExitCode> {
     if !process::is_root() {
         bail!("the measurements load programs into the kernel: run them as root");
     }
-    packages::ensure_programs(
-        &[
-            ("bpftrace", "bpftrace"),
-            ("forkstat", "forkstat"),
-            ("bpftool", "bpftool"),
-        ],
-        "the comparison",
-    )?;
+    programs::ensure(&["bpftrace", "forkstat", "bpftool"], "the comparison")?;
     let scenarios = Scenarios::build()?;
     let programs = Programs {
         pidwatch: scenarios.pidwatch,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{build, packages, process, workspace};
+use crate::{build, process, programs, workspace};
 
 /// Name of the tmux server: nobody else's.
 const SERVER: &str = "pidwatch-capture";
@@ -51,7 +51,7 @@ pub fn capture(options: &Options) -> Result<ExitCode> {
 
 /// The screen of a run.
 fn play() -> Result<String> {
-    packages::ensure_programs(&[("tmux", "tmux")], "the picture of the screen")?;
+    programs::ensure(&["tmux"], "the picture of the screen")?;
     let pidwatch = build::build()?;
     let mut demo = Command::new(std::env::current_exe()?);
     let demo = demo.arg("demo").stdout(Stdio::null()).stdin(Stdio::null());
@@ -96,7 +96,7 @@ fn picture(top: &str, demo: &mut Child) -> Result<String> {
 }
 
 fn tmux(arguments: &[&str]) -> Result<String> {
-    let mut tmux = Command::new("tmux");
+    let mut tmux = programs::find("tmux")?.command();
     process::output(tmux.args(["-L", SERVER]).args(arguments).env_remove("TMUX"))
 }
 

@@ -6,14 +6,10 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{dist, packages, process, python};
+use crate::{dist, packages, process, programs, python};
 
-/// What reads what is in `deploy/`, each with the package it comes in.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("promtool", "prometheus"),
-    ("python3", "python3"),
-    ("systemd-analyze", "systemd"),
-];
+/// What reads what is in `deploy/` and has to be installed, each with the package it comes in.
+const INSTALLED: [(&str, &str); 2] = [("python3", "python3"), ("systemd-analyze", "systemd")];
 
 /// Helm as a Python extension, and the schemas of Kubernetes' releases.
 const PYTHON: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.0"];
@@ -21,13 +17,15 @@ const PYTHON: [&str; 2] = ["helm-python-sdk==0.2.2", "kubernetes-validate==1.37.
 /// A command that runs the tests; installs what they take.
 pub fn tests() -> Result<Command> {
     let purpose = "testing what is in deploy/";
-    packages::ensure_programs(&PROGRAMS, purpose)?;
+    packages::ensure_programs(&INSTALLED, purpose)?;
+    programs::ensure(&["promtool"], purpose)?;
     let python = python::ensure("deploy", &PYTHON, purpose)?;
     let folder = dist::for_host()?;
     let mut cargo = process::cargo();
     cargo
         .args(["test", "--package", "pidwatch-tests", "--test", "deploy"])
         .arg("--no-fail-fast")
+        .env("PATH", programs::path()?)
         .env("PIDWATCH_PYTHON", python)
         .env("PIDWATCH_DIST", folder);
     Ok(cargo)

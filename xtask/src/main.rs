@@ -3,8 +3,10 @@
 //! This file only parses and dispatches. In: the command line. Out: an exit status, which for
 //! `run` is that of pidwatch itself.
 
+mod apt;
 mod bench;
 mod build;
+mod cache;
 mod capture;
 mod demo;
 mod deploy;
@@ -15,6 +17,7 @@ mod linker;
 mod lint;
 mod packages;
 mod process;
+mod programs;
 mod python;
 mod run;
 mod scenarios;

@@ -1,4 +1,4 @@
-//! Packages of the distribution, by apt where there is one.
+//! Packages of the distribution that work installed only: compilers, libraries, Python.
 //!
 //! In: names. Out: they are installed, after saying so, or an error that says what to install. What
 //! is installed already costs one look-up and no network.
@@ -8,14 +8,6 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, as_root};
-
-/// What tests with real containers take, each with its package: a runtime, and what its image is made
-/// of.
-pub const CONTAINERS: [(&str, &str); 3] = [
-    ("containerd", "containerd"),
-    ("runc", "runc"),
-    ("busybox", "busybox-static"),
-];
 
 /// Makes sure that programs are there, given each with the package it comes in.
 pub fn ensure_programs(programs: &[(&str, &str)], purpose: &str) -> Result<()> {

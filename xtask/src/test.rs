@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::libtest::{Counts, Tally};
 use crate::scenarios::Scenarios;
-use crate::{deploy, dist, eval, packages, process, setup, vm, workspace};
+use crate::{deploy, dist, eval, process, programs, setup, vm, workspace};
 
 /// A part of the tests, as the summary shows it.
 struct Part {
@@ -145,19 +145,17 @@ fn deployment() -> Part {
 fn on_host(scenarios: &Scenarios) -> Part {
     let name = "scenarios on this host";
     let run = || -> Result<Part> {
-        let tracers = [("bpftrace", "bpftrace"), ("forkstat", "forkstat")];
-        packages::ensure_programs(&tracers, "comparing with other tracers")?;
-        packages::ensure_programs(&packages::CONTAINERS, "tests with real containers")?;
-        let prometheus = [("prometheus", "prometheus"), ("promtool", "prometheus")];
-        packages::ensure_programs(&prometheus, "a Prometheus that scrapes the agent")?;
-        packages::ensure_programs(&[("tmux", "tmux")], "tests on a real terminal")?;
-        let jvm = [("javac", "default-jdk-headless")];
-        packages::ensure_programs(&jvm, "a JVM that leaks threads")?;
-        let alertmanager = [("prometheus-alertmanager", "prometheus-alertmanager")];
-        packages::ensure_programs(&alertmanager, "alerts that arrive")?;
+        programs::ensure(&["bpftrace", "forkstat"], "comparing with other tracers")?;
+        programs::ensure(&programs::CONTAINERS, "tests with real containers")?;
+        let prometheus = ["prometheus", "promtool"];
+        programs::ensure(&prometheus, "a Prometheus that scrapes the agent")?;
+        programs::ensure(&["prometheus-alertmanager"], "alerts that arrive")?;
+        programs::ensure(&["tmux"], "tests on a real terminal")?;
+        programs::ensure(&["javac", "java"], "a JVM that leaks threads")?;
         let mut variables = scenarios.variables(None);
         let image = dist::image(&dist::for_host()?);
         variables.push(("PIDWATCH_IMAGE".into(), image.display().to_string()));
+        variables.push(("PATH".into(), programs::path()?.to_string_lossy().into()));
         let mut runner = process::as_root(&scenarios.runner, &variables)?;
         // Scenarios measure one node: two at a time would count each other.
         runner

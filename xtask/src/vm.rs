@@ -7,7 +7,6 @@ mod cpio;
 mod guest;
 mod initramfs;
 mod kernels;
-pub mod mirror;
 mod systemd;
 
 use std::collections::BTreeMap;
@@ -23,7 +22,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::libtest::Counts;
 use crate::scenarios::Scenarios;
-use crate::{dist, packages, workspace};
+use crate::{dist, programs, workspace};
 use guest::{Guest, Layout, Outcome};
 use kernels::Kernel;
 
@@ -121,12 +120,11 @@ pub fn prepare() -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("guests have this host's CPU architecture, and their kernels are for x86_64 alone");
     }
-    let programs = [
-        ("qemu-system-x86_64", "qemu-system-x86"),
-        ("busybox", "busybox-static"),
-    ];
-    packages::ensure_programs(&programs, "guests of other kernels")?;
-    packages::ensure_programs(&packages::CONTAINERS, "guests with real containers")
+    programs::ensure(
+        &["qemu-system-x86_64", "busybox"],
+        "guests of other kernels",
+    )?;
+    programs::ensure(&programs::CONTAINERS, "guests with real containers")
 }
 
 /// Runs the guests asked for, one a host CPU at a time: each is emulated by one thread.

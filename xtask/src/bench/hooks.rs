@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -12,7 +11,7 @@ use super::statistics::{Estimate, estimate, median};
 use super::storm::{PROCESSES, storm};
 use super::tracer::Tracer;
 use super::{Options, Programs};
-use crate::process;
+use crate::{process, programs};
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
@@ -71,7 +70,11 @@ pub fn measure(programs: &Programs, options: &Options) -> Result<()> {
 
 /// Nanoseconds that each loaded program has run, by its id.
 fn run_times() -> Result<BTreeMap<u64, (String, f64)>> {
-    let text = process::output(Command::new("bpftool").args(["prog", "show", "-j"]))?;
+    let text = process::output(
+        programs::find("bpftool")?
+            .command()
+            .args(["prog", "show", "-j"]),
+    )?;
     let programs: Vec<Value> = serde_json::from_str(&text).context("bpftool's JSON")?;
     Ok(programs
         .iter()

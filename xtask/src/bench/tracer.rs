@@ -8,6 +8,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use super::Programs;
+use crate::programs;
 
 /// Counts creations and exits per cgroup, as people do with bpftrace.
 const BPFTRACE: &str = "tracepoint:sched:sched_process_fork { @created[cgroup] = count(); } \
@@ -53,11 +54,11 @@ impl Tracer {
                     "test -d /sys/kernel/debug/tracing/events \
                      || mount -t debugfs none /sys/kernel/debug; exec bpftrace -e \"$0\"",
                 );
-                command.arg(BPFTRACE);
+                command.arg(BPFTRACE).env("PATH", programs::path()?);
                 command
             }
             Self::Forkstat => {
-                let mut command = Command::new("forkstat");
+                let mut command = programs::find("forkstat")?.command();
                 command.args(["-l", "-e", "clone,exit,fork"]);
                 command
             }

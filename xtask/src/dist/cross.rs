@@ -10,8 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::target::Arch;
-use crate::vm::mirror::{self, Mirror};
-use crate::{packages, process, workspace};
+use crate::apt::mirror::Mirror;
+use crate::{apt, cache, packages, process};
 
 const PACKAGED_RUSTC: &str = "/usr/bin/rustc";
 /// The packaged compiler, and its library.
@@ -68,24 +68,26 @@ fn with_rustup(arch: Arch) -> Result<()> {
 
 /// A folder that the packaged compiler takes as its sysroot, with the other architecture's library.
 fn packaged(arch: Arch) -> Result<PathBuf> {
-    let (compiler, library) = PACKAGES;
+    let compiler = PACKAGES.0;
     if !packages::is_installed(compiler) {
         bail!("{compiler} is not installed; `cargo xtask setup` installs it");
     }
     let mut query = Command::new("dpkg-query");
     let version = process::output(query.args(["-W", "-f", "${Version}", compiler]))?;
+    let name = format!("rust-{}-{version}", arch.name());
+    let libraries = Path::new("usr/lib/rustlib").join(arch.triple()).join("lib");
+    let is_whole = |folder: &Path| folder.join(&libraries).is_dir();
+    let fetch = |work: &Path, ready: &Path| fetch(arch, &version, work, ready);
+    let folder = cache::ensure(&format!("tools/{name}"), is_whole, fetch)?;
+    Ok(folder.join("usr"))
+}
+
+/// Fetches the library of the compiler's version, and unpacks it.
+fn fetch(arch: Arch, version: &str, work: &Path, ready: &Path) -> Result<()> {
+    let library = PACKAGES.1;
     // `1.96.0+dfsg1-1~deb12u1` is of the library 1.96.
     let series: Vec<&str> = version.split('.').take(2).collect();
-    let name = format!("rust-{}-{version}", arch.name());
-    let folder = workspace::cache_dir()?.join("tools").join(name);
-    let sysroot = folder.join("usr");
-    let rlibs = sysroot.join("lib/rustlib").join(arch.triple()).join("lib");
-    if rlibs.is_dir() {
-        return Ok(sysroot);
-    }
-    let work = folder.with_extension("partial");
-    let _ = fs::remove_dir_all(&work);
-    let apt = Mirror::of_this_host()?.open_here(&work)?;
+    let suite = Mirror::of_this_host()?.open_here(work)?;
     let dpkg_arch = arch.oci();
     let foreign = |command: &mut Command| {
         command
@@ -95,28 +97,20 @@ fn packaged(arch: Arch) -> Result<PathBuf> {
             .arg("-o")
             .arg(format!("APT::Architectures={dpkg_arch}"));
     };
-    let mut update = apt.command("apt-get");
+    let mut update = suite.command("apt-get");
     foreign(&mut update);
     process::run(update.args(["--quiet", "update"]))?;
     let download = work.join("download");
-    let unpacked = work.join("unpacked");
     fs::create_dir_all(&download)?;
     let dev = format!("{library}-dev={version}");
     let own = format!("{library}-{}={version}", series.join("."));
     eprintln!("xtask: fetching {dev} and {own} for {}", arch.name());
-    let mut fetch = apt.command("apt-get");
+    let mut fetch = suite.command("apt-get");
     foreign(&mut fetch);
     process::run(
         fetch
             .args(["--quiet", "download", &dev, &own])
             .current_dir(&download),
     )?;
-    mirror::extract(&download, &unpacked)?;
-    let _ = fs::remove_dir_all(&folder);
-    fs::rename(&unpacked, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
-    if !rlibs.is_dir() {
-        bail!("{dev} has no {}", rlibs.display());
-    }
-    Ok(sysroot)
+    apt::extract(&download, ready)
 }

@@ -18,7 +18,7 @@ use super::initramfs::MARKER;
 use super::kernels::Kernel;
 use super::systemd;
 use crate::libtest::{Counts, Tally};
-use crate::process;
+use crate::{process, programs};
 
 /// How cgroups are mounted in a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -73,12 +73,13 @@ impl Guest<'_> {
         )
     }
 
-    fn qemu(&self, more: &str) -> Command {
+    fn qemu(&self, more: &str) -> Result<Command> {
         let first_process = match self.layout {
             Layout::Systemd => systemd::COMMAND_LINE,
             Layout::V2 | Layout::V1 | Layout::Hybrid => "",
         };
-        let mut qemu = Command::new("qemu-system-x86_64");
+        // One that was unpacked finds its firmware beside itself.
+        let mut qemu = programs::find("qemu-system-x86_64")?.command();
         qemu
             // Emulation, also where there is a /dev/kvm: it may open and yet not run a guest.
             // One thread for all CPUs: with one each, a CPU may run the breakpoint by which the
@@ -104,12 +105,12 @@ impl Guest<'_> {
                 "console=ttyS0 quiet panic=-1 pidwatch.layout={}{first_process}{more}",
                 self.layout.name()
             ));
-        qemu
+        Ok(qemu)
     }
 
     /// Gives the terminal to a shell in the guest.
     pub fn shell(&self) -> Result<()> {
-        let mut qemu = self.qemu(" pidwatch.shell");
+        let mut qemu = self.qemu(" pidwatch.shell")?;
         let status = qemu.args(["-serial", "mon:stdio"]).status();
         status.with_context(|| format!("cannot start {}", process::shown(&qemu)))?;
         Ok(())
@@ -121,7 +122,7 @@ impl Guest<'_> {
         let mut log_file =
             File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let start = Instant::now();
-        let mut qemu = self.qemu("");
+        let mut qemu = self.qemu("")?;
         end_with_parent(&mut qemu);
         let mut child = qemu
             .args(["-serial", "stdio"])

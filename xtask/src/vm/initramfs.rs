@@ -4,15 +4,14 @@
 //! In: programs of this host. Out: one archive for all kernels; what differs between guests comes
 //! on the kernel's command line (`pidwatch.layout=`, `pidwatch.shell`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use super::cpio::Archive;
-use crate::process;
+use crate::programs::{self, Program};
 use crate::scenarios::{Scenarios, guest_path};
 
 /// Printed by `/init` with the runner's exit status after it.
@@ -25,25 +24,19 @@ const BUSYBOX: &str = "busybox";
 
 /// The archive. `args` go to the runner of the scenarios.
 pub fn build(scenarios: &Scenarios, args: &[String]) -> Result<Vec<u8>> {
-    let busybox = process::find(BUSYBOX).context("there is no busybox; install busybox-static")?;
-    let mut files: Vec<(String, PathBuf)> = vec![("/bin/busybox".into(), busybox)];
-    let mut libraries = libraries_of(&files[0].1)?;
+    let mut files = BTreeMap::new();
+    add(&mut files, "/bin/busybox".into(), &programs::find(BUSYBOX)?)?;
     for program in scenarios.programs() {
-        files.push((guest_path(FOLDER, program), program.to_path_buf()));
-        libraries.append(&mut libraries_of(program)?);
+        let place = guest_path(FOLDER, program);
+        add(&mut files, place, &Program::built(program))?;
     }
-    files.extend(
-        libraries
-            .into_iter()
-            .map(|library| (library.display().to_string(), library)),
-    );
 
     let mut archive = Archive::default();
     let mut folders: BTreeSet<PathBuf> = ["/dev", "/etc", "/proc", "/root", "/run", "/sys", "/tmp"]
         .into_iter()
         .map(PathBuf::from)
         .collect();
-    for (place, _) in &files {
+    for place in files.keys() {
         folders.extend(Path::new(place).ancestors().skip(1).map(Path::to_path_buf));
     }
     // In order, a folder comes before what is in it.
@@ -69,23 +62,18 @@ pub fn build(scenarios: &Scenarios, args: &[String]) -> Result<Vec<u8>> {
 
 /// An archive to come after the other, with what containers take, and pidwatch's own image.
 pub fn container_runtime(image: &Path) -> Result<Vec<u8>> {
-    let mut files = vec![(guest_path(IMAGES, image), image.to_path_buf())];
-    let mut libraries = BTreeSet::new();
-    for name in ["containerd", "containerd-shim-runc-v2", "runc", "ctr"] {
-        let program = process::find(name)
-            .with_context(|| format!("there is no {name}; install containerd and runc"))?;
-        libraries.append(&mut libraries_of(&program)?);
-        files.push((guest_path(FOLDER, &program), program));
+    let mut files = BTreeMap::from([(guest_path(IMAGES, image), image.to_path_buf())]);
+    for name in programs::CONTAINERS.iter().filter(|name| **name != BUSYBOX) {
+        add(
+            &mut files,
+            format!("{FOLDER}/{name}"),
+            &programs::find(name)?,
+        )?;
     }
-    files.extend(
-        libraries
-            .into_iter()
-            .map(|library| (library.display().to_string(), library)),
-    );
     let mut archive = Archive::default();
     let folders: BTreeSet<PathBuf> = files
-        .iter()
-        .flat_map(|(place, _)| Path::new(place).ancestors().skip(1).map(Path::to_path_buf))
+        .keys()
+        .flat_map(|place| Path::new(place).ancestors().skip(1).map(Path::to_path_buf))
         .collect();
     for folder in folders.iter().filter(|folder| *folder != Path::new("/")) {
         archive.directory(&folder.display().to_string());
@@ -99,6 +87,15 @@ pub fn container_runtime(image: &Path) -> Result<Vec<u8>> {
         archive.file(&place, &content);
     }
     Ok(archive.finish())
+}
+
+/// Puts a program at its place in the guest, and the libraries it loads where the loader looks.
+fn add(files: &mut BTreeMap<String, PathBuf>, place: String, program: &Program) -> Result<()> {
+    for library in program.libraries()? {
+        files.insert(program.place_of(&library).display().to_string(), library);
+    }
+    files.insert(place, program.path.clone());
+    Ok(())
 }
 
 fn init(scenarios: &Scenarios, args: &[String]) -> String {
@@ -122,43 +119,9 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// The dynamic libraries and the loader of a program, at the paths where the loader looks.
-fn libraries_of(program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let mut ldd = Command::new("ldd");
-    match process::output(ldd.arg(program)) {
-        Ok(listing) => Ok(parse_ldd(&listing)),
-        // A static program makes ldd fail, and needs nothing.
-        Err(error) if format!("{error}").contains("not a dynamic executable") => {
-            Ok(BTreeSet::new())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn parse_ldd(listing: &str) -> BTreeSet<PathBuf> {
-    let path_in = |line: &str| {
-        let line = line.split_once("=>").map_or(line, |(_, path)| path);
-        let path = line.split_whitespace().next()?;
-        path.starts_with('/').then(|| PathBuf::from(path))
-    };
-    listing.lines().filter_map(path_in).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn libraries_are_those_with_a_path() {
-        let listing = "\tlinux-vdso.so.1 (0x00007f)\n\
-                       \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
-                       \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
-        let expected = [
-            "/lib/x86_64-linux-gnu/libc.so.6",
-            "/lib64/ld-linux-x86-64.so.2",
-        ];
-        assert_eq!(parse_ldd(listing), expected.map(PathBuf::from).into());
-    }
 
     #[test]
     fn a_word_with_quotes_stays_one_word() {

@@ -10,8 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::mirror::{self, Mirror};
-use crate::{process, workspace};
+use crate::apt::mirror::Mirror;
+use crate::{apt, cache, process};
 
 /// Where a series is packaged.
 struct Series {
@@ -77,13 +77,11 @@ pub fn ensure(name: &str) -> Result<Kernel> {
                 known.join(", ")
             )
         })?;
-    let folder = workspace::cache_dir()?.join("kernels").join(name);
-    if let Some(kernel) = cached(series, &folder) {
-        return Ok(kernel);
-    }
-    fetch(series, &folder).with_context(|| format!("cannot fetch a kernel {name}"))?;
-    cached(series, &folder)
-        .with_context(|| format!("the kernel {name} is not in {} after all", folder.display()))
+    let is_whole = |folder: &Path| cached(series, folder).is_some();
+    let fetch = |work: &Path, ready: &Path| fetch(series, work, ready);
+    let folder = cache::ensure(&format!("kernels/{name}"), is_whole, fetch)
+        .with_context(|| format!("cannot fetch a kernel {name}"))?;
+    cached(series, &folder).with_context(|| format!("{} was removed", folder.display()))
 }
 
 fn cached(series: &Series, folder: &Path) -> Option<Kernel> {
@@ -102,14 +100,10 @@ fn cached(series: &Series, folder: &Path) -> Option<Kernel> {
     })
 }
 
-fn fetch(series: &Series, folder: &Path) -> Result<()> {
-    let work = folder.with_file_name(format!("{}.partial", series.name));
-    let _ = fs::remove_dir_all(&work);
-    fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-
-    let apt = Mirror::of_this_host()?.open(&work, series.suite, series.has_security)?;
+fn fetch(series: &Series, work: &Path, ready: &Path) -> Result<()> {
+    let suite = Mirror::of_this_host()?.open(work, series.suite, series.has_security)?;
     let (start, end) = series.package;
-    let names = process::output(apt.command("apt-cache").args(["pkgnames", start]))?;
+    let names = process::output(suite.command("apt-cache").args(["pkgnames", start]))?;
     let package = newest(names.lines().filter(|name| name.ends_with(end)))
         .with_context(|| format!("{} has no package {start}*{end}", series.suite))?;
     eprintln!("xtask: fetching {package} from {}", series.suite);
@@ -117,12 +111,13 @@ fn fetch(series: &Series, folder: &Path) -> Result<()> {
     let unpacked = work.join("unpacked");
     fs::create_dir_all(&download)?;
     process::run(
-        apt.command("apt-get")
+        suite
+            .command("apt-get")
             .args(["--quiet", "download", package])
             .current_dir(&download),
     )?;
     let deb = only_file(&download, |name| name.ends_with(".deb"))?;
-    mirror::extract(&download, &unpacked)?;
+    apt::extract(&download, &unpacked)?;
     let version = process::output(
         Command::new("dpkg-deb")
             .arg("--field")
@@ -134,13 +129,8 @@ fn fetch(series: &Series, folder: &Path) -> Result<()> {
     let image = only_file(&unpacked, |name| {
         name == "vmlinuz" || name.starts_with("vmlinuz-")
     })?;
-    let ready = work.join("ready");
-    fs::create_dir_all(&ready)?;
     fs::rename(image, ready.join("vmlinuz"))?;
-    fs::write(ready.join("version"), version)?;
-    let _ = fs::remove_dir_all(folder);
-    fs::rename(&ready, folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))
+    Ok(fs::write(ready.join("version"), version)?)
 }
 
 /// The name with the highest numbers in it, which for kernels is the newest. Unsigned and debug

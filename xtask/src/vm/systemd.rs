@@ -4,13 +4,13 @@
 //! scenarios, which systemd then runs as a unit of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::cpio::Archive;
-use super::mirror::Mirror;
-use crate::workspace;
+use crate::apt::mirror::Mirror;
+use crate::cache;
 
 /// The suite whose systemd it is, whatever the host has: 252.
 const SUITE: &str = "bookworm";
@@ -37,24 +37,16 @@ pub fn archive() -> Result<Vec<u8>> {
 
 /// Where systemd and its libraries are, fetched if they are not in the cache.
 fn unpacked() -> Result<PathBuf> {
-    let folder = workspace::cache_dir()?.join("systemd").join(SUITE);
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let fetch = || -> Result<()> {
-        let work = folder.with_extension("partial");
-        let _ = fs::remove_dir_all(&work);
-        fs::create_dir_all(&work)?;
-        let apt = Mirror::of_this_host()?.open(&work, SUITE, true)?;
+    let is_whole = |folder: &Path| folder.join("lib/systemd/systemd").is_file();
+    let fetch = |work: &Path, ready: &Path| {
+        let apt = Mirror::of_this_host()?.open(work, SUITE, true)?;
         eprintln!("xtask: fetching systemd from {SUITE}");
-        let ready = work.join("ready");
-        apt.extract_with_dependencies("systemd", &ready)?;
+        apt.extract_with_dependencies("systemd", ready)?;
         for name in UNREAD {
             let _ = fs::remove_dir_all(ready.join("usr/share").join(name));
         }
-        fs::rename(&ready, &folder)?;
-        Ok(fs::remove_dir_all(&work)?)
+        Ok(())
     };
-    fetch().context("cannot fetch systemd for a guest")?;
-    Ok(folder)
+    cache::ensure(&format!("systemd/{SUITE}"), is_whole, fetch)
+        .context("cannot fetch systemd for a guest")
 }

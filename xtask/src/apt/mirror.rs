@@ -1,14 +1,15 @@
 //! The Debian mirror that this host uses, for reading suites which the host itself does not.
 //!
-//! In: the host's apt configuration. Out: apt commands that know one other suite and keep what they
-//! fetch in a folder given. No mirror is named in here: which one may be used, the host knows.
+//! In: the host's apt configuration. Out: an [`Apt`] that knows one suite alone. No mirror is named
+//! in here: which one may be used, the host knows.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::Apt;
 use crate::process;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -19,11 +20,6 @@ pub struct Mirror {
     security: Option<String>,
     /// This host's own suite.
     codename: String,
-}
-
-/// An apt with a state and sources of its own.
-pub struct Apt {
-    folder: PathBuf,
 }
 
 impl Mirror {
@@ -92,74 +88,11 @@ impl Mirror {
         if let Some(security) = self.security.as_ref().filter(|_| has_security) {
             sources += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
         }
-        let apt = Apt {
-            folder: folder.to_path_buf(),
-        };
-        let prepare = || {
-            fs::create_dir_all(folder.join("lists/partial"))?;
-            fs::create_dir_all(folder.join("cache/archives/partial"))?;
-            fs::write(folder.join("status"), "")?;
-            fs::write(folder.join("sources.list"), sources)
-        };
-        prepare().with_context(|| format!("cannot prepare {}", folder.display()))?;
+        let apt = Apt::of_one_suite(folder, &sources)
+            .with_context(|| format!("cannot prepare {}", folder.display()))?;
         eprintln!("xtask: reading the package lists of {suite}");
         process::run(apt.command("apt-get").args(["--quiet", "update"]))?;
         Ok(apt)
-    }
-}
-
-/// Unpacks the packages that lie in a folder; nothing is installed and no script of theirs runs.
-pub fn extract(debs: &Path, into: &Path) -> Result<()> {
-    let entries = fs::read_dir(debs).with_context(|| format!("cannot list {}", debs.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            let mut extract = Command::new("dpkg-deb");
-            process::run(extract.arg("--extract").arg(path).arg(into))?;
-        }
-    }
-    Ok(())
-}
-
-impl Apt {
-    /// Fetches a package with all that it depends on, and unpacks them.
-    pub fn extract_with_dependencies(&self, package: &str, into: &Path) -> Result<()> {
-        let mut fetch = self.command("apt-get");
-        fetch.args([
-            "--quiet",
-            "--yes",
-            "--no-install-recommends",
-            "--download-only",
-            "install",
-            package,
-        ]);
-        process::run(&mut fetch)?;
-        extract(&self.folder.join("cache/archives"), into)
-    }
-
-    /// `apt-get` or `apt-cache` on this apt's state.
-    pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let settings = [
-            ("Dir::Etc::SourceList", self.folder.join("sources.list")),
-            ("Dir::Etc::SourceParts", "/dev/null".into()),
-            ("Dir::State::Lists", self.folder.join("lists")),
-            // Nothing is installed here: only the suite's own packages are to be seen.
-            ("Dir::State::Status", self.folder.join("status")),
-            ("Dir::Cache", self.folder.join("cache")),
-            ("Acquire::Languages", "none".into()),
-            (
-                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",
-                "false".into(),
-            ),
-            // What root starts would fetch as a user that cannot write into root's cache.
-            ("APT::Sandbox::User", "root".into()),
-            ("APT::Architecture", "amd64".into()),
-        ];
-        for (key, value) in settings {
-            command.arg("-o").arg(format!("{key}={}", value.display()));
-        }
-        command
     }
 }
 
