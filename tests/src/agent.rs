@@ -100,6 +100,18 @@ impl Agent {
         Metrics::at(self.address)
     }
 
+    /// The incidents about limits of this name, others' on this machine too: those that are open, and
+    /// those that were.
+    pub fn incidents(&self, limit: &str) -> Result<[Vec<Value>; 2]> {
+        let incidents = self.get("/api/v1/incidents", "")?.json()?;
+        let of = |list: &str| -> Result<Vec<Value>> {
+            let mut all = incidents[list].as_array().context("no list")?.clone();
+            all.retain(|incident| incident["limit"] == limit);
+            Ok(all)
+        };
+        Ok([of("open")?, of("closed")?])
+    }
+
     /// What it counts of some forks is exact.
     pub fn assert_counts(&self, env: &Env) -> Result<()> {
         assert_counts(self.address, env)

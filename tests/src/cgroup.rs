@@ -72,6 +72,23 @@ impl Hierarchy {
         };
         Ok(Self { pids, v2, layout })
     }
+
+    /// The paths of all cgroups that tasks are counted in, the root's first.
+    pub fn paths(&self) -> Result<Vec<String>> {
+        let mut paths = vec!["/".to_owned()];
+        let mut folders = vec![self.pids.clone()];
+        while let Some(folder) = folders.pop() {
+            // One may go while this looks.
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let path = Path::new("/").join(entry.path().strip_prefix(&self.pids)?);
+                    paths.push(path.to_string_lossy().into_owned());
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Ok(paths)
+    }
 }
 
 /// A cgroup that is removed, with the processes and the cgroups in it, when it is dropped.

@@ -15,14 +15,11 @@ use crate::cgroup::Cgroup;
 use crate::cri::{Cri, Pod, PodMetadata};
 use crate::cri_container::{Config, OWN};
 use crate::deadline::Process;
-use crate::env::{Env, Kernel};
+use crate::env::Env;
 use crate::surroundings;
 
 /// The image of pods and containers.
 pub const IMAGE: &str = "localhost/pidwatch-test:1";
-
-/// The guests in which everything about containers is tried; in others only what depends on the kernel.
-const THOROUGH: Kernel = (6, 12);
 
 /// How long it may take to be there.
 const START: Duration = Duration::from_secs(60);
@@ -65,15 +62,10 @@ pub struct Containerd {
 
 impl Containerd {
     /// Whether this machine has what it takes.
-    pub fn is_at_hand() -> bool {
+    fn is_at_hand() -> bool {
         ["containerd", "runc", "ctr", "busybox"]
             .iter()
             .all(|program| find(program).is_some())
-    }
-
-    /// Whether everything about containers is to be tried here: on this host, and in one of the guests.
-    pub fn is_to_be_tried(env: &Env) -> bool {
-        !env.guest || env.kernel == THOROUGH && Self::is_at_hand()
     }
 
     /// Starts it with the image.

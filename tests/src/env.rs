@@ -13,9 +13,9 @@ pub type Kernel = (u32, u32);
 /// The machine and the programs under test.
 #[derive(Debug, Clone)]
 pub struct Env {
-    /// `PIDWATCH_BIN`, else `pidwatch` beside the load generator.
+    /// `PIDWATCH_BIN`, else `pidwatch` where cargo leaves programs.
     pub pidwatch: PathBuf,
-    /// `PIDWATCH_LOAD`, else the one that cargo built.
+    /// `PIDWATCH_LOAD`, else `pidwatch-load` beside it.
     pub load: PathBuf,
     /// In a QEMU guest (`PIDWATCH_GUEST=1`): limits of the whole machine may be lowered there.
     pub guest: bool,
@@ -28,11 +28,10 @@ pub struct Env {
 }
 
 impl Env {
-    /// Reads the environment; `load` is used unless `PIDWATCH_LOAD` names another.
-    pub fn detect(load: &str) -> Result<Self> {
-        let load = std::env::var_os("PIDWATCH_LOAD").map_or_else(|| load.into(), PathBuf::from);
-        let pidwatch = std::env::var_os("PIDWATCH_BIN")
-            .map_or_else(|| load.with_file_name("pidwatch"), PathBuf::from);
+    /// Reads the environment.
+    pub fn detect() -> Result<Self> {
+        let pidwatch = program("PIDWATCH_BIN", "pidwatch")?;
+        let load = program("PIDWATCH_LOAD", "pidwatch-load")?;
         let guest = std::env::var_os("PIDWATCH_GUEST").is_some_and(|value| value == "1");
         Ok(Self {
             pidwatch,
@@ -49,7 +48,7 @@ impl Env {
         for program in [&self.pidwatch, &self.load] {
             ensure!(
                 program.exists(),
-                "no {}: build it (`cargo xtask build`) and set PIDWATCH_BIN and PIDWATCH_LOAD",
+                "no {}: build pidwatch and pidwatch-load, or name them by PIDWATCH_BIN and PIDWATCH_LOAD",
                 program.display()
             );
         }
@@ -93,6 +92,18 @@ impl Drop for ForEveryone {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The program that a variable names, else the one that cargo built beside this one.
+fn program(variable: &str, name: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Ok(path.into());
+    }
+    // Test programs are a folder below the others.
+    let own = std::env::current_exe()?;
+    let mut folders = own.ancestors().skip(1);
+    let folder = folders.find(|folder| !folder.ends_with("deps"));
+    Ok(folder.context("no folder")?.join(name))
 }
 
 fn kernel() -> Result<Kernel> {

@@ -40,4 +40,5 @@ pub mod recording;
 pub mod surroundings;
 pub mod systemd;
 pub mod tmux;
-pub mod truth;
+
+pub use pidwatch_load::truth;

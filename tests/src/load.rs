@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cgroup::Cgroup;
 use crate::deadline::Process;
 use crate::env::Env;
-use crate::truth::Truth;
+use pidwatch_load::truth::Truth;
 
 /// A load that is to be run.
 #[derive(Debug)]

@@ -137,12 +137,18 @@ pub struct Spawned {
 impl Spawned {
     /// Waits until it has printed a word.
     pub fn wait_for(&mut self, word: &str) -> Result<()> {
+        self.wait_for_line(&[word])
+    }
+
+    /// Waits until it has printed a line with all of these words.
+    pub fn wait_for_line(&mut self, words: &[&str]) -> Result<()> {
         let until = Instant::now() + START;
-        while !String::from_utf8_lossy(&self.stdout).contains(word) {
+        let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+        while !String::from_utf8_lossy(&self.stdout).lines().any(is_it) {
             let left = until.saturating_duration_since(Instant::now());
             let line = self.received.recv_timeout(left);
             self.stdout
-                .extend(line.with_context(|| format!("it did not say {word:?}"))?);
+                .extend(line.with_context(|| format!("it did not say {words:?}"))?);
         }
         Ok(())
     }

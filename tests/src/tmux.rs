@@ -19,13 +19,6 @@ pub struct Tmux {
 }
 
 impl Tmux {
-    /// Whether there is one.
-    pub fn is_at_hand() -> bool {
-        let mut tmux = Command::new("tmux");
-        let tmux = tmux.arg("-V").stdout(Stdio::null()).stderr(Stdio::null());
-        tmux.status().is_ok_and(|status| status.success())
-    }
-
     /// Starts a shell with job control.
     pub fn start(columns: u16, rows: u16) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -22,6 +22,7 @@ pub fn demo(options: &Options) -> Result<ExitCode> {
     let pidwatch = build::build()?;
     let mut cargo = process::cargo();
     cargo.args(["build", "--release", "--package", "pidwatch-tests"]);
+    cargo.args(["--package", "pidwatch-load"]);
     cargo.args(["--bin", "pidwatch-demo", "--bin", "pidwatch-load"]);
     process::run(&mut cargo)?;
     let folder = pidwatch.parent().context("the build has no folder")?;

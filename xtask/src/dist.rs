@@ -11,7 +11,7 @@ mod cross;
 mod image;
 mod licences;
 mod sbom;
-mod target;
+pub mod target;
 
 use std::fs;
 use std::path::{Path, PathBuf};

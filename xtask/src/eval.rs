@@ -10,7 +10,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{process, workspace};
+use crate::dist::target::{self, Arch};
+use crate::process;
 
 /// What of the corpus.
 #[derive(Args)]
@@ -67,14 +68,17 @@ fn is_met(eval: &mut Command) -> Result<ExitCode> {
     })
 }
 
-/// Optimised, because it plays a year of seconds.
+/// Optimised, because it plays a year of seconds; built as the program is, whose library it is.
 fn program() -> Result<PathBuf> {
-    process::run(
-        process::cargo()
-            .args(["build", "--release", "--package", "pidwatch-tests"])
-            .args(["--bin", "pidwatch-eval", "--features", "eval"]),
-    )?;
-    Ok(workspace::target_dir()
-        .join("release")
-        .join("pidwatch-eval"))
+    let arch = Arch::of_host()?;
+    let mut build = target::cargo(arch, "build")?;
+    process::run(build.args(["--package", "pidwatch-eval"]))?;
+    Ok(target::folder(arch).join("pidwatch-eval"))
+}
+
+/// A command that runs the unit tests of the corpus.
+pub fn tests() -> Result<Command> {
+    let mut tests = target::cargo(Arch::of_host()?, "test")?;
+    tests.args(["--package", "pidwatch-eval", "--no-fail-fast"]);
+    Ok(tests)
 }

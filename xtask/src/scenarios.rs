@@ -9,7 +9,8 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{build, process};
+use crate::dist::target::{self, Arch};
+use crate::{process, setup, workspace};
 
 /// What a run of the scenarios takes.
 pub struct Scenarios {
@@ -24,18 +25,17 @@ pub struct Scenarios {
 impl Scenarios {
     /// Builds all three.
     pub fn build() -> Result<Self> {
-        let pidwatch = build::build()?;
+        setup::setup()?;
+        // As it is given to others, so that it is compiled once for all tests.
+        let pidwatch = target::build(Arch::of_host()?)?;
+        let mut cargo = process::cargo();
+        cargo.args(["build", "--release", "--package", "pidwatch-load"]);
+        process::run(&mut cargo)?;
         let mut cargo = process::cargo();
         cargo
-            .args([
-                "test",
-                "--release",
-                "--package",
-                "pidwatch-tests",
-                "--test",
-                "scenarios",
-            ])
-            .args(["--no-run", "--message-format", "json-render-diagnostics"])
+            .args(["test", "--release", "--package", "pidwatch-tests"])
+            .args(["--test", "scenarios", "--no-run"])
+            .args(["--message-format", "json-render-diagnostics"])
             .stderr(Stdio::inherit());
         let output = cargo.output().context("cannot start cargo")?;
         if !output.status.success() {
@@ -45,16 +45,11 @@ impl Scenarios {
             );
         }
         let messages = String::from_utf8_lossy(&output.stdout);
-        let executable = |kind: &str, name: &str| {
-            let found = messages
-                .lines()
-                .find_map(|message| executable_in(message, kind, name));
-            found.with_context(|| format!("the package pidwatch-tests has no {kind} {name}"))
-        };
+        let runner = messages.lines().find_map(runner_in);
         Ok(Self {
+            load: workspace::target_dir().join("release/pidwatch-load"),
             pidwatch,
-            load: executable("bin", "pidwatch-load")?,
-            runner: executable("test", "scenarios")?,
+            runner: runner.context("the package pidwatch-tests has no scenarios")?,
         })
     }
 
@@ -89,14 +84,12 @@ pub fn guest_path(folder: &str, program: &Path) -> String {
     )
 }
 
-/// The path in one of cargo's messages, if the message tells of that program.
-fn executable_in(message: &str, kind: &str, name: &str) -> Option<PathBuf> {
+/// The path in one of cargo's messages, if the message tells of the scenarios.
+fn runner_in(message: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let target = &message["target"];
     let is_it = message["reason"] == "compiler-artifact"
-        && target["name"] == name
-        && target["kind"].as_array()?.iter().any(|known| known == kind)
-        && message["profile"]["test"] == (kind == "test");
+        && message["target"]["name"] == "scenarios"
+        && message["profile"]["test"] == true;
     is_it
         .then(|| message["executable"].as_str().map(PathBuf::from))
         .flatten()
@@ -107,14 +100,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_that_of_the_wanted_kind() {
-        let message = r#"{"reason":"compiler-artifact","executable":"/t/load",
-            "target":{"name":"pidwatch-load","kind":["bin"]},"profile":{"test":false}}"#;
+    fn the_runner_is_the_test_of_that_name() {
+        let message = r#"{"reason":"compiler-artifact","executable":"/t/scenarios",
+            "target":{"name":"scenarios","kind":["test"]},"profile":{"test":true}}"#;
+        assert_eq!(runner_in(message), Some("/t/scenarios".into()));
         assert_eq!(
-            executable_in(message, "bin", "pidwatch-load"),
-            Some("/t/load".into())
+            runner_in(&message.replace("\"scenarios\"", "\"deploy\"")),
+            None
         );
-        assert_eq!(executable_in(message, "test", "pidwatch-load"), None);
-        assert_eq!(executable_in("Finished", "bin", "pidwatch-load"), None);
+        assert_eq!(runner_in("Finished"), None);
     }
 }

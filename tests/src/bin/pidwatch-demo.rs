@@ -47,7 +47,7 @@ extern "C" fn interrupt(_: libc::c_int) {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let env = Env::detect(&sibling("pidwatch-load")?.to_string_lossy())?;
+    let env = Env::detect()?;
     env.ensure_complete()?;
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: the handler only stores to an atomic.
@@ -63,10 +63,6 @@ fn main() -> Result<()> {
         report(&env, &arguments.folder, &recording)?;
     }
     Ok(())
-}
-
-fn sibling(name: &str) -> Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name(name))
 }
 
 fn play(env: &Env, arguments: &Arguments, recording: &Path) -> Result<()> {

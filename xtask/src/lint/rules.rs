@@ -50,12 +50,11 @@ const CONFINED: [Confined; 7] = [
 
 /// The library that the confinements hold for.
 const LIBRARY: &str = "pidwatch/src";
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 5] = [
     "pidwatch-common/src",
     "pidwatch-ebpf/src",
     LIBRARY,
-    "tests/src",
-    "tests/tests",
+    "tests",
     "xtask/src",
 ];
 

@@ -1,0 +1,3 @@
+//! What the load generator tells of itself, for those who compare with it.
+
+pub mod truth;

@@ -1,0 +1,213 @@
+//! Load generator of the tests: does one thing to the kernel's task list, counts what it did, and
+//! prints the count as one line of JSON ([`pidwatch_load::truth::Truth`]).
+//!
+//! Loads that keep something until told to go on print `{"ready":true}` first and then wait for
+//! the end of their standard input, or SIGTERM. The program never has a task besides those that
+//! the load is about. The loads are one a file; here is what they share: arguments, joining a
+//! cgroup, telling the truth.
+
+mod churn;
+mod clone_into;
+mod exec;
+mod fail;
+mod forks;
+mod hold;
+mod io_uring;
+mod moves;
+mod pace;
+mod pid_namespace;
+mod sys;
+mod threads;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use pidwatch_load::truth::Truth;
+
+/// Makes one kind of load and prints what it did.
+#[derive(Parser)]
+struct Arguments {
+    /// Join this cgroup first; the program's own end is then part of the truth
+    #[arg(long, global = true)]
+    cgroup: Option<PathBuf>,
+    #[command(subcommand)]
+    load: Load,
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// Processes that each create and join threads, one after the other
+    Threads {
+        #[arg(long, default_value_t = 2)]
+        processes: u64,
+        /// Threads of each process
+        #[arg(long)]
+        count: u64,
+    },
+    /// fork and wait
+    Forks {
+        #[arg(long)]
+        count: u64,
+        /// Meanwhile be signalled so often, so that the kernel restarts some of them
+        #[arg(long)]
+        alarm_us: Option<u32>,
+    },
+    /// vfork; the child ends at once
+    Vfork {
+        #[arg(long)]
+        count: u64,
+    },
+    /// clone3 with CLONE_INTO_CGROUP, from outside
+    CloneInto {
+        #[arg(long)]
+        count: u64,
+        /// The cgroup v2 directory that the children are born in
+        #[arg(long)]
+        target: PathBuf,
+    },
+    /// A second thread that execs
+    ExecFromThread {
+        #[arg(long)]
+        count: u64,
+    },
+    /// Workers of io_uring: io-wq and SQPOLL
+    IoUring {
+        /// Operations that block, each in a worker of its own
+        #[arg(long, default_value_t = 4)]
+        workers: u64,
+        /// Rings with a polling thread
+        #[arg(long, default_value_t = 2)]
+        pollers: u64,
+    },
+    /// Creations refused by a limit: creates until the limit, then goes on trying
+    Fail(fail::Options),
+    /// execve refused because the user is over RLIMIT_NPROC
+    FailExec {
+        #[arg(long)]
+        count: u64,
+        #[arg(long)]
+        uid: u32,
+    },
+    /// Clones with flags that the kernel rejects (EINVAL)
+    Reject {
+        #[arg(long)]
+        count: u64,
+        /// clone3 instead, which a seccomp filter answers with ENOSYS
+        #[arg(long)]
+        seccomp: bool,
+    },
+    /// Clones refused by the pid_max of a PID namespace (6.14 and later)
+    FailInPidNamespace {
+        #[arg(long)]
+        count: u64,
+        #[arg(long)]
+        pid_max: u32,
+    },
+    /// Clones refused because the PID namespace has lost its init
+    FailInDyingPidNamespace {
+        #[arg(long)]
+        count: u64,
+    },
+    /// Keeps processes, each with threads, until standard input ends
+    Hold {
+        #[arg(long)]
+        processes: u64,
+        /// Threads of each process besides the first
+        #[arg(long, default_value_t = 0)]
+        threads: u64,
+    },
+    /// Children that have ended and are not reaped until standard input ends
+    Zombies {
+        #[arg(long)]
+        count: u64,
+    },
+    /// Cgroups made, used and removed, one after the other
+    ChurnCgroups(churn::Options),
+    /// Children forked in one cgroup that end in another
+    Move {
+        #[arg(long)]
+        count: u64,
+        #[arg(long)]
+        from: PathBuf,
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Threads that are started and stay, at a pace, until standard input ends
+    Leak {
+        #[arg(long)]
+        per_second: f64,
+    },
+    /// Children that end and are not reaped, at a pace, until standard input ends
+    LeakZombies {
+        #[arg(long)]
+        per_second: f64,
+    },
+    /// fork and wait at a pace, until standard input ends
+    Pace {
+        #[arg(long)]
+        per_second: f64,
+    },
+    /// Nothing
+    Noop,
+}
+
+/// Joins the cgroup, makes the load, prints the truth.
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let mut truth = Truth::default();
+    if let Some(cgroup) = &arguments.cgroup {
+        join(cgroup)?;
+        truth.here.exited.processes += 1;
+    }
+    let truth = &mut truth;
+    match arguments.load {
+        Load::Threads { processes, count } => threads::run(processes, count, truth)?,
+        Load::Forks { count, alarm_us } => {
+            if let Some(interval) = alarm_us {
+                sys::alarm_every(Duration::from_micros(interval.into()))?;
+            }
+            forks::forks(count, truth)?;
+        }
+        Load::Vfork { count } => forks::vforks(count, truth)?,
+        Load::CloneInto { count, target } => clone_into::run(count, &target, truth)?,
+        Load::ExecFromThread { count } => exec::from_thread(count, truth)?,
+        Load::IoUring { workers, pollers } => io_uring::run(workers, pollers, truth)?,
+        Load::Fail(options) => fail::run(&options, truth)?,
+        Load::FailExec { count, uid } => exec::over_nproc(count, uid, truth)?,
+        Load::Reject { count, seccomp } => fail::reject(count, seccomp, truth)?,
+        Load::FailInPidNamespace { count, pid_max } => {
+            return pid_namespace::full(count, pid_max, truth);
+        }
+        Load::FailInDyingPidNamespace { count } => pid_namespace::dying(count, truth)?,
+        Load::Hold { processes, threads } => hold::hold(processes, threads, truth)?,
+        Load::Zombies { count } => hold::zombies(count, truth)?,
+        Load::ChurnCgroups(options) => churn::run(&options, truth)?,
+        Load::Move { count, from, to } => moves::run(count, &from, &to, truth)?,
+        Load::Leak { per_second } => pace::leak(per_second, truth)?,
+        Load::LeakZombies { per_second } => pace::zombies(per_second, truth)?,
+        Load::Pace { per_second } => pace::forks(per_second, truth)?,
+        Load::Noop => return Ok(()),
+    }
+    tell(truth)
+}
+
+/// Moves this process into a cgroup.
+fn join(directory: &Path) -> Result<()> {
+    let procs = directory.join("cgroup.procs");
+    std::fs::write(&procs, std::process::id().to_string())
+        .with_context(|| format!("cannot join {}", procs.display()))
+}
+
+/// Prints the truth, the last line of a load.
+fn tell(truth: &Truth) -> Result<()> {
+    println!("{}", serde_json::to_string(truth)?);
+    Ok(())
+}
+
+/// Says that everything to be kept is there, and waits to be told to let go.
+fn keep() {
+    println!("{{\"ready\":true}}");
+    sys::wait_for_end_of_input();
+}

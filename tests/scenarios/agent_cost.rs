@@ -1,0 +1,154 @@
+//! What the agent costs with a thousand containers. Times are printed and judged by nobody here: the
+//! machine of a test is not the machine of a figure. Sizes are.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use pidwatch_tests::agent::{Agent, Folder, eventually};
+use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::env::Env;
+use pidwatch_tests::load::Load;
+
+use crate::scenario::{Scenario, scenario};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario!(HOST, a_thousand_containers_of_which_fifty_are_busy).minutes(6),
+        scenario!(HOST, containers_that_come_and_go_leave_nothing_behind)
+            .minutes(3 + rounds() as u64),
+    ]
+}
+
+/// How often containers come and go: `PIDWATCH_TEST_ROUNDS`, for a soak of more than some minutes.
+fn rounds() -> usize {
+    let asked = std::env::var("PIDWATCH_TEST_ROUNDS").ok();
+    let rounds: usize = asked.map_or(8, |rounds| rounds.parse().expect("a number of rounds"));
+    rounds.max(8)
+}
+
+/// Nanoseconds on a CPU so far.
+fn cpu(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let first = text.split(' ').next().context("empty")?;
+    Ok(first.parse()?)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
+    const OWNERS: usize = 1_000;
+    const BUSY: usize = 50;
+    let folder = Folder::new("cost")?;
+    let parent = Cgroup::new(&env.hierarchy, "thousand")?;
+    let containers = (0..OWNERS)
+        .map(|n| parent.child(format!("cri-containerd-{n:064x}.scope")))
+        .collect::<Result<Vec<_>>>()?;
+    // One that waits in each, and in some one that forks.
+    let hold = |cgroup: &Cgroup| {
+        let mut load = Load::new(env, "hold")
+            .with("processes", 0)
+            .inside(cgroup)
+            .start()?;
+        load.ready()?;
+        Ok(load)
+    };
+    let held = containers.iter().map(hold).collect::<Result<Vec<_>>>()?;
+    let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
+    let pace = |cgroup| {
+        Load::new(env, "pace")
+            .with("per-second", 5)
+            .inside(cgroup)
+            .start()
+    };
+    let busy = containers[..BUSY]
+        .iter()
+        .map(pace)
+        .collect::<Result<Vec<_>>>()?;
+    let pid = agent.pidwatch.id();
+    eventually("all have series", || {
+        let metrics = agent.metrics()?;
+        let of_ours = |line: &&str| {
+            line.starts_with("pidwatch_container_tasks{") && line.contains(&parent.path)
+        };
+        Ok(metrics.0.lines().filter(of_ours).count() >= OWNERS)
+    })?;
+    const SECONDS: Duration = Duration::from_secs(30);
+    std::thread::sleep(SECONDS);
+    let (began, before) = (Instant::now(), cpu(pid)?);
+    std::thread::sleep(SECONDS);
+    let steady = (cpu(pid)? - before) as f64 / began.elapsed().as_nanos() as f64;
+    println!("    steady: {:.2} % of a core", steady * 100.0);
+
+    let (mut walls, mut cpus, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(50));
+        let before = cpu(pid)?;
+        let began = Instant::now();
+        bytes = agent.metrics()?.0.len();
+        let wall = began.elapsed();
+        let meanwhile = steady * wall.as_secs_f64() * 1e3;
+        walls.push(wall.as_secs_f64() * 1e3);
+        cpus.push((cpu(pid)? - before) as f64 / 1e6 - meanwhile);
+    }
+    println!(
+        "    a scrape of {:.2} MB: {:.1} ms, {:.1} ms of CPU (medians of 30)",
+        bytes as f64 / 1e6,
+        median(walls),
+        median(cpus)
+    );
+    let (resident, own) = (
+        agent.pidwatch.status("VmRSS")?,
+        agent.pidwatch.status("RssAnon")?,
+    );
+    println!("    resident: {} KiB, {own} KiB of them its own", resident);
+    assert!(resident < 40 * 1024, "{resident} KiB");
+    drop(busy);
+    drop(held);
+    agent.pidwatch.stop()?;
+    Ok(())
+}
+
+/// Owners that are gone are forgotten after two minutes: what the agent has of its own does not grow
+/// with their number.
+fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
+    const COUNT: u64 = 1_500;
+    let rounds = rounds();
+    let folder = Folder::new("churn")?;
+    let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
+    let (mut sizes, mut parents) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let parent = Cgroup::new(&env.hierarchy, "churn")?;
+        drop(parent.child("first")?);
+        let truth = Load::new(env, "churn-cgroups")
+            .with("count", COUNT)
+            .with("forks", 2)
+            .at("parent", &parent.directory)
+            .run()?;
+        assert_eq!(truth.cgroups.len() as u64, COUNT);
+        parents.push(parent.path.clone());
+        parent.remove()?;
+        std::thread::sleep(Duration::from_secs(20));
+        sizes.push(agent.pidwatch.status("RssAnon")?);
+    }
+    println!("    its own memory after each {COUNT}: {sizes:?} KiB");
+    let metrics = agent.metrics()?;
+    let samples = |path: &String| {
+        // `churn-1` is the beginning of `churn-10`.
+        let below = format!("{path}/");
+        let shown = metrics.0.lines().filter(|line| line.contains(&below));
+        shown.count()
+    };
+    let left: Vec<usize> = parents.iter().map(samples).collect();
+    println!("    samples of each {COUNT}: {left:?}");
+    // Not all of them: two minutes' worth of them is more than there may be series for.
+    let last: usize = left[rounds - 5..].iter().sum();
+    assert!(last > 0, "their last counts can be scraped");
+    assert_eq!(left[0], 0, "samples of those that went minutes ago");
+    assert!(sizes[rounds - 1] < 30 * 1024, "{sizes:?} KiB");
+    agent.pidwatch.stop()?;
+    Ok(())
+}

@@ -1,0 +1,530 @@
+//! Failed creations: all are counted, and what is told of them is true: the reason, the limit, whose
+//! it is, who failed.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::env::Env;
+use pidwatch_tests::load::Load;
+use pidwatch_tests::pidwatch::Invocation;
+use pidwatch_tests::recording::Recording;
+use pidwatch_tests::truth::Truth;
+
+use crate::scenario::{Scenario, scenario};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario!(EVERYWHERE, clones_beyond_pids_max_add_up),
+        scenario!(EVERYWHERE, clones_beyond_an_ancestors_pids_max_add_up),
+        scenario!(
+            EVERYWHERE,
+            an_incident_has_all_refusals_of_a_burst_though_its_cgroup_goes
+        ),
+        scenario!(EVERYWHERE, two_that_fail_at_once_are_told_apart),
+        scenario!(
+            EVERYWHERE,
+            reasons_are_inferred_where_they_cannot_be_measured
+        ),
+        scenario!(KERNELS, clones_beyond_rlimit_nproc_add_up),
+        scenario!(KERNELS, an_execve_beyond_rlimit_nproc_is_told),
+        scenario!(KERNELS, clones_into_a_dying_pid_namespace_add_up),
+        // PID namespaces have a pid_max of their own from 6.14 on.
+        scenario!(KERNELS, clones_beyond_a_namespaces_pid_max_add_up).since((6, 14)),
+        scenario!(KERNELS, a_clone_with_invalid_flags_is_rejected_not_failed),
+        scenario!(KERNELS, a_clone3_that_seccomp_refuses_is_no_failure),
+        scenario!(KERNELS, a_clone_that_a_signal_restarts_is_no_failure),
+        scenario!(HOST, a_failed_clone_is_printed_at_once),
+        scenario!(GUESTS, a_node_without_a_free_pid_is_reported_all_the_while),
+        scenario!(GUESTS, ids_pinned_by_dead_leaders_use_pid_max_up),
+        scenario!(GUESTS, of_two_exhausted_limits_the_kernels_first_is_told),
+        scenario!(GUESTS, clones_beyond_threads_max_add_up),
+    ]
+}
+
+/// Ten of a burst have a record; the others are told by totals, which come after the cgroup has gone.
+fn an_incident_has_all_refusals_of_a_burst_though_its_cgroup_goes(env: &Env) -> Result<()> {
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let cgroup = Cgroup::new(&env.hierarchy, "burst")?;
+    cgroup.set("pids.max", "10")?;
+    let load = Load::new(env, "fail").with("count", 200);
+    let truth = load.inside(&cgroup).run()?;
+    let path = cgroup.path.clone();
+    cgroup.remove()?;
+    let refused = |seen: &Recording| {
+        let mut incidents = seen.of_type("incident");
+        let last = incidents.rfind(|event| event.json["cgroup"] == path.as_str())?;
+        last.number("/failures")
+    };
+    let all = truth.failures.len() as u64;
+    pidwatch.wait(|seen| refused(seen) >= Some(all))?;
+    let recording = pidwatch.stop()?;
+    assert_eq!(refused(&recording), Some(all));
+    Ok(())
+}
+
+/// Runs a load that fails in a cgroup until pidwatch has counted all that failed, or was rejected.
+fn watch(env: &Env, load: Load, cgroup: &Cgroup) -> Result<(Truth, Recording)> {
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let truth = load.inside(cgroup).run()?;
+    pidwatch.wait(|seen| all_is_seen(seen, cgroup, &truth))?;
+    Ok((truth, pidwatch.stop()?))
+}
+
+fn all_is_seen(seen: &Recording, cgroup: &Cgroup, truth: &Truth) -> bool {
+    let total = seen.total(cgroup.id);
+    total.failures() + total.rejected >= truth.failures.len() as u64
+        && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()
+}
+
+/// All failures are counted, and each that is shown has this reason, measured in the kernel. Those
+/// that were not shown are `unknown`.
+fn assert_failed(
+    recording: &Recording,
+    cgroup: &Cgroup,
+    truth: &Truth,
+    reason: &str,
+    errno: &str,
+) -> Result<()> {
+    let counts = recording.counts_of(cgroup.id)?;
+    println!("    failed {:?} of {}", counts.failed, truth.failures.len());
+    assert_eq!(
+        counts.failures(),
+        truth.failures.len() as u64,
+        "{:?}",
+        counts.failed
+    );
+    assert_eq!(counts.rejected, 0, "rejected");
+    assert_eq!(counts.created, truth.here.created, "created");
+    assert_eq!(counts.exited, truth.here.exited, "exited");
+    let mut shown = 0;
+    let mut suppressed = 0;
+    for failure in recording.failures(cgroup.id) {
+        let json = &failure.json;
+        assert_eq!(json["reason"], reason, "{json}");
+        assert_eq!(json["evidence"], "measured", "{json}");
+        assert_eq!(json["errno"], errno, "{json}");
+        assert!(
+            truth.failures_of(&json["syscall"].to_string().replace('"', "")) > 0,
+            "{json}"
+        );
+        assert_eq!(json["proc"]["comm"], "pidwatch-load", "{json}");
+        assert_eq!(failure.path(), Some(cgroup.path.as_str()), "{json}");
+        shown += 1;
+        suppressed += failure.number("/suppressed").unwrap_or(0);
+    }
+    println!("    shown {shown}, told as suppressed {suppressed}");
+    assert!(shown > 0, "no clone_failed event");
+    let by_reason = |reason: &str| counts.failed.get(reason).copied().unwrap_or(0);
+    assert_eq!(by_reason(reason), shown, "{:?}", counts.failed);
+    assert_eq!(
+        by_reason("unknown"),
+        counts.failures() - shown,
+        "{:?}",
+        counts.failed
+    );
+    assert!(
+        suppressed <= by_reason("unknown"),
+        "more than there were: {suppressed}"
+    );
+    Ok(())
+}
+
+/// Every failure names this limit.
+fn assert_limit(recording: &Recording, cgroup: &Cgroup, name: &str, value: u64) {
+    for failure in recording.failures(cgroup.id) {
+        assert_eq!(failure.text("/limit/name"), Some(name), "{failure:?}");
+        assert_eq!(failure.number("/limit/value"), Some(value), "{failure:?}");
+    }
+}
+
+/// Every failure names this cgroup as the limit's, full.
+fn assert_full(recording: &Recording, cgroup: &Cgroup, owner: &Cgroup, value: u64) {
+    assert_limit(recording, cgroup, "pids.max", value);
+    for failure in recording.failures(cgroup.id) {
+        assert_eq!(
+            failure.text("/limit/cgroup"),
+            Some(owner.path.as_str()),
+            "{failure:?}"
+        );
+        assert_eq!(failure.number("/limit/usage"), Some(value), "{failure:?}");
+    }
+}
+
+fn clones_beyond_pids_max_add_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "full")?;
+    cgroup.set("pids.max", "20")?;
+    let load = Load::new(env, "fail").with("count", 400);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "pids_max", "EAGAIN")?;
+    assert_full(&recording, &cgroup, &cgroup, 20);
+    Ok(())
+}
+
+fn clones_beyond_an_ancestors_pids_max_add_up(env: &Env) -> Result<()> {
+    let outer = Cgroup::new(&env.hierarchy, "outer")?;
+    let middle = outer.child("middle")?;
+    let cgroup = middle.child("inner")?;
+    outer.set("pids.max", "15")?;
+    cgroup.set("pids.max", "1000")?;
+    let (truth, recording) = watch(env, Load::new(env, "fail").with("count", 40), &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "pids_max", "EAGAIN")?;
+    assert_full(&recording, &cgroup, &outer, 15);
+    Ok(())
+}
+
+fn clones_beyond_rlimit_nproc_add_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "nproc")?;
+    let load = Load::new(env, "fail").with("count", 40);
+    let load = load.with("uid", 54_321).with("rlimit-nproc", 12);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "rlimit_nproc", "EAGAIN")?;
+    assert_nproc(&recording, &cgroup, 54_321, 12);
+    Ok(())
+}
+
+/// Every failure names this user's limit.
+fn assert_nproc(recording: &Recording, cgroup: &Cgroup, uid: u64, value: u64) {
+    assert_limit(recording, cgroup, "RLIMIT_NPROC", value);
+    for failure in recording.failures(cgroup.id) {
+        assert_eq!(failure.number("/proc/uid"), Some(uid), "{failure:?}");
+        assert_eq!(failure.number("/limit/uid"), Some(uid), "{failure:?}");
+        assert_eq!(failure.number("/limit/usage"), Some(value), "{failure:?}");
+    }
+}
+
+/// After setuid(2) over the limit; the message to the person is the same as a failed fork's.
+fn an_execve_beyond_rlimit_nproc_is_told(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "exec")?;
+    let load = Load::new(env, "fail-exec")
+        .with("count", 9)
+        .with("uid", 54_322);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "rlimit_nproc", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "RLIMIT_NPROC", 0);
+    Ok(())
+}
+
+fn clones_into_a_dying_pid_namespace_add_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "dying")?;
+    let load = Load::new(env, "fail-in-dying-pid-namespace").with("count", 5);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "pid_namespace_dying", "ENOMEM")
+}
+
+fn clones_beyond_a_namespaces_pid_max_add_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "namespace")?;
+    let load = Load::new(env, "fail-in-pid-namespace")
+        .with("count", 20)
+        .with("pid-max", 301);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "pid_namespace_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.pid_max", 301);
+    Ok(())
+}
+
+/// One cgroup is full while, on another CPU, a user hits RLIMIT_NPROC in another.
+fn two_that_fail_at_once_are_told_apart(env: &Env) -> Result<()> {
+    let parent = Cgroup::new(&env.hierarchy, "both")?;
+    let full = parent.child("full")?;
+    let free = parent.child("free")?;
+    full.set("pids.max", "20")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let fail = || {
+        Load::new(env, "fail")
+            .with("count", 1000)
+            .with("interval-us", 300)
+    };
+    let first = fail().inside(&full).start()?;
+    let second = fail()
+        .with("uid", 54_323)
+        .with("rlimit-nproc", 12)
+        .inside(&free)
+        .start()?;
+    let (first, second) = (first.finish()?, second.finish()?);
+    pidwatch.wait(|seen| all_is_seen(seen, &full, &first) && all_is_seen(seen, &free, &second))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &full, &first, "pids_max", "EAGAIN")?;
+    assert_full(&recording, &full, &full, 20);
+    assert_failed(&recording, &free, &second, "rlimit_nproc", "EAGAIN")?;
+    assert_nproc(&recording, &free, 54_323, 12);
+    Ok(())
+}
+
+/// With the kernel's reading switched off, what user space concludes is labelled so. How often it is
+/// right is printed; it is never wrong about a full cgroup.
+fn reasons_are_inferred_where_they_cannot_be_measured(env: &Env) -> Result<()> {
+    let mut pidwatch = Invocation::trace(env)
+        .args(["--probes", "failure_evidence=off"])
+        .start()?;
+    let full = Cgroup::new(&env.hierarchy, "blind-full")?;
+    full.set("pids.max", "20")?;
+    let user = Cgroup::new(&env.hierarchy, "blind-user")?;
+    let dying = Cgroup::new(&env.hierarchy, "blind-dying")?;
+    let slowly = || {
+        Load::new(env, "fail")
+            .with("count", 20)
+            .with("interval-us", 5_000)
+    };
+    let mut cases = vec![
+        (&full, "pids_max", slowly().inside(&full).run()?),
+        (
+            &user,
+            "rlimit_nproc",
+            slowly()
+                .with("uid", 54_324)
+                .with("rlimit-nproc", 12)
+                .inside(&user)
+                .run()?,
+        ),
+        (
+            &dying,
+            "pid_namespace_dying",
+            Load::new(env, "fail-in-dying-pid-namespace")
+                .with("count", 5)
+                .inside(&dying)
+                .run()?,
+        ),
+    ];
+    let pid_max = Cgroup::new(&env.hierarchy, "blind-pid-max")?;
+    let threads_max = Cgroup::new(&env.hierarchy, "blind-threads-max")?;
+    if env.guest {
+        let lowered = Lowered::to("/proc/sys/kernel/pid_max", 301)?;
+        cases.push((&pid_max, "pid_max", slowly().inside(&pid_max).run()?));
+        drop(lowered);
+        let lowered = Lowered::to("/proc/sys/kernel/threads-max", tasks_of_node()? + 60)?;
+        let truth = slowly().inside(&threads_max).run()?;
+        cases.push((&threads_max, "threads_max", truth));
+        drop(lowered);
+    }
+    pidwatch.wait(|seen| {
+        cases
+            .iter()
+            .all(|(cgroup, _, truth)| all_is_seen(seen, cgroup, truth))
+    })?;
+    let recording = pidwatch.stop()?;
+    for (cgroup, reason, truth) in &cases {
+        let mut right = 0;
+        let mut shown = 0;
+        for failure in recording.failures(cgroup.id) {
+            let json = &failure.json;
+            shown += 1;
+            right += usize::from(json["reason"] == *reason);
+            assert_ne!(json["evidence"], "measured", "{json}");
+        }
+        println!("    {reason}: {right} of {shown} inferred rightly");
+        let counts = recording.counts_of(cgroup.id)?;
+        assert_eq!(counts.failures(), truth.failures.len() as u64, "{reason}");
+        if *reason == "pids_max" {
+            assert_eq!(right, shown, "{reason}");
+        }
+    }
+    Ok(())
+}
+
+fn a_clone_with_invalid_flags_is_rejected_not_failed(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "invalid")?;
+    let load = Load::new(env, "reject").with("count", 50);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    let counts = recording.counts_of(cgroup.id)?;
+    assert_eq!(counts.rejected, truth.failures.len() as u64, "rejected");
+    assert_not_failed(&recording, &cgroup)
+}
+
+/// Container runtimes answer clone3 with ENOSYS. It is a rejection where the system call's return is
+/// looked at, and nothing where it never comes to `kernel_clone`.
+fn a_clone3_that_seccomp_refuses_is_no_failure(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "seccomp")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "reject").with("count", 50).flag("seccomp");
+    let truth = load.inside(&cgroup).run()?;
+    pidwatch.wait(|seen| seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum())?;
+    let recording = pidwatch.stop()?;
+    let rejected = recording.counts_of(cgroup.id)?.rejected;
+    println!("    {rejected} rejections");
+    assert!([0, 50].contains(&rejected), "{rejected} rejections");
+    assert_not_failed(&recording, &cgroup)
+}
+
+fn a_clone_that_a_signal_restarts_is_no_failure(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "restarted")?;
+    let load = Load::new(env, "forks")
+        .with("count", 1000)
+        .with("alarm-us", 300);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    let counts = recording.counts_of(cgroup.id)?;
+    assert_eq!(counts.created, truth.here.created, "created");
+    assert_eq!(counts.rejected, 0, "rejected");
+    assert_not_failed(&recording, &cgroup)
+}
+
+fn assert_not_failed(recording: &Recording, cgroup: &Cgroup) -> Result<()> {
+    let counts = recording.counts_of(cgroup.id)?;
+    assert_eq!(counts.failures(), 0, "{:?}", counts.failed);
+    assert_eq!(recording.failures(cgroup.id).count(), 0, "shown as failed");
+    Ok(())
+}
+
+/// Measures; what is printed is a figure, not a verdict.
+fn a_failed_clone_is_printed_at_once(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "prompt")?;
+    cgroup.set("pids.max", "10")?;
+    let load = Load::new(env, "fail")
+        .with("count", 200)
+        .with("interval-us", 20_000);
+    let (truth, recording) = watch(env, load, &cgroup)?;
+    assert_failed(&recording, &cgroup, &truth, "pids_max", "EAGAIN")?;
+    let arrivals: Vec<u64> = recording
+        .failures(cgroup.id)
+        .map(|failure| failure.arrived_ns)
+        .collect();
+    // Nothing suppressed: the events are the failures, in order. Otherwise an event is taken to be
+    // about the last failure before it was read.
+    let in_order = arrivals.len() == truth.failures.len();
+    let mut delays: Vec<u64> = arrivals
+        .iter()
+        .enumerate()
+        .filter_map(|(number, &arrived)| {
+            let mut failures = truth.failures.iter().map(|failure| failure.realtime_ns);
+            let failed = if in_order {
+                failures.nth(number)
+            } else {
+                failures.filter(|&at| at <= arrived).max()
+            };
+            Some(arrived.saturating_sub(failed?) / 1_000)
+        })
+        .collect();
+    delays.sort_unstable();
+    let at = |percent: usize| delays.get((delays.len() * percent / 100).min(delays.len() - 1));
+    println!(
+        "    printed after the failure, {} of {}: median {:?} us, p99 {:?} us, longest {:?} us",
+        delays.len(),
+        truth.failures.len(),
+        at(50),
+        at(99),
+        delays.last()
+    );
+    Ok(())
+}
+
+/// A limit of the whole machine that is put back at the end.
+pub(crate) struct Lowered {
+    file: &'static Path,
+    before: String,
+}
+
+impl Lowered {
+    pub(crate) fn to(file: &'static str, value: u64) -> Result<Self> {
+        let file = Path::new(file);
+        let before = fs::read_to_string(file)?;
+        fs::write(file, value.to_string())
+            .with_context(|| format!("cannot write {value} to {}", file.display()))?;
+        Ok(Self { file, before })
+    }
+}
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(self.file, self.before.trim()) {
+            eprintln!("cannot restore {}: {error}", self.file.display());
+        }
+    }
+}
+
+/// At its lowest. pidwatch goes on reporting while the node has no free PID, without a new task.
+fn a_node_without_a_free_pid_is_reported_all_the_while(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "pid-max")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let tasks = format!("/proc/{}/task", pidwatch.id());
+    let count_tasks = || fs::read_dir(&tasks).map(Iterator::count);
+    let before = count_tasks()?;
+    let load = Load::new(env, "fail")
+        .with("count", 100)
+        .with("interval-us", 10_000);
+    let lowered = Lowered::to("/proc/sys/kernel/pid_max", 301)?;
+    let mut load = load.flag("hold").inside(&cgroup).start()?;
+    load.ready()?;
+    // All that follows is printed while the load keeps every PID.
+    pidwatch.wait(|seen| seen.total(cgroup.id).failures() >= 101)?;
+    assert_eq!(count_tasks()?, before, "tasks of pidwatch");
+    assert!(
+        pidwatch.seen().failures(cgroup.id).count() > 0,
+        "no clone_failed event"
+    );
+    drop(lowered);
+    let truth = load.finish()?;
+    pidwatch.wait(|seen| seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum())?;
+    assert_eq!(count_tasks()?, before, "tasks of pidwatch");
+    assert_failed(&pidwatch.stop()?, &cgroup, &truth, "pid_max", "EAGAIN")
+}
+
+/// The node's tasks, as threads-max counts them.
+fn tasks_of_node() -> Result<u64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let tasks = text.split(['/', ' ']).nth(4).context("no task count")?;
+    Ok(tasks.parse()?)
+}
+
+/// Every other child ends as the leader of a group that lives on: half as many tasks as PIDs.
+fn ids_pinned_by_dead_leaders_use_pid_max_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "pinned")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "fail").with("count", 20).flag("pin");
+    let lowered = Lowered::to("/proc/sys/kernel/pid_max", 1000)?;
+    let mut load = load.flag("hold").inside(&cgroup).start()?;
+    load.ready()?;
+    println!("    {} tasks on the node", tasks_of_node()?);
+    assert!(tasks_of_node()? < 700, "tasks are as many as PIDs");
+    pidwatch.wait(|seen| seen.total(cgroup.id).failures() >= 21)?;
+    drop(lowered);
+    let truth = load.finish()?;
+    pidwatch.wait(|seen| all_is_seen(seen, &cgroup, &truth))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &cgroup, &truth, "pid_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.pid_max", 1000);
+    Ok(())
+}
+
+/// pid_max and the cgroup's pids.max are both exhausted from some moment on.
+fn of_two_exhausted_limits_the_kernels_first_is_told(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "both")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "fail")
+        .with("count", 200)
+        .with("interval-us", 10_000);
+    let lowered = Lowered::to("/proc/sys/kernel/pid_max", 301)?;
+    let load = load.inside(&cgroup).start()?;
+    pidwatch.wait(|seen| seen.failures(cgroup.id).count() >= 5)?;
+    let full = fs::read_to_string(cgroup.directory.join("pids.current"))?;
+    cgroup.set("pids.max", full.trim())?;
+    let since = pidwatch.seen().failures(cgroup.id).count();
+    pidwatch.wait(|seen| seen.failures(cgroup.id).count() >= since + 50)?;
+    let truth = load.finish()?;
+    drop(lowered);
+    pidwatch.wait(|seen| all_is_seen(seen, &cgroup, &truth))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &cgroup, &truth, "pid_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.pid_max", 301);
+    Ok(())
+}
+
+fn clones_beyond_threads_max_add_up(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "threads-max")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let limit = tasks_of_node()? + 60;
+    let load = Load::new(env, "fail")
+        .with("count", 100)
+        .flag("hold")
+        .inside(&cgroup);
+    let lowered = Lowered::to("/proc/sys/kernel/threads-max", limit)?;
+    let mut load = load.start()?;
+    load.ready()?;
+    drop(lowered);
+    let truth = load.finish()?;
+    pidwatch.wait(|seen| all_is_seen(seen, &cgroup, &truth))?;
+    let recording = pidwatch.stop()?;
+    assert_failed(&recording, &cgroup, &truth, "threads_max", "EAGAIN")?;
+    assert_limit(&recording, &cgroup, "kernel.threads-max", limit);
+    Ok(())
+}
