@@ -12,6 +12,7 @@ mod demo;
 mod deploy;
 mod dist;
 mod eval;
+mod fresh;
 mod libtest;
 mod linker;
 mod lint;
@@ -59,7 +60,9 @@ enum Command {
     /// Check format, lints, documentation, licences and the workspace's own rules
     Lint,
     /// Run all tests: unit tests, scenarios on this host, scenarios in guests of other kernels
-    Test,
+    Test(test::Options),
+    /// Run the README's commands on a machine as it ships: a root of Debian's packages
+    Fresh(fresh::Options),
     /// Run the scenarios in guests of other kernels
     Vm(vm::Options),
     /// Measure what pidwatch costs, next to the least possible and to other tracers
@@ -78,7 +81,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::demo(&options),
         Command::Capture(options) => capture::capture(&options),
         Command::Lint => lint::lint(),
-        Command::Test => test::test(),
+        Command::Test(options) => test::test(&options),
+        Command::Fresh(options) => fresh::fresh(&options),
         Command::Vm(options) => vm::vm(&options),
         Command::Bench(options) => bench::bench(&options),
         Command::Dist(options) => dist::dist(&options),

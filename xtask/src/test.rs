@@ -6,12 +6,15 @@
 //! counts as a failure, so that a green run has run everything.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::libtest::{Counts, Tally};
 use crate::scenarios::Scenarios;
+use crate::vm::Guests;
 use crate::{deploy, dist, eval, process, programs, setup, vm, workspace};
 
 /// A part of the tests, as the summary shows it.
@@ -48,17 +51,29 @@ impl Part {
     }
 }
 
+/// What follows `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// What takes minutes is left out: guests, and scenarios of this host that wait for long
+    #[arg(long)]
+    quick: bool,
+}
+
 /// Runs everything, whatever fails on the way.
-pub fn test() -> Result<ExitCode> {
+pub fn test(options: &Options) -> Result<ExitCode> {
     setup::setup()?;
-    let mut parts = vec![unit(), detector(), deployment()];
-    match Scenarios::build() {
-        Ok(scenarios) => {
-            parts.push(on_host(&scenarios));
-            parts.extend(in_guests(&scenarios));
+    // Everything is built once and before anything boots: guests take no turn at cargo's lock then.
+    let scenarios = Scenarios::build();
+    let dist = dist::for_host();
+    let parts = match (&scenarios, &dist) {
+        (Ok(scenarios), Ok(dist)) if options.quick => {
+            let mut parts = on_compiler(dist);
+            parts.push(on_host(scenarios, dist, true));
+            parts
         }
-        Err(error) => parts.push(Part::failed("scenarios", &error)),
-    }
+        (Ok(scenarios), Ok(dist)) => everything(scenarios, dist),
+        (Err(error), _) | (_, Err(error)) => vec![unit(), Part::failed("scenarios", error)],
+    };
 
     println!();
     let mut sum = Counts::default();
@@ -74,44 +89,55 @@ pub fn test() -> Result<ExitCode> {
     })
 }
 
+/// Guests run while what is tested beside them measures nothing; the scenarios of this host, which do,
+/// come when the guests have ended.
+fn everything(scenarios: &Scenarios, dist: &Path) -> Vec<Part> {
+    let guests = vm::prepare()
+        .and_then(|()| Guests::new(&vm::Options::all(), scenarios, Some(&dist::image(dist))));
+    thread::scope(|scope| {
+        let guests = scope.spawn(|| in_guests(&guests));
+        let mut parts = on_compiler(dist);
+        let guests = guests.join().expect("the guests' thread panicked");
+        parts.push(on_host(scenarios, dist, false));
+        parts.extend(guests);
+        parts
+    })
+}
+
+/// What takes no kernel of a certain state.
+fn on_compiler(dist: &Path) -> Vec<Part> {
+    vec![unit(), detector(), deployment(dist)]
+}
+
 /// Tests that need nothing but a compiler: of the members, and of the tests' own harness.
 fn unit() -> Part {
-    let members = [
-        "--workspace",
-        "--exclude",
-        "pidwatch-ebpf",
-        "--exclude",
-        "pidwatch-tests",
-    ];
-    // Built as the scenarios are, which need the same harness.
-    let harness = [
-        "--release",
-        "--package",
-        "pidwatch-tests",
-        "--lib",
-        "--bins",
-        "--features",
-        "eval",
-    ];
-    // A binary without the kernel side, as it comes from a machine without a BPF toolchain.
-    let stub = ["--package", "pidwatch", "--test", "stub"];
-    let mut sum = Counts::default();
-    for (selection, is_stub) in [
-        (&stub[..], true),
-        (&members[..], false),
-        (&harness[..], false),
-    ] {
-        let mut cargo = process::cargo();
-        cargo.args(["test", "--no-fail-fast"]).args(selection);
-        if is_stub {
-            cargo.env("PIDWATCH_BPF_STUB", "1");
-        }
-        match tallied(&mut cargo) {
-            Ok(counts) => sum += counts,
-            Err(error) => return Part::failed("unit", &error),
-        }
+    let run = || -> Result<Counts> {
+        let mut members = process::cargo();
+        members
+            .args(["test", "--no-fail-fast", "--workspace"])
+            .args([
+                "--exclude=pidwatch-ebpf",
+                "--exclude=pidwatch-eval",
+                "--exclude=pidwatch-load",
+                "--exclude=pidwatch-tests",
+            ]);
+        // As it comes from a machine without a BPF toolchain, of which there are tests too; the others
+        // load nothing into the kernel.
+        members.env("PIDWATCH_BPF_STUB", "1");
+        let mut sum = tallied(&mut members)?;
+        // As the scenarios are built, which need the same.
+        let mut harness = process::cargo();
+        harness
+            .args(["test", "--no-fail-fast", "--release", "--lib", "--bins"])
+            .args(["--package=pidwatch-tests", "--package=pidwatch-load"]);
+        sum += tallied(&mut harness)?;
+        sum += tallied(&mut eval::tests()?)?;
+        Ok(sum)
+    };
+    match run() {
+        Ok(counts) => Part::ran("unit", counts),
+        Err(error) => Part::failed("unit", &error),
     }
-    Part::ran("unit", sum)
 }
 
 /// One case of each kind of the detector's corpus: each leak found, nobody else accused.
@@ -131,9 +157,9 @@ fn detector() -> Part {
 }
 
 /// Image, chart, rules and dashboard, with the tools that will read them.
-fn deployment() -> Part {
+fn deployment(dist: &Path) -> Part {
     let name = "deploy";
-    match deploy::tests() {
+    match deploy::tests(dist) {
         Ok(mut tests) => match tallied(&mut tests) {
             Ok(counts) => Part::ran(name, counts),
             Err(error) => Part::failed(name, &error),
@@ -142,7 +168,8 @@ fn deployment() -> Part {
     }
 }
 
-fn on_host(scenarios: &Scenarios) -> Part {
+/// The scenarios of this host; `quick` leaves out those that wait for long.
+fn on_host(scenarios: &Scenarios, dist: &Path, quick: bool) -> Part {
     let name = "scenarios on this host";
     let run = || -> Result<Part> {
         programs::ensure(&["bpftrace", "forkstat"], "comparing with other tracers")?;
@@ -153,8 +180,11 @@ fn on_host(scenarios: &Scenarios) -> Part {
         programs::ensure(&["tmux"], "tests on a real terminal")?;
         programs::ensure(&["javac", "java"], "a JVM that leaks threads")?;
         let mut variables = scenarios.variables(None);
-        let image = dist::image(&dist::for_host()?);
-        variables.push(("PIDWATCH_IMAGE".into(), image.display().to_string()));
+        let image = dist::image(dist).display().to_string();
+        variables.push(("PIDWATCH_IMAGE".into(), image));
+        if quick {
+            variables.push(("PIDWATCH_TEST_QUICK".into(), "1".into()));
+        }
         variables.push(("PATH".into(), programs::path()?.to_string_lossy().into()));
         let mut runner = process::as_root(&scenarios.runner, &variables)?;
         // Scenarios measure one node: two at a time would count each other.
@@ -169,12 +199,13 @@ fn on_host(scenarios: &Scenarios) -> Part {
     run().unwrap_or_else(|reason| Part::left_out(name, &reason))
 }
 
-fn in_guests(scenarios: &Scenarios) -> Vec<Part> {
+fn in_guests(guests: &Result<Guests>) -> Vec<Part> {
     let name = "scenarios in guests";
-    if let Err(reason) = vm::prepare() {
-        return vec![Part::left_out(name, &reason)];
-    }
-    match vm::run(&vm::Options::all(), scenarios) {
+    let guests = match guests {
+        Ok(guests) => guests,
+        Err(reason) => return vec![Part::left_out(name, reason)],
+    };
+    match guests.run() {
         Ok(reports) => reports
             .into_iter()
             .map(|report| Part {

@@ -3,6 +3,7 @@
 //! In: which kernels and cgroup layouts. Out: one line a guest on standard output, consoles in
 //! `target/vm/`, the failing scenarios' own words on standard error.
 
+mod accelerator;
 mod cpio;
 mod guest;
 mod initramfs;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, bail};
 use crate::libtest::Counts;
 use crate::scenarios::Scenarios;
 use crate::{dist, programs, workspace};
+use accelerator::Accelerator;
 use guest::{Guest, Layout, Outcome};
 use kernels::Kernel;
 
@@ -100,10 +102,12 @@ pub struct Report {
 pub fn vm(options: &Options) -> Result<ExitCode> {
     prepare()?;
     let scenarios = Scenarios::build()?;
+    // A shell needs no image, which takes minutes.
     if options.shell {
         return shell(options, &scenarios).map(|()| ExitCode::SUCCESS);
     }
-    let reports = run(options, &scenarios)?;
+    let image = dist::image(&dist::for_host()?);
+    let reports = Guests::new(options, &scenarios, Some(&image))?.run()?;
     for report in &reports {
         println!("{}", report.line);
     }
@@ -127,48 +131,78 @@ pub fn prepare() -> Result<()> {
     programs::ensure(&programs::CONTAINERS, "guests with real containers")
 }
 
-/// Runs the guests asked for, one a host CPU at a time: each is emulated by one thread.
-pub fn run(options: &Options, scenarios: &Scenarios) -> Result<Vec<Report>> {
-    let folder = workspace::target_dir().join("vm");
-    let guests = options.guests();
-    let mut archives = BTreeMap::new();
-    for (_, layout) in &guests {
-        archives
-            .entry(*layout)
-            .or_insert_with(|| write_initramfs(*layout, options, scenarios));
-    }
-    // Kernels are fetched before anything boots: packages are unpacked one at a time.
-    let guests: Vec<_> = guests
-        .into_iter()
-        .map(|(series, layout)| (kernels::ensure(&series), series, layout))
-        .collect();
-    let boot = |(kernel, series, layout): &(Result<Kernel>, String, Layout)| match (
-        kernel,
-        &archives[layout],
-    ) {
-        (Ok(kernel), Ok(initramfs)) => {
-            let guest = Guest {
-                kernel,
-                initramfs,
-                layout: *layout,
-            };
-            report(&guest, &folder, Duration::from_secs(options.time_limit))
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            let line = format!("{series} {}: left out: {error:#}", layout.name());
-            eprintln!("xtask: {line}");
-            Ok(Report {
-                line,
-                counts: Counts {
-                    passed: 0,
-                    failed: 1,
-                },
-                is_left_out: true,
+/// Guests with all that they boot, which takes neither cargo nor the network any more.
+pub struct Guests {
+    guests: Vec<(Result<Kernel>, String, Layout)>,
+    archives: BTreeMap<Layout, Result<PathBuf>>,
+    folder: PathBuf,
+    accelerator: Accelerator,
+    limit: Duration,
+}
+
+impl Guests {
+    /// Fetches and makes what the guests asked for take. Those with v2 have a container runtime and get
+    /// the image, to run that on every kernel.
+    pub fn new(options: &Options, scenarios: &Scenarios, image: Option<&Path>) -> Result<Self> {
+        let folder = folder()?;
+        let mut archives = BTreeMap::new();
+        // Packages are unpacked one at a time.
+        let guests: Vec<_> = options
+            .guests()
+            .into_iter()
+            .map(|(series, layout)| {
+                let image = image.filter(|_| layout == Layout::V2);
+                archives
+                    .entry(layout)
+                    .or_insert_with(|| write_initramfs(layout, options, scenarios, image));
+                (kernels::ensure(&series), series, layout)
             })
+            .collect();
+        let mut kernels = guests.iter().filter_map(|guest| guest.0.as_ref().ok());
+        let accelerator = kernels.next().map_or(Accelerator::Emulation, |kernel| {
+            Accelerator::of_this_host(kernel, &folder)
+        });
+        Ok(Self {
+            guests,
+            archives,
+            folder,
+            accelerator,
+            limit: Duration::from_secs(options.time_limit),
+        })
+    }
+
+    /// Runs them, one a host CPU at a time: each is emulated by one thread.
+    pub fn run(&self) -> Result<Vec<Report>> {
+        let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let reports = in_order(&self.guests, at_once, |guest| self.boot(guest));
+        reports.into_iter().collect()
+    }
+
+    fn boot(&self, (kernel, series, layout): &(Result<Kernel>, String, Layout)) -> Result<Report> {
+        match (kernel, &self.archives[layout]) {
+            (Ok(kernel), Ok(initramfs)) => {
+                let guest = Guest {
+                    kernel,
+                    initramfs,
+                    layout: *layout,
+                    accelerator: self.accelerator,
+                };
+                report(&guest, &self.folder, self.limit)
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let line = format!("{series} {}: left out: {error:#}", layout.name());
+                eprintln!("xtask: {line}");
+                Ok(Report {
+                    line,
+                    counts: Counts {
+                        passed: 0,
+                        failed: 1,
+                    },
+                    is_left_out: true,
+                })
+            }
         }
-    };
-    let at_once = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    in_order(&guests, at_once, boot).into_iter().collect()
+    }
 }
 
 /// What `work` makes of each item, in the items' order, with `at_once` of them worked on at a time.
@@ -226,28 +260,31 @@ fn shell(options: &Options, scenarios: &Scenarios) -> Result<()> {
         .context("no kernel is known")?;
     let layout = options.layout.unwrap_or(Layout::V2);
     let kernel = kernels::ensure(&series)?;
-    let initramfs = write_initramfs(layout, options, scenarios)?;
+    let initramfs = write_initramfs(layout, options, scenarios, None)?;
     Guest {
         kernel: &kernel,
         initramfs: &initramfs,
         layout,
+        accelerator: Accelerator::of_this_host(&kernel, &folder()?),
     }
     .shell()
 }
 
 /// What a guest boots into: the scenarios, and what stands around them.
-fn archive(layout: Layout, options: &Options, scenarios: &Scenarios) -> Result<Vec<u8>> {
+fn archive(
+    layout: Layout,
+    options: &Options,
+    scenarios: &Scenarios,
+    image: Option<&Path>,
+) -> Result<Vec<u8>> {
     // The kernel unpacks one archive after the other.
     let mut archive = match layout {
         Layout::Systemd => systemd::archive()?,
         Layout::V2 | Layout::V1 | Layout::Hybrid => Vec::new(),
     };
     archive.extend(initramfs::build(scenarios, &arguments(options))?);
-    // One layout has a container runtime and the image, to run that on every kernel. A shell needs
-    // neither, and the image takes minutes.
-    if layout == Layout::V2 && !options.shell {
-        let image = dist::image(&dist::for_host()?);
-        archive.extend(initramfs::container_runtime(&image)?);
+    if let Some(image) = image {
+        archive.extend(initramfs::container_runtime(image)?);
     }
     Ok(archive)
 }
@@ -261,13 +298,23 @@ fn arguments(options: &Options) -> Vec<String> {
     arguments
 }
 
-fn write_initramfs(layout: Layout, options: &Options, scenarios: &Scenarios) -> Result<PathBuf> {
-    let archive = archive(layout, options, scenarios)?;
-    let folder = workspace::target_dir().join("vm");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join(format!("initramfs-{}.cpio", layout.name()));
+fn write_initramfs(
+    layout: Layout,
+    options: &Options,
+    scenarios: &Scenarios,
+    image: Option<&Path>,
+) -> Result<PathBuf> {
+    let archive = archive(layout, options, scenarios, image)?;
+    let path = folder()?.join(format!("initramfs-{}.cpio", layout.name()));
     fs::write(&path, archive).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+/// Where archives and consoles are left.
+fn folder() -> Result<PathBuf> {
+    let folder = workspace::target_dir().join("vm");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
 }
 
 /// The failing scenarios' own output, or the end of the console when there is none.

@@ -77,6 +77,27 @@ impl Mirror {
         })
     }
 
+    /// The address of the main archive.
+    pub fn main(&self) -> &str {
+        &self.main
+    }
+
+    /// The lines of a list of sources for a suite with its security suite.
+    pub fn sources(&self, suite: &str) -> String {
+        self.source(suite) + &self.security(suite)
+    }
+
+    /// The same for a suite of the main archive alone.
+    pub fn source(&self, suite: &str) -> String {
+        format!("deb [signed-by={KEYRING}] {} {suite} main\n", self.main)
+    }
+
+    fn security(&self, suite: &str) -> String {
+        let line =
+            |security| format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
+        self.security.as_ref().map(line).unwrap_or_default()
+    }
+
     /// An apt that knows this host's own suite, apart from the host's state.
     pub fn open_here(&self, folder: &Path) -> Result<Apt> {
         self.open(folder, &self.codename, self.security.is_some())
@@ -84,9 +105,9 @@ impl Mirror {
 
     /// An apt that knows `suite` alone, with fresh lists, which keeps its files in `folder`.
     pub fn open(&self, folder: &Path, suite: &str, has_security: bool) -> Result<Apt> {
-        let mut sources = format!("deb [signed-by={KEYRING}] {} {suite} main\n", self.main);
-        if let Some(security) = self.security.as_ref().filter(|_| has_security) {
-            sources += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
+        let mut sources = self.source(suite);
+        if has_security {
+            sources += &self.security(suite);
         }
         let apt = Apt::of_one_suite(folder, &sources)
             .with_context(|| format!("cannot prepare {}", folder.display()))?;

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::accelerator::Accelerator;
 use super::initramfs::MARKER;
 use super::kernels::Kernel;
 use super::systemd;
 use crate::libtest::{Counts, Tally};
-use crate::{process, programs};
+use crate::process;
 
 /// How cgroups are mounted in a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -50,6 +51,7 @@ pub struct Guest<'a> {
     pub kernel: &'a Kernel,
     pub initramfs: &'a Path,
     pub layout: Layout,
+    pub accelerator: Accelerator,
 }
 
 /// What came of a guest.
@@ -78,24 +80,8 @@ impl Guest<'_> {
             Layout::Systemd => systemd::COMMAND_LINE,
             Layout::V2 | Layout::V1 | Layout::Hybrid => "",
         };
-        // One that was unpacked finds its firmware beside itself.
-        let mut qemu = programs::find("qemu-system-x86_64")?.command();
-        qemu
-            // Emulation, also where there is a /dev/kvm: it may open and yet not run a guest.
-            // One thread for all CPUs: with one each, a CPU may run the breakpoint by which the
-            // kernel patches its code after the patch is done, and the kernel dies of it (seen:
-            // "Oops: int3" at a tracepoint that was being switched on).
-            .args([
-                "-accel",
-                "tcg,thread=single",
-                "-cpu",
-                "max",
-                "-smp",
-                "2",
-                "-m",
-                "1024",
-            ])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-nographic"])
+        let mut qemu = self.accelerator.qemu()?;
+        qemu.args(["-smp", "2", "-m", "1024"])
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
@@ -183,7 +169,7 @@ impl Guest<'_> {
 }
 
 /// Ties a guest to this process, so that a killed test run leaves none behind.
-fn end_with_parent(command: &mut Command) {
+pub fn end_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
     unsafe {
         command.pre_exec(
