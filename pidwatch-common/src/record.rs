@@ -71,6 +71,9 @@ pub struct Rate {
     /// Name of the running task: of [`Cause::Created`] the creator's, of [`Cause::Entered`] that of
     /// whoever moved the task; as `TASK_COMM_LEN` bytes ended by NUL.
     pub comm: [u8; 16],
+    /// Of [`Cause::Entered`] the id of the cgroup of whoever moved the task, and of a task that moved
+    /// itself that of its parent; otherwise 0.
+    pub mover: u64,
 }
 
 /// Why a rate record was sent.
@@ -168,7 +171,7 @@ pub struct CgroupChange {
 pub const PATH_MAX: usize = 1024;
 
 const _: () = assert!(size_of::<Header>() == 24);
-const _: () = assert!(size_of::<Rate>() == 24 + 88 + 40);
+const _: () = assert!(size_of::<Rate>() == 24 + 88 + 48);
 const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 40 + size_of::<Evidence>());
 const _: () = assert!(size_of::<Losses>() == 24 + 48);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

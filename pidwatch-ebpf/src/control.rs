@@ -51,6 +51,7 @@ fn tell_totals(cgroup: u64) {
         pid: 0,
         reserved: 0,
         comm: [0; 16],
+        mover: 0,
     };
     if RING
         .output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP))

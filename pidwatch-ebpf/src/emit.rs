@@ -41,15 +41,26 @@ pub fn rate_if_due(owner: Owner, entry: *mut Cgroup, cause: Cause) {
     // SAFETY: an entry of the map.
     let told_at = unsafe { (&raw mut (*entry).told_at).read_volatile() };
     if jiffies().wrapping_sub(told_at) >= setting!(window_jiffies) {
-        rate(owner, entry, cause, 0);
+        rate(owner, entry, cause);
     }
 }
 
-/// Sends a rate record; of [`Cause::Entered`] with the PID of the task that was moved in.
+/// Sends a rate record of a task that was moved in: with its PID, and the cgroup of whoever moved it.
+#[inline(never)]
+pub fn entered(owner: Owner, entry: *mut Cgroup, moved: u32, mover: u64) {
+    send_rate(owner, entry, Cause::Entered, moved, mover);
+}
+
+/// Sends a rate record.
 ///
 /// Two CPUs may both find it due; the second record says nothing wrong.
 #[inline(never)]
-pub fn rate(owner: Owner, entry: *mut Cgroup, cause: Cause, moved: u32) {
+pub fn rate(owner: Owner, entry: *mut Cgroup, cause: Cause) {
+    send_rate(owner, entry, cause, 0, 0);
+}
+
+#[inline(always)]
+fn send_rate(owner: Owner, entry: *mut Cgroup, cause: Cause, moved: u32, mover: u64) {
     // Also when the ring turns out to be full: to try again at every event would cost each of them.
     // Not when a task came: what it creates first is to be told with its name.
     if cause as u32 != Cause::Entered as u32 {
@@ -70,6 +81,7 @@ pub fn rate(owner: Owner, entry: *mut Cgroup, cause: Cause, moved: u32) {
         },
         reserved: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
+        mover,
     };
     // No wake-up: user space looks once a window anyway.
     if RING

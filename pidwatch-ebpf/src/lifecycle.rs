@@ -7,11 +7,13 @@
 //! counts tasks matters.
 
 use aya_ebpf::{
-    bindings::BPF_RB_FORCE_WAKEUP, helpers::bpf_probe_read_kernel_str_bytes,
-    macros::btf_tracepoint, programs::BtfTracePointContext,
+    bindings::BPF_RB_FORCE_WAKEUP,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel_str_bytes},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
 };
 use pidwatch_common::{
-    record::{Cause, CgroupChange, Kind, PATH_MAX},
+    record::{CgroupChange, Kind, PATH_MAX},
     totals::Loss,
 };
 
@@ -19,7 +21,7 @@ use crate::{
     cgroup::Owner,
     emit::{self, header, lose},
     maps::{PATH_SCRATCH, RING, offset, setting},
-    task::{Task, load},
+    task::{Task, load, probe},
 };
 
 #[btf_tracepoint(function = "cgroup_mkdir")]
@@ -46,9 +48,23 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let task = Task(ctx.arg(2));
     let owner = Owner::of(task);
     if let Some(entry) = owner.entry() {
-        emit::rate(owner, entry, Cause::Entered, task.pid());
+        emit::entered(owner, entry, task.pid(), mover(task));
     }
     0
+}
+
+/// The cgroup of whoever moves a task. One that moves itself is where it went by now; its parent is where
+/// it came from.
+#[inline(always)]
+fn mover(task: Task) -> u64 {
+    // SAFETY: no arguments.
+    let current = unsafe { bpf_get_current_task() } as *const u8;
+    let mover = if probe::<u32>(current, offset!(task_pid)) == Some(task.pid()) {
+        probe(current, offset!(task_real_parent))
+    } else {
+        Some(current)
+    };
+    mover.and_then(Owner::probe).map_or(0, |owner| owner.id)
 }
 
 /// Whether a cgroup belongs to the hierarchy that counts tasks.

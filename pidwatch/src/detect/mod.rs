@@ -8,7 +8,9 @@
 //! once, that is larger than what pools and a day's cycle bring ([`DetectSettings`]), goes on as fast
 //! as before, and is more than the owner had in the last day and a half. `docs/detection.md` tells it in words.
 
+mod curve;
 mod forecast;
+mod grower;
 pub mod series;
 mod settings;
 mod state;
@@ -20,7 +22,8 @@ mod words;
 use hashbrown::{HashMap, HashSet};
 
 pub use self::{
-    forecast::{Exhaustion, Forecast, Grower},
+    forecast::{Exhaustion, Forecast},
+    grower::{Grower, PartOf},
     settings::DetectSettings,
     state::State,
     verdict::{Change, Sample, Verdict},
@@ -34,6 +37,11 @@ pub trait Limits {
     /// Its own `pids.max`, those of the cgroups above it, and the node's, nearest first, as they are
     /// now; without those that are not set or not known.
     fn chain(&self, owner: CgroupId) -> Vec<Limit>;
+
+    /// What a cgroup is a part of; `None` for an owner.
+    fn part_of(&self, _: CgroupId) -> Option<PartOf> {
+        None
+    }
 }
 
 /// An owner that is not `ok` and of which nothing is heard is looked at every so many seconds.
@@ -52,6 +60,7 @@ pub struct Detector {
     close: HashSet<CgroupId>,
     verdicts: HashMap<CgroupId, Verdict>,
     growers: Vec<Grower>,
+    forecast: Forecast,
 }
 
 impl Detector {
@@ -143,7 +152,10 @@ impl Detector {
                 self.close.insert(owner);
             }
             if let Some(grower) = watch.grower(owner) {
-                growers.push(grower);
+                growers.push(Grower {
+                    part_of: limits.part_of(owner),
+                    ..grower
+                });
             }
             if is_due && (watch.state() != State::Ok || before != State::Ok) {
                 moved.push((owner, before));
@@ -153,11 +165,11 @@ impl Detector {
         self.growers = growers;
         moved.sort_unstable();
 
-        let forecast = Forecast::of(&self.growers);
+        self.forecast = Forecast::of(&self.growers);
         let mut changes = Vec::new();
         for (owner, before) in moved {
             let watch = &self.watches[&owner];
-            let verdict = watch.verdict(now, &forecast);
+            let verdict = watch.verdict(now, &self.forecast);
             if watch.state() != before {
                 changes.push(Change {
                     owner,
@@ -191,11 +203,12 @@ impl Detector {
         &self.growers
     }
 
-    /// When the node hits which of its limits, by the growth of all its tasks.
+    /// When the node hits which of its limits, by the growth of all its tasks: of what is known to grow
+    /// only as far as nearer limits let it.
     pub fn node_exhaustion(&self, time: BootTime, limits: &[Limit]) -> Option<Exhaustion> {
         let node = self.node.as_ref()?;
         let growth = watch::growth_of(node, time.seconds(), &self.settings)?;
-        forecast::earliest(limits, growth.into())
+        self.forecast.of_node(limits, growth.into())
     }
 
     /// Owners that are remembered.

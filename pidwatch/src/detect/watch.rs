@@ -216,6 +216,7 @@ impl Watch {
             per_s: growth.per_s,
             tasks: self.tasks(),
             chain: self.chain().to_vec(),
+            part_of: None,
         })
     }
 

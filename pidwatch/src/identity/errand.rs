@@ -4,6 +4,8 @@
 //! has no ID left, a probe fails there: in the shim that cannot start runc, or in runc. The failure is
 //! the runtime's, who suffers is the container.
 //!
+//! Command lines are believed only of root's processes outside of containers and of sessions.
+//!
 //! In: a failing task, command lines, the cgroup tree. Out: a container's cgroup. Pure.
 
 use hashbrown::HashMap;
@@ -34,7 +36,11 @@ impl Errands {
         tree: &Tree,
         command_line: impl Fn(u32) -> Vec<u8>,
     ) -> Option<CgroupId> {
-        if !may_run_errands(&failure.comm) {
+        if !may_run_errands(&failure.comm) || failure.uid != 0 {
+            return None;
+        }
+        let caller = tree.get(failure.cgroup)?;
+        if !may_host_runtimes(&caller.path) {
             return None;
         }
         let look = || {
@@ -50,6 +56,14 @@ impl Errands {
     pub fn clear(&mut self) {
         self.known.clear();
     }
+}
+
+/// Whether a cgroup is a place where a node's container runtime works. What runs in a container, or in a
+/// user's session, chooses its name and its arguments freely: it speaks for nobody else.
+fn may_host_runtimes(path: &[u8]) -> bool {
+    let is_session = path.starts_with(b"/user.slice/");
+    let container = identify(path).container;
+    !is_session && container.is_none_or(|container| container.role == Role::Helper)
 }
 
 /// Whether a task with this name may be at work for a container. runc's first stages are called
@@ -136,6 +150,31 @@ mod tests {
         assert_eq!(container(&tree, ""), None);
         let line = format!("runc\0exec\0{one}\0");
         assert_eq!(errand(line.as_bytes(), &tree), Some(CgroupId(5)));
+    }
+
+    #[test]
+    fn nobody_in_a_container_or_a_session_works_for_another() {
+        let id = "0a".repeat(32);
+        let pod = "/kubepods/burstable/pod3f2a7c1e-9b40-4d1c-8a55-0c9e6f1b2d37";
+        for (path, expected) in [
+            ("/".to_owned(), true),
+            ("/system.slice/containerd.service".to_owned(), true),
+            ("/pods/shim".to_owned(), true),
+            (format!("/machine.slice/libpod-conmon-{id}.scope"), true),
+            // conmon's place with CRI-O's `conmon_cgroup = "pod"`.
+            (pod.to_owned(), true),
+            (format!("{pod}/{id}"), false),
+            (format!("{pod}/{id}/system.slice/containerd.service"), false),
+            (format!("/docker/{id}/crio-conmon-{id}.scope"), false),
+            ("/lxc.payload.web".to_owned(), false),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice".to_owned(),
+                false,
+            ),
+            ("/user.slice/user-0.slice/session-3.scope".to_owned(), false),
+        ] {
+            assert_eq!(may_host_runtimes(path.as_bytes()), expected, "{path}");
+        }
     }
 
     #[test]

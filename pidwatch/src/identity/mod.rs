@@ -16,6 +16,6 @@ pub use self::{
     errand::Errands,
     execs::Execs,
     names::{Counters, Names},
-    owner::Owner,
-    path::{Container, Identity, Role, identify},
+    owner::{Owner, OwnerKey},
+    path::{Container, Identity, Role, anchor, identify},
 };

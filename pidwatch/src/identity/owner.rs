@@ -30,28 +30,53 @@ impl Owner {
         }
     }
 
+    /// The owner that it is a part of, as the path says: the container or unit with everything below;
+    /// `None` where it is that itself, or belongs to none.
+    pub fn anchor(&self) -> Option<&[u8]> {
+        let path = self.path.as_deref()?;
+        let named = self.identity.named;
+        (self.identity.is_anchored() && named < path.len()).then(|| &path[..named])
+    }
+
+    /// Who it is, whatever cgroup stands for it at the moment.
+    pub fn key(&self) -> OwnerKey {
+        let Some(path) = self.path.as_deref() else {
+            return OwnerKey::Cgroup(self.id);
+        };
+        let pod = self.identity.pod_uid.as_deref();
+        let role = self.identity.container.as_ref().map(|of| of.role);
+        if let (Some(pod), Some(names), Some(role)) = (pod, self.names.as_deref(), role)
+            && let Some(container) = &names.container
+        {
+            return OwnerKey::Container {
+                pod: pod.into(),
+                container: container.clone(),
+                role,
+            };
+        }
+        OwnerKey::Path(self.anchor().unwrap_or(path).into())
+    }
+
     /// What people call it, safe to show: `namespace/pod/container`, `runtime:container`, its unit or
     /// its path. Of a cgroup within a container or a unit with the way to it from there.
     pub fn name(&self) -> String {
-        let Some((name, part)) = self.known_as() else {
-            return match &self.path {
-                Some(path) => escape::for_terminal(path),
-                None => format!("(gone cgroup {})", self.id.0),
-            };
+        let Some(path) = self.path.as_deref() else {
+            return format!("(gone cgroup {})", self.id.0);
         };
-        let below = self
-            .path
-            .as_deref()
-            .map_or_else(String::new, |path| escape::for_terminal(below(path, part)));
-        escape::for_terminal(name.as_bytes()) + &below
+        let (name, below) = path.split_at(self.identity.named.min(path.len()));
+        match self.known_as() {
+            Some(name) => escape::for_terminal(name.as_bytes()) + &inside(below),
+            None if name.is_empty() => escape::for_terminal(path),
+            None => escape::for_terminal(name) + &inside(below),
+        }
     }
 
-    /// Its name, and which part of its path it is the name of.
-    fn known_as(&self) -> Option<(String, &str)> {
+    fn known_as(&self) -> Option<String> {
         let Identity {
             pod_uid,
             container,
             unit,
+            ..
         } = &self.identity;
         let pod = self.names.as_deref().and_then(|names| {
             let pod = format!("{}/{}", names.namespace.as_ref()?, names.pod.as_ref()?);
@@ -64,19 +89,37 @@ impl Owner {
                     Role::Payload => "",
                     Role::Helper => " (its runtime)",
                 };
-                let name = match (pod, container.runtime) {
-                    (Some((pod, name)), _) => format!("{pod}/{}{role}", name.unwrap_or(id)),
+                match (pod, container.runtime) {
+                    (Some((pod, name)), _) => Some(format!("{pod}/{}{role}", name.unwrap_or(id))),
                     // The path tells the pod, too.
-                    (None, _) if pod_uid.is_some() => return None,
-                    (None, Some(runtime)) => format!("{runtime}:{id}{role}"),
-                    (None, None) => return None,
-                };
-                Some((name, &container.id))
+                    (None, _) if pod_uid.is_some() => None,
+                    (None, Some(runtime)) => Some(format!("{runtime}:{id}{role}")),
+                    (None, None) => None,
+                }
             }
-            (None, Some(unit)) => Some((unit.clone(), unit)),
-            (None, None) => Some((pod?.0, pod_uid.as_deref()?)),
+            (None, Some(unit)) => Some(unit.clone()),
+            (None, None) => Some(pod?.0),
         }
     }
+}
+
+/// Who an owner is. A container that was replaced in its pod, and a cgroup that was made anew at the same
+/// path, are the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OwnerKey {
+    /// A pod's container, by its name in it.
+    Container {
+        /// The pod's UID.
+        pod: Box<str>,
+        /// The container's name.
+        container: Box<str>,
+        /// The container, or what its runtime runs for it.
+        role: Role,
+    },
+    /// What lies at this path, with everything below.
+    Path(Box<[u8]>),
+    /// A cgroup that went before its path could be learnt.
+    Cgroup(CgroupId),
 }
 
 /// As much of an id as people use.
@@ -85,19 +128,43 @@ fn short(id: &str) -> &str {
     if id.len() == 64 { &id[..ENOUGH] } else { id }
 }
 
-/// What of a path is below the last of its parts in which `text` stands.
-fn below<'a>(path: &'a [u8], text: &str) -> &'a [u8] {
-    let mut end = path.len();
-    for part in path.rsplit(|&byte| byte == b'/') {
-        if part
-            .windows(text.len().max(1))
-            .any(|window| window == text.as_bytes())
-        {
-            return &path[end..];
+/// Longest way inside of an owner that is shown, in characters.
+const LONGEST_INSIDE: usize = 96;
+
+/// The way from an owner to a cgroup inside of it, safe to show: without slices, which only group, with
+/// ids cut as people cut them.
+fn inside(below: &[u8]) -> String {
+    let mut parts = below
+        .split(|&byte| byte == b'/')
+        .filter(|part| !part.is_empty())
+        .peekable();
+    let mut way = String::new();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_some() && part.ends_with(b".slice") {
+            continue;
         }
-        end = end.saturating_sub(part.len() + 1);
+        way.push('/');
+        way += &escape::for_terminal(&with_short_id(part));
     }
-    &[]
+    let length = way.chars().count();
+    if length > LONGEST_INSIDE {
+        let half = LONGEST_INSIDE / 2;
+        let start: String = way.chars().take(half).collect();
+        let end: String = way.chars().skip(length - half).collect();
+        way = format!("{start}\u{2026}{end}");
+    }
+    way
+}
+
+/// A part of a path, its container's id cut.
+fn with_short_id(part: &[u8]) -> Vec<u8> {
+    const ID: usize = 64;
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let mut windows = part.windows(ID);
+    match windows.position(|window| window.iter().all(is_digit)) {
+        Some(at) => [&part[..at + 12], &part[at + ID..]].concat(),
+        None => part.to_vec(),
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +208,12 @@ mod tests {
             ("/system.slice/ssh.service".to_owned(), None, "ssh.service"),
             ("/system.slice/ssh.service/sub".to_owned(), None, "ssh.service/sub"),
             ("/a".to_owned(), None, "/a"),
+            ("/a/b/c".to_owned(), None, "/a/b/c"),
+            ("/".to_owned(), None, "/"),
+            (format!("/docker/{id}/docker/{id}"), None, "docker:0123456789ab/docker/0123456789ab"),
+            (format!("/docker/{id}/kubelet.slice/kubelet-pod1.slice/cri-containerd-{id}.scope"), None, "docker:0123456789ab/cri-containerd-0123456789ab.scope"),
+            ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-x.scope".to_owned(), None, "user@1000.service/app-x.scope"),
+            (format!("{pod}/{id}/kubepods/podx/{id}"), app, "shop/web-1/app/kubepods/podx/0123456789ab"),
             (format!("{pod}/{id}"), Some(("a\u{1b}[2J", "b\n", Some("\u{202e}c"))), "a\\u{1b}[2J/b\\n/\\u{202e}c"),
         ];
         for (path, names, expected) in table {

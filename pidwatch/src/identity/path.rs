@@ -1,8 +1,9 @@
 //! What a cgroup's path says of its owner, without asking anyone. Pure.
 //!
 //! Every runtime puts its containers at places of its own; those known here are in the table of the
-//! tests. The innermost container and pod count (kind and docker in docker nest them). What is not
-//! certain is left out: a name that only looks like a container's is none.
+//! tests. The path is read from the outside in, and the first container or unit is the owner: whoever
+//! may make cgroups chooses every name below, so nothing there changes who it is. What is not certain
+//! is left out: a name that only looks like a container's is none.
 
 /// What a path says. Names are as the path has them, escaped by nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Identity {
     pub container: Option<Container>,
     /// The systemd unit, where it is not a container's scope.
     pub unit: Option<String>,
+    /// Bytes of the path up to the end of the part that names the owner; 0 where none does.
+    pub named: usize,
 }
 
 impl Identity {
@@ -20,6 +23,19 @@ impl Identity {
     pub fn may_have_names(&self) -> bool {
         self.pod_uid.is_some() || self.container.is_some()
     }
+
+    /// Whether everything below the named part belongs to one owner: a slice only groups units.
+    pub fn is_anchored(&self) -> bool {
+        let is_unit = |unit: &String| !is_slice(unit);
+        self.may_have_names() || self.unit.as_ref().is_some_and(is_unit)
+    }
+}
+
+/// Path of the owner that a cgroup belongs to: its container, its pod (of what is no container's) or
+/// its unit; `None` where the path names none, and the cgroup stands for itself.
+pub fn anchor(path: &[u8]) -> Option<&[u8]> {
+    let identity = identify(path);
+    identity.is_anchored().then(|| &path[..identity.named])
 }
 
 /// A container as its runtime names it.
@@ -35,7 +51,7 @@ pub struct Container {
 }
 
 /// What a cgroup is to a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Its processes live here.
     Payload,
@@ -43,43 +59,73 @@ pub enum Role {
     Helper,
 }
 
-/// Reads a path.
+/// Units of container runtimes. Where a runtime and the kubelet disagree on who makes cgroups, containers
+/// come to lie below the runtime's unit; only the runtime makes cgroups directly below it.
+const RUNTIME_UNITS: [&str; 9] = [
+    "containerd.service",
+    "crio.service",
+    "docker.service",
+    "kubelet.service",
+    "k3s.service",
+    "k3s-agent.service",
+    "rke2-server.service",
+    "rke2-agent.service",
+    "snap.microk8s.daemon-containerd.service",
+];
+
+/// Where Kata's own processes lie.
+const KATA_OVERHEAD: &str = "kata_overhead";
+
+/// Reads a path. The work ends at the owner's part, however long the path is.
 pub fn identify(path: &[u8]) -> Identity {
-    // No runtime and no unit has a name that is not UTF-8.
-    let Ok(path) = std::str::from_utf8(path) else {
-        return Identity::default();
-    };
     let mut found = Identity::default();
     let mut before = "";
-    let mut in_pod = false;
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        if let Some(uid) = pod_uid(before, part) {
+    let mut end = 0;
+    for bytes in path.split(|&byte| byte == b'/') {
+        end += bytes.len() + 1;
+        if bytes.is_empty() {
+            continue;
+        }
+        let named = end - 1;
+        // No runtime and no unit has a name that is not UTF-8.
+        let part = std::str::from_utf8(bytes).unwrap_or_default();
+        let in_pod = found.pod_uid.is_some();
+        if let Some(uid) = pod_uid(before, part).filter(|_| !in_pod) {
+            // containerd told to use systemd's names without systemd: all in one part.
+            let id = part.rsplit(':').next().filter(|id| is_id(id));
             found = Identity {
                 pod_uid: Some(uid),
-                ..Identity::default()
+                container: id.map(|id| payload(runtime_of_prefix(part), id)),
+                unit: None,
+                named,
             };
-            in_pod = true;
-            // containerd told to use systemd's names without systemd: all in one part.
-            if let Some(id) = part.rsplit(':').next().filter(|id| is_id(id)) {
-                found.container = Some(payload(runtime_of_prefix(part), id));
+            if found.container.is_some() {
+                return found;
             }
         } else if let Some(container) = container(before, part, in_pod) {
-            if !in_pod {
-                found.pod_uid = None;
+            return Identity {
+                pod_uid: found.pod_uid,
+                container: Some(container),
+                unit: None,
+                named,
+            };
+        } else if in_pod {
+            // A pod's containers lie directly in it, those of Kata's runtime one level below.
+            if part != KATA_OVERHEAD {
+                return found;
             }
-            found.container = Some(container);
-            found.unit = None;
-            in_pod = false;
+        } else if found.is_anchored() {
+            // Below a runtime's unit.
+            if !is_slice(part) && !is_class(part) {
+                return found;
+            }
         } else if is_unit(part) {
-            // A slice groups units; it is the answer only where there is nothing else. Units within
-            // a container are the container's affair.
-            let is_better = !part.ends_with(".slice")
-                || found
-                    .unit
-                    .as_ref()
-                    .is_none_or(|unit| unit.ends_with(".slice"));
-            if found.container.is_none() && found.pod_uid.is_none() && is_better {
-                found.unit = Some(part.to_owned());
+            // A slice groups units; it is the answer only where there is nothing else.
+            found.unit = Some(part.to_owned());
+            found.named = named;
+            let is_runtime = before == "system.slice" && RUNTIME_UNITS.contains(&part);
+            if !is_slice(part) && !is_runtime {
+                return found;
             }
         }
         before = part;
@@ -132,11 +178,9 @@ fn uid(text: &str, separator: char) -> Option<String> {
 /// `pod<uid>` below kubepods (cgroupfs driver), `[kubelet-]kubepods[-burstable]-pod<uid_>.slice`
 /// (systemd driver).
 fn pod_uid(before: &str, part: &str) -> Option<String> {
-    let is_class = matches!(
-        before,
-        "kubepods" | "burstable" | "besteffort" | "guaranteed"
-    );
-    if is_class && let Some(text) = part.strip_prefix("pod") {
+    if is_class(before)
+        && let Some(text) = part.strip_prefix("pod")
+    {
         return uid(text, '-');
     }
     // What follows the slice in one part is looked at by the caller.
@@ -146,6 +190,11 @@ fn pod_uid(before: &str, part: &str) -> Option<String> {
         .split('-')
         .any(|word| word == "kubepods")
         .then(|| uid(text, '_'))?
+}
+
+/// Cgroups of the kubelet that group pods (cgroupfs driver).
+fn is_class(part: &str) -> bool {
+    matches!(part, "kubepods" | "burstable" | "besteffort" | "guaranteed")
 }
 
 /// Prefixes of scopes (and of cgroupfs names) with the runtime that makes them.
@@ -181,7 +230,7 @@ fn container(before: &str, part: &str, in_pod: bool) -> Option<Container> {
     if is_id(part) {
         return match before {
             "docker" | "buildkit" => Some(payload(Some("docker"), part)),
-            "kata_overhead" => Some(helper(None, part)),
+            KATA_OVERHEAD => Some(helper(None, part)),
             // The cgroupfs driver: containerd, docker and Kata all use the bare id.
             _ => Some(payload(None, part)),
         };
@@ -230,6 +279,10 @@ fn container(before: &str, part: &str, in_pod: bool) -> Option<Container> {
         return Some(payload(Some("ecs"), part));
     }
     None
+}
+
+fn is_slice(part: &str) -> bool {
+    part.ends_with(".slice")
 }
 
 /// A systemd unit that has a cgroup (systemd.unit(5)).
@@ -294,23 +347,22 @@ mod tests {
             ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{W}.slice/crio-{I}.scope/container", Some(UID), Some("cri-o"), ID, Payload),
             // The drivers of containerd and the kubelet differ.
             ("/system.slice/containerd.service/kubepods-burstable-pod{W}.slice:cri-containerd:{I}", Some(UID), Some("containerd"), ID, Payload),
-            // kind and docker in docker.
-            ("/docker/{O}/kubelet/kubepods/burstable/pod{U}/{I}", Some(UID), None, ID, Payload),
-            ("/system.slice/docker-{O}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{W}.slice/cri-containerd-{I}.scope", Some(UID), Some("containerd"), ID, Payload),
-            ("/docker/{O}/docker/{I}", None, Some("docker"), ID, Payload),
-            ("/kubepods/burstable/pod{U}/{O}/docker/{I}", None, Some("docker"), ID, Payload),
-            // docker, rootless too, and its builder.
+            ("/system.slice/k3s.service/kubepods/burstable/pod{U}/{I}/docker/{O}", Some(UID), None, ID, Payload),
+            // kind and docker in docker: the outer container is the owner.
+            ("/docker/{O}/kubelet/kubepods/burstable/pod{U}/{I}", None, Some("docker"), OUTER, Payload),
+            ("/system.slice/docker-{O}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{W}.slice/cri-containerd-{I}.scope", None, Some("docker"), OUTER, Payload),
+            ("/docker/{O}/docker/{I}", None, Some("docker"), OUTER, Payload),
+            ("/kubepods/burstable/pod{U}/{O}/docker/{I}", Some(UID), None, OUTER, Payload),
+            // docker and its builder.
             ("/docker/{I}", None, Some("docker"), ID, Payload),
             ("/system.slice/docker-{I}.scope", None, Some("docker"), ID, Payload),
-            ("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{I}.scope", None, Some("docker"), ID, Payload),
             ("/docker/buildkit/{I}", None, Some("docker"), ID, Payload),
-            // podman, in pods and rootless.
+            // podman, in pods too.
             ("/machine.slice/libpod-{I}.scope", None, Some("podman"), ID, Payload),
             ("/machine.slice/libpod-{I}.scope/container", None, Some("podman"), ID, Payload),
             ("/machine.slice/libpod-conmon-{I}.scope", None, Some("podman"), ID, Helper),
             ("/machine.slice/machine-libpod_pod_{O}.slice/libpod-{I}.scope", None, Some("podman"), ID, Payload),
             ("/libpod_parent/libpod-{I}", None, Some("podman"), ID, Payload),
-            ("/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{I}.scope/container", None, Some("podman"), ID, Payload),
             // LXC, nspawn, Nomad, ECS.
             ("/lxc/web", None, Some("lxc"), "web", Payload),
             ("/lxc.payload.web/system.slice/ssh.service", None, Some("lxc"), "web", Payload),
@@ -347,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn units_are_known_by_the_innermost_that_is_no_slice() {
+    fn units_are_known_by_the_outermost_that_is_no_slice() {
         for (path, unit) in [
             ("/system.slice/ssh.service", "ssh.service"),
             (
@@ -362,7 +414,7 @@ mod tests {
             ),
             (
                 "/user.slice/user-1000.slice/user@1000.service/app.slice/app-x.scope",
-                "app-x.scope",
+                "user@1000.service",
             ),
             ("/user.slice/user-1000.slice", "user-1000.slice"),
             (
@@ -393,5 +445,82 @@ mod tests {
             assert_eq!((found.container, found.pod_uid), (None, None), "{path}");
         }
         assert_eq!(identify(b"/docker/\xff"), Identity::default());
+    }
+
+    /// Names that somebody who may make cgroups would choose to be taken for somebody else.
+    fn hostile_name(random: &mut u64) -> Vec<u8> {
+        let mut draw = |below: u64| {
+            *random ^= *random << 13;
+            *random ^= *random >> 7;
+            *random ^= *random << 17;
+            *random % below
+        };
+        let known = [
+            "kubepods",
+            "burstable",
+            "kubepods.slice",
+            "pod{U}",
+            "pod{S}",
+            "kubepods-burstable-pod{W}.slice",
+            "kubepods-burstable-pod{W}.slice:cri-containerd:{I}",
+            "{I}",
+            "docker",
+            "docker-{I}.scope",
+            "crio-{I}.scope",
+            "crio-conmon-{I}.scope",
+            "cri-containerd-{I}.scope",
+            "libpod-{I}",
+            "lxc.payload.web",
+            "lxc",
+            "system.slice",
+            "containerd.service",
+            "user@0.service",
+            "machine.slice",
+            "systemd-nspawn@web.service",
+            "nomad",
+            "{U}.web.scope",
+            "{S}-0000000001",
+        ];
+        match draw(8) {
+            0 => (0..1 + draw(255))
+                .map(|_| 1 + draw(255) as u8)
+                .filter(|&byte| byte != b'/')
+                .collect(),
+            1 => vec![b'x'; 1 + draw(254) as usize],
+            _ => fill(known[draw(known.len() as u64) as usize]).into_bytes(),
+        }
+    }
+
+    #[test]
+    fn nothing_below_an_owner_changes_who_it_is() {
+        let mut random = 0x9e37_79b9_7f4a_7c15;
+        for owner in [
+            "/kubepods/burstable/pod{U}/{O}",
+            "/kubepods.slice/kubepods-pod{W}.slice/cri-containerd-{O}.scope",
+            "/kubepods.slice/kubepods-pod{W}.slice/crio-conmon-{O}.scope",
+            "/system.slice/containerd.service/kubepods-burstable-pod{W}.slice:cri-containerd:{O}",
+            "/docker/{O}",
+            "/machine.slice/libpod-{O}.scope",
+            "/lxc.payload.db",
+            "/machine.slice/machine-db.scope",
+            "/nomad.slice/share.slice/{U}.db.scope",
+            "/system.slice/ssh.service",
+            "/user.slice/user-1000.slice/user@1000.service",
+            "/user.slice/user-1000.slice/session-3.scope",
+            "/some/where/run.scope",
+        ] {
+            let owner = fill(owner).into_bytes();
+            let alone = identify(&owner);
+            assert!(alone.is_anchored());
+            for _ in 0..2_000 {
+                let mut path = owner.clone();
+                while path.len() < 1023 && random % 5 != 0 {
+                    path.push(b'/');
+                    path.extend(hostile_name(&mut random));
+                }
+                assert_eq!(identify(&path), alone, "{}", path.escape_ascii());
+                assert_eq!(anchor(&path), Some(&*owner));
+            }
+        }
     }
 }

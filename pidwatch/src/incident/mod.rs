@@ -62,14 +62,14 @@ impl Tracker {
         );
         let refused = incident.victims.iter();
         let refused = refused
-            .map(|victim| (victim.owner.id, victim.clone()))
+            .map(|victim| (victim.owner.key(), victim.clone()))
             .collect();
         self.open.push(Open {
             failures_told: incident.failures,
             flagged: incident
                 .culprits
                 .iter()
-                .map(|culprit| culprit.owner.id)
+                .map(|culprit| culprit.owner.key())
                 .collect(),
             incident,
             refused,
@@ -86,8 +86,9 @@ impl Tracker {
         self.open.iter().map(|open| &open.incident)
     }
 
-    /// A creation was refused. Opens an incident if it was by a limit.
-    pub fn failed(&mut self, failed: &FailedClone) {
+    /// A creation was refused in a cgroup of `anchor`, the container or unit that it belongs to. Opens an
+    /// incident if it was by a limit.
+    pub fn failed(&mut self, failed: &FailedClone, anchor: &Owner) {
         let Some(key) = key_of(failed) else { return };
         let time = failed.failure.time;
         let open = self.at(&key, time);
@@ -106,22 +107,11 @@ impl Tracker {
             seen(incident, limit.value, limit.usage);
         }
         open.alive = open.alive.max(time);
-        if open.failing.len() < MOST_OWNERS || open.failing.contains_key(&failed.owner.id) {
-            let failing = (time, failed.owner.clone());
-            open.failing.insert(failed.owner.id, failing);
-        }
-        let Some(victim) = refused(open, failed.sufferer()) else {
-            return;
-        };
-        victim.failures += 1;
-        let comms = &mut victim.comms;
-        let known = comms
-            .iter()
-            .position(|(comm, _)| *comm == failed.failure.comm);
-        match known {
-            Some(index) => comms[index].1 += 1,
-            None if comms.len() < MOST_COMMS => comms.push((failed.failure.comm.clone(), 1)),
-            None => {}
+        note_failing(open, failed, anchor);
+        let victim = failed.on_behalf_of.as_ref().unwrap_or(anchor);
+        if let Some(victim) = refused(open, victim) {
+            victim.failures += 1;
+            add_comm(&mut victim.comms, &failed.failure.comm, 1);
         }
     }
 
@@ -145,16 +135,19 @@ impl Tracker {
     /// Looks at who grows, and tells what opened, went on and closed. To be called about once a
     /// second, after the detector looked.
     pub fn look(&mut self, time: BootTime, growers: &[Grower], view: &impl View) -> Vec<Incident> {
-        for grower in growers {
+        // An owner before its parts: what is told of it says it for them.
+        let (owners, parts): (Vec<_>, Vec<_>) =
+            growers.iter().partition(|grower| grower.part_of.is_none());
+        for grower in owners.into_iter().chain(parts) {
             self.note_leak(time, grower, view);
         }
         let settings = &self.settings;
         for open in &mut self.open {
+            name(open, view);
             let is_time = open.has_news || time.since(open.told) >= settings.update_every;
             open.is_due = is_time && open.incident.failures > open.failures_told;
             blame(open, time, growers, view);
             suffer(open, time);
-            name(&mut open.incident, view);
         }
         let mut told = Vec::new();
         self.open.retain_mut(|open| {
@@ -205,10 +198,11 @@ impl Tracker {
             owner: limit.owner,
             path,
         };
-        let name = view.owner(grower.owner).name();
+        let owner = view.owner(grower.owner);
         let open = self.at(&key, time);
         open.alive = open.alive.max(time);
-        if open.flagged.len() < MOST_OWNERS && open.flagged.insert(grower.owner) {
+        if open.flagged.len() < MOST_OWNERS && open.flagged.insert(owner.key()) {
+            let name = owner.name();
             let timeline = &mut open.incident.timeline;
             let text = format!("{name} begins to grow");
             timeline::note(timeline, verdict.since, What::FirstSign, text);
@@ -220,12 +214,12 @@ impl Tracker {
 
     /// The open incident about a limit, or a new one.
     fn at(&mut self, key: &LimitKey, time: BootTime) -> &mut Open {
-        let same = |open: &Open| {
-            let limit = &open.incident.limit;
-            (limit.name, limit.owner) == (key.name, key.owner)
-        };
+        let same = |open: &Open| open.incident.limit.is_same(key);
         if let Some(index) = self.open.iter().position(same) {
-            return &mut self.open[index];
+            let open = &mut self.open[index];
+            // Its cgroup may be another one by now.
+            open.incident.limit.owner = key.owner;
+            return open;
         }
         self.open.push(Open {
             incident: Incident {
@@ -255,17 +249,39 @@ impl Tracker {
     }
 }
 
+/// Notes in which cgroup creations fail, in place of the one that has not failed for longest if there are
+/// many.
+fn note_failing(open: &mut Open, failed: &FailedClone, anchor: &Owner) {
+    let failing = &mut open.failing;
+    if failing.len() >= MOST_OWNERS && !failing.contains_key(&failed.owner.id) {
+        let oldest = failing.iter().min_by_key(|(_, (time, _))| *time);
+        if let Some(oldest) = oldest.map(|(id, _)| *id) {
+            failing.remove(&oldest);
+        }
+    }
+    failing.insert(failed.owner.id, (failed.failure.time, anchor.clone()));
+}
+
 /// Somebody refused, if there is room for one more.
 fn refused<'a>(open: &'a mut Open, owner: &Owner) -> Option<&'a mut Victim> {
-    if open.refused.len() >= MOST_OWNERS && !open.refused.contains_key(&owner.id) {
+    let key = owner.key();
+    if open.refused.len() >= MOST_OWNERS && !open.refused.contains_key(&key) {
         return None;
     }
-    let victim = open.refused.entry(owner.id).or_insert_with(|| Victim {
+    let victim = open.refused.entry(key).or_insert_with(|| Victim {
         owner: owner.clone(),
         failures: 0,
         comms: Vec::new(),
     });
     Some(victim)
+}
+
+fn add_comm(comms: &mut Vec<(Vec<u8>, u64)>, comm: &[u8], times: u64) {
+    match comms.iter().position(|(known, _)| known == comm) {
+        Some(index) => comms[index].1 += times,
+        None if comms.len() < MOST_COMMS => comms.push((comm.to_vec(), times)),
+        None => {}
+    }
 }
 
 /// The limit that refused, where it was one.
@@ -301,13 +317,43 @@ fn id(key: &LimitKey, time: BootTime) -> String {
     format!("{}{whose}-{}", key.name, time.nanos() / 1_000_000)
 }
 
-/// Names that came after the owner was noted.
-fn name(incident: &mut Incident, view: &impl View) {
-    let culprits = incident.culprits.iter_mut().map(|of| &mut of.owner);
-    let victims = incident.victims.iter_mut().map(|of| &mut of.owner);
-    for owner in culprits.chain(victims) {
+/// Names that came after an owner was noted: by them containers that replace each other in a pod turn out
+/// to be the same owner.
+fn name(open: &mut Open, view: &impl View) {
+    let is_named = |owner: &mut Owner| {
         if owner.names.is_none() && owner.identity.may_have_names() {
             owner.names = view.owner(owner.id).names;
+        }
+        owner.names.is_some()
+    };
+    let culprits = &mut open.incident.culprits;
+    for index in (0..culprits.len()).rev() {
+        if !is_named(&mut culprits[index].owner) {
+            continue;
+        }
+        let key = culprits[index].owner.key();
+        let mut others = culprits.iter().take(index);
+        if let Some(same) = others.position(|other| other.owner.key() == key) {
+            let later = culprits.remove(index);
+            culprits[same].tasks = culprits[same].tasks.max(later.tasks);
+        }
+    }
+    for (key, mut victim) in std::mem::take(&mut open.refused) {
+        let key = if is_named(&mut victim.owner) {
+            victim.owner.key()
+        } else {
+            key
+        };
+        match open.refused.get_mut(&key) {
+            Some(same) => {
+                same.failures += victim.failures;
+                for (comm, times) in &victim.comms {
+                    add_comm(&mut same.comms, comm, *times);
+                }
+            }
+            None => {
+                open.refused.insert(key, victim);
+            }
         }
     }
 }

@@ -14,6 +14,18 @@ pub struct LimitKey {
     pub path: Option<Box<[u8]>>,
 }
 
+impl LimitKey {
+    /// Whether it is the same limit, though its cgroup may have been removed and made anew.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_same_place = || self.path.is_some() && self.path == other.path;
+        self.name == other.name
+            && match (self.owner, other.owner) {
+                (LimitOwner::Cgroup(a), LimitOwner::Cgroup(b)) => a == b || is_same_place(),
+                (a, b) => a == b,
+            }
+    }
+}
+
 /// What an incident does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -42,14 +54,23 @@ impl Phase {
 /// Who eats a limit's headroom.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Culprit {
-    /// Who.
+    /// Who: a container or a unit with everything below it, or a cgroup that belongs to none.
     pub owner: Owner,
+    /// The cgroup inside of it that most of it comes from, where it is one.
+    pub inside: Option<Owner>,
     /// Its share of the growth below the limit or, where nothing grows, of the limit's usage; 0 to 1.
     pub share: f64,
     /// Tasks a second, when it grew last; `None` if it only holds.
     pub growth_per_s: Option<f64>,
     /// The most tasks it had.
     pub tasks: u64,
+}
+
+impl Culprit {
+    /// Its name, and after it the part of it that most comes from.
+    pub fn name(&self) -> String {
+        self.inside.as_ref().unwrap_or(&self.owner).name()
+    }
 }
 
 /// Who is refused.

@@ -3,7 +3,12 @@
 use hashbrown::{HashMap, HashSet};
 
 use super::{Incident, LimitKey, Victim};
-use crate::{cgroup::CgroupId, clock::BootTime, detect::Verdict, identity::Owner};
+use crate::{
+    cgroup::CgroupId,
+    clock::BootTime,
+    detect::Verdict,
+    identity::{Owner, OwnerKey},
+};
 
 /// Victims and culprits that are kept by name; the rest is in the sums.
 pub(super) const MOST_OWNERS: usize = 64;
@@ -12,9 +17,11 @@ pub(super) const MOST_OWNERS: usize = 64;
 pub trait View {
     /// A cgroup by its name.
     fn owner(&self, id: CgroupId) -> Owner;
+    /// The container or unit that a cgroup belongs to, or the cgroup itself.
+    fn blamed(&self, id: CgroupId) -> Owner;
     /// What is known of an owner that is not `ok`.
     fn verdict(&self, id: CgroupId) -> Option<&Verdict>;
-    /// Own charges below a limit, the largest first; asked only where nothing grows.
+    /// What owners hold below a limit, the largest first; asked only where nothing grows.
     fn holders(&self, limit: &LimitKey) -> Vec<(CgroupId, u64)>;
     /// The limit as it is now, with its usage.
     fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)>;
@@ -25,11 +32,11 @@ pub trait View {
 pub(super) struct Open {
     pub(super) incident: Incident,
     /// Failures by owner, culprits' too: who is a culprit may turn out later.
-    pub(super) refused: HashMap<CgroupId, Victim>,
+    pub(super) refused: HashMap<OwnerKey, Victim>,
     /// Whose creations fail, and when the last one did.
     pub(super) failing: HashMap<CgroupId, (BootTime, Owner)>,
     /// Whose leak is in the timeline.
-    pub(super) flagged: HashSet<CgroupId>,
+    pub(super) flagged: HashSet<OwnerKey>,
     /// When it was last told.
     pub(super) told: BootTime,
     /// When something last kept it open.

@@ -1,8 +1,10 @@
+mod owners;
+
 use std::sync::Arc;
 
 use super::*;
 use crate::{
-    detect::{Exhaustion, Verdict},
+    detect::{Exhaustion, PartOf, Verdict},
     identity::Names,
     limits::{Basis, Verdict as Refusal},
     probe::Failure,
@@ -30,6 +32,8 @@ struct Scene {
     /// Of whoever is not the leaker.
     grower_per_s: Option<f64>,
     names: Naming,
+    /// Cgroups that are parts of others.
+    parts: HashMap<CgroupId, PartOf>,
 }
 
 /// Whether cgroups are containers, and their names known.
@@ -72,6 +76,7 @@ impl Scene {
             },
             tasks: verdict.tasks,
             chain: vec![NODE],
+            part_of: self.parts.get(&owner).copied(),
         };
         self.verdicts.iter().map(grower).collect()
     }
@@ -97,6 +102,14 @@ impl View for Scene {
         }
     }
 
+    fn blamed(&self, id: CgroupId) -> Owner {
+        let owner = self.owner(id);
+        match owner.anchor() {
+            Some(path) => Owner::new(self.parts[&id].owner, Some(path.into())),
+            None => owner,
+        }
+    }
+
     fn verdict(&self, id: CgroupId) -> Option<&Verdict> {
         self.verdicts.get(&id)
     }
@@ -108,6 +121,11 @@ impl View for Scene {
     fn usage(&self, _: &LimitKey) -> Option<(u64, u64)> {
         Some((NODE.value, NODE.usage))
     }
+}
+
+/// A creation was refused in a cgroup that is its own owner.
+fn refuse(tracker: &mut Tracker, failed: &FailedClone) {
+    tracker.failed(failed, &failed.owner);
 }
 
 fn failure(id: CgroupId, second: u64, comm: &[u8], reason: Reason) -> FailedClone {
@@ -188,7 +206,7 @@ fn who_fails_without_growing_is_a_victim_and_who_leaks_is_none() {
         (PROBE, b"runc"),
         (LEAKER, b"java"),
     ] {
-        tracker.failed(&failure(id, 130, comm, Reason::PidMax));
+        refuse(&mut tracker, &failure(id, 130, comm, Reason::PidMax));
     }
     let told = tracker.look(at(131), &scene.growers(), &scene);
     let [incident] = &told[..] else {
@@ -228,7 +246,7 @@ fn one_limit_is_one_incident_however_much_fails() {
     let mut told = Vec::new();
     for second in 0..100 {
         for _ in 0..50 {
-            tracker.failed(&failure(PROBE, second, b"sh", Reason::PidMax));
+            refuse(&mut tracker, &failure(PROBE, second, b"sh", Reason::PidMax));
         }
         told.extend(tracker.look(at(second), &[], &scene));
     }
@@ -251,7 +269,7 @@ fn what_is_no_limit_opens_nothing() {
         Reason::PidNamespaceDying,
         Reason::Other,
     ] {
-        tracker.failed(&failure(PROBE, 1, b"sh", reason));
+        refuse(&mut tracker, &failure(PROBE, 1, b"sh", reason));
     }
     assert!(tracker.look(at(2), &[], &Scene::default()).is_empty());
 }
@@ -263,7 +281,7 @@ fn a_limit_that_was_full_before_anybody_looked_is_blamed_on_who_holds_it() {
         holders: vec![(LEAKER, 2700), (PROBE, 12)],
         ..Scene::default()
     };
-    tracker.failed(&failure(PROBE, 1, b"sh", Reason::PidMax));
+    refuse(&mut tracker, &failure(PROBE, 1, b"sh", Reason::PidMax));
     let told = tracker.look(at(2), &[], &scene);
     assert_eq!(told[0].culprits[0].owner.id, LEAKER);
     assert_eq!(told[0].culprits[0].growth_per_s, None);
@@ -273,7 +291,7 @@ fn a_limit_that_was_full_before_anybody_looked_is_blamed_on_who_holds_it() {
         holders: vec![(LEAKER, 900), (PROBE, 800)],
         ..Scene::default()
     };
-    tracker.failed(&failure(PROBE, 1, b"sh", Reason::PidMax));
+    refuse(&mut tracker, &failure(PROBE, 1, b"sh", Reason::PidMax));
     assert!(
         tracker.look(at(2), &[], &many)[0].culprits.is_empty(),
         "nobody holds the most"
@@ -300,7 +318,7 @@ fn after_a_restart_it_goes_on() {
     let mut restarted = Tracker::default();
     restarted.restore(opened.clone(), at(125));
     tracker = restarted;
-    tracker.failed(&failure(PROBE, 126, b"sh", Reason::PidMax));
+    refuse(&mut tracker, &failure(PROBE, 126, b"sh", Reason::PidMax));
     let told = tracker.look(at(127), &scene.growers(), &scene);
     assert_eq!(told[0].id, opened.id);
     assert_eq!(told[0].opened, at(120));
@@ -334,7 +352,7 @@ fn who_a_runtime_works_for_is_the_victim() {
     let runtime = CgroupId(90);
     let mut failed = failure(runtime, 100, b"containerd-shim", Reason::PidMax);
     failed.on_behalf_of = Some(scene.owner(PROBE));
-    tracker.failed(&failed);
+    refuse(&mut tracker, &failed);
     tracker.failed_unrecorded(runtime, 3);
     tracker.failed_unrecorded(LEAKER, 5);
     let told = tracker.look(at(120), &scene.growers(), &scene);
@@ -361,11 +379,11 @@ fn names_that_come_late_come_into_the_incident() {
     scene.names = Naming::NotYet;
     let mut failed = failure(PROBE, 100, b"sh", Reason::PidMax);
     failed.owner = scene.owner(PROBE);
-    tracker.failed(&failed);
+    refuse(&mut tracker, &failed);
     let told = tracker.look(at(120), &scene.growers(), &scene);
     assert!(told[0].culprits[0].owner.name().starts_with("/kubepods"));
     scene.names = Naming::Known;
-    tracker.failed(&failed);
+    refuse(&mut tracker, &failed);
     let told = tracker.look(at(200), &scene.growers(), &scene);
     assert_eq!(told[0].culprits[0].owner.name(), "shop/web-1/app");
     assert_eq!(told[0].victims[0].owner.name(), "shop/web-1/app");

@@ -24,12 +24,12 @@ pub(super) fn summary(incident: &Incident) -> String {
         text += &match culprit.growth_per_s {
             Some(per_s) => format!(
                 "{} (+{per_s:.1} tasks/s, {share} % of the growth, {} tasks)",
-                culprit.owner.name(),
+                culprit.name(),
                 culprit.tasks
             ),
             None => format!(
                 "{} holds {} tasks, {share} %",
-                culprit.owner.name(),
+                culprit.name(),
                 culprit.tasks
             ),
         };

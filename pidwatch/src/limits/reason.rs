@@ -130,6 +130,11 @@ impl Limit {
         "pid_max",
     ];
 
+    /// Tasks that may still come.
+    pub fn room(&self) -> u64 {
+        self.value.saturating_sub(self.usage)
+    }
+
     /// A name as this program has it; `limit` for one that it does not know.
     pub fn known_name(name: &str) -> &'static str {
         let mut known = Self::NAMES.into_iter();

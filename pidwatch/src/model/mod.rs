@@ -177,7 +177,7 @@ impl Model {
             } => {
                 let creator = who.as_ref().filter(|_| *cause == Cause::Created);
                 self.take_totals(*cgroup, totals, creator, *time);
-                if *cause == Cause::Entered {
+                if matches!(cause, Cause::Entered { .. }) {
                     self.entered.insert(*cgroup);
                 }
             }

@@ -5,8 +5,9 @@
 use std::{cell::OnceCell, io};
 
 use crate::{
-    cgroup::{CgroupId, Files, Tree},
-    detect::Limits,
+    cgroup::{CgroupId, Files, Node, Tree},
+    detect::{Limits, PartOf},
+    identity::anchor,
     limits::{Limit, LimitOwner},
 };
 
@@ -123,12 +124,18 @@ impl<'a> Live<'a> {
         Some(chain)
     }
 
+    /// The cgroups that are there.
+    pub fn tree(&self) -> &'a Tree {
+        self.tree
+    }
+
     /// Path of a cgroup that is there.
     pub fn path(&self, id: CgroupId) -> Option<&'a [u8]> {
         self.tree.get(id).map(|node| &*node.path)
     }
 
-    /// Own charges of the cgroups below a limit, the largest first. Reads a file for each.
+    /// What the owners below a limit hold, the largest first: containers and units with everything below
+    /// them, and each cgroup that belongs to none. Reads a file for each.
     pub fn holders(&self, owner: LimitOwner) -> Vec<(CgroupId, u64)> {
         let top = match owner {
             LimitOwner::Node => b"/",
@@ -145,12 +152,21 @@ impl<'a> Live<'a> {
                     .strip_prefix(top)
                     .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
         };
-        let mut holders: Vec<_> = self
-            .tree
-            .iter()
-            .filter(|(_, node)| is_below(&node.path))
-            .filter_map(|(id, node)| Some((id, self.files.own_charge(self.tree, node)?)))
-            .collect();
+        let held = |(id, node): (CgroupId, &Node)| {
+            if !is_below(&node.path) {
+                return None;
+            }
+            let held = match anchor(&node.path) {
+                // Of an owner that the limit lies inside of, each cgroup.
+                Some(anchor) if anchor.len() >= top.len() => {
+                    let is_owner = anchor.len() == node.path.len();
+                    is_owner.then(|| self.files.subtree_charge(&node.path))?
+                }
+                _ => self.files.own_charge(self.tree, node),
+            };
+            Some((id, held?))
+        };
+        let mut holders: Vec<_> = self.tree.iter().filter_map(held).collect();
         holders.sort_by_key(|&(id, tasks)| (std::cmp::Reverse(tasks), id));
         holders
     }
@@ -162,6 +178,19 @@ impl Limits for Live<'_> {
         let mut chain: Vec<_> = above.filter_map(|(id, _)| self.of_cgroup(id)).collect();
         chain.extend(self.of_node());
         chain
+    }
+
+    fn part_of(&self, cgroup: CgroupId) -> Option<PartOf> {
+        let path = self.path(cgroup)?;
+        let anchor = anchor(path).filter(|anchor| anchor.len() < path.len())?;
+        let inside = self.tree.upwards(cgroup);
+        let inside = inside.take_while(|(_, path)| path.len() > anchor.len());
+        Some(PartOf {
+            owner: self.tree.find(anchor)?,
+            limits_inside: inside
+                .filter(|&(id, _)| self.of_cgroup(id).is_some())
+                .count(),
+        })
     }
 }
 

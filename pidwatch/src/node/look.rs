@@ -2,7 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::{Live, Node, owners::with_names};
+use super::{
+    Live, Node,
+    owners::{anchor_at, with_names},
+    parts::Parts,
+};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
@@ -39,35 +43,33 @@ impl Node {
         if let Some(half_way) = self.looking.take() {
             self.touched.extend(half_way.rest);
         }
-        let rest = self.touched.drain().collect();
+        let touched = self.touched.iter();
+        let owners: Vec<_> = touched.filter_map(|&id| self.parts.owner(id)).collect();
+        self.touched.extend(owners);
+        // Parts before owners, which have what their parts have.
+        let (parts, mut rest): (Vec<_>, Vec<_>) = self
+            .touched
+            .drain()
+            .partition(|&id| self.parts.owner(id).is_some());
+        rest.extend(parts);
         self.looking = Some(Looking { rest });
     }
 
     /// Goes on with a look, if one is under way.
     pub(super) fn go_on_looking(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
-        let Some(looking) = &mut self.looking else {
+        let Some(mut looking) = self.looking.take() else {
             return;
         };
         let time = BootTime::now();
         while let Some(id) = looking.rest.pop() {
-            if let Some(node) = self.tree.get(id)
-                && let Some(tasks) = self.files.own_charge(&self.tree, node)
-            {
-                let (total, unfreed) = self.model.total(id);
-                let sample = Sample {
-                    tasks,
-                    created: total.created.processes + total.created.threads,
-                    ended: total.exited.processes + total.exited.threads,
-                    // What is reaped is in no charge.
-                    zombies: unfreed.min(tasks),
-                };
+            if let Some(sample) = self.sample(id) {
                 self.detector.observe(id, time, sample);
             }
             if slice.is_over() {
+                self.looking = Some(looking);
                 return;
             }
         }
-        self.looking = None;
         self.judge(time, now, updates);
     }
 
@@ -83,6 +85,7 @@ impl Node {
             live: &live,
             model: &self.model,
             names: &self.names,
+            parts: &self.parts,
             detector: &self.detector,
         };
         let growers = self.detector.growers();
@@ -93,6 +96,26 @@ impl Node {
         for incident in told {
             updates.push(Update::Incident(Box::new(incident), time));
         }
+    }
+
+    /// A cgroup as it is now; an owner with everything below it.
+    fn sample(&mut self, id: CgroupId) -> Option<Sample> {
+        self.count_part(id);
+        let node = self.tree.get(id)?;
+        let own = self.counted(id);
+        let parts = self.parts.of(id);
+        let tasks = match parts {
+            Some(_) => self.files.subtree_charge(&node.path)?,
+            None => self.files.own_charge(&self.tree, node)?,
+        };
+        let parts = parts.unwrap_or_default();
+        Some(Sample {
+            tasks,
+            created: own.created + parts.created,
+            ended: own.ended + parts.ended,
+            // What is reaped is in no charge.
+            zombies: (own.unfreed + parts.unfreed).min(tasks),
+        })
     }
 
     pub(super) fn state_change(
@@ -126,6 +149,7 @@ struct View<'a> {
     live: &'a Live<'a>,
     model: &'a Model,
     names: &'a Resolver,
+    parts: &'a Parts,
     detector: &'a Detector,
 }
 
@@ -133,6 +157,17 @@ impl incident::View for View<'_> {
     fn owner(&self, id: CgroupId) -> Owner {
         let path = self.live.path(id).or_else(|| self.model.gone_path(id));
         with_names(self.names, Owner::new(id, path.map(Into::into)))
+    }
+
+    fn blamed(&self, id: CgroupId) -> Owner {
+        let owner = self.owner(id);
+        match owner.anchor() {
+            Some(path) => {
+                let anchor = anchor_at(self.live.tree(), self.parts, id, path);
+                with_names(self.names, anchor)
+            }
+            None => owner,
+        }
     }
 
     fn verdict(&self, id: CgroupId) -> Option<&detect::Verdict> {

@@ -9,6 +9,7 @@
 mod live;
 mod look;
 mod owners;
+mod parts;
 mod readings;
 mod settings;
 mod state_file;
@@ -22,6 +23,7 @@ use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
 use tokio::time::Instant;
 
+use self::parts::Parts;
 pub use self::{
     live::Live,
     readings::Readings,
@@ -95,6 +97,9 @@ pub struct Node {
     names: Resolver,
     execs: Execs,
     errands: Errands,
+    parts: Parts,
+    /// Owners that had a row in the last window for what happens in their parts.
+    flagged_owners: HashSet<CgroupId>,
     reasons: Reasons,
     window: Duration,
     state_file: Option<StateFile>,
@@ -164,12 +169,18 @@ impl Node {
         for (id, node) in tree.iter() {
             names.look_up(id, &identify(&node.path));
         }
+        let mut parts = Parts::default();
+        for (id, _) in tree.iter() {
+            owners::learn(&mut parts, &tree, id);
+        }
         memory::release_code();
         Ok(Self {
             probe,
             names,
             execs: Execs::default(),
             errands: Errands::default(),
+            parts,
+            flagged_owners: HashSet::new(),
             files: Files::new(&layout, &settings.roots.proc_root),
             layout,
             tree,
@@ -390,8 +401,9 @@ impl Node {
                 if unrecorded > 0 {
                     self.incidents.failed_unrecorded(cgroup, unrecorded);
                 }
-                if let (Cause::Entered, Some(moved)) = (cause, who)
+                if let (Cause::Entered { mover }, Some(moved)) = (cause, who)
                     && self.owner(cgroup, now).identity.container.is_some()
+                    && !self.parts.is_same_owner(cgroup, mover)
                 {
                     self.execs.entered(cgroup, moved.pid, time, charge);
                 }
@@ -409,8 +421,12 @@ impl Node {
                     Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
                     _ => None,
                 };
+                let anchor = self.anchored(failure.cgroup, now);
                 if limit_owner.is_some() {
                     self.detector.refused(failure.cgroup, failure.time);
+                    if anchor.id != failure.cgroup {
+                        self.detector.refused(anchor.id, failure.time);
+                    }
                 }
                 let suppressed = self.model.take_suppressed(&failure);
                 let owner = self.owner(failure.cgroup, now);
@@ -426,7 +442,7 @@ impl Node {
                     suppressed,
                     exec_probe,
                 };
-                self.incidents.failed(&failed);
+                self.incidents.failed(&failed, &anchor);
                 updates.push(Update::Failed(Box::new(failed)));
             }
             Event::CgroupAdded(id, time, path) => {
@@ -438,6 +454,7 @@ impl Node {
                     // It may be cut.
                     self.walk(now);
                 }
+                owners::learn(&mut self.parts, &self.tree, id);
                 self.detector.born(id, time);
                 let owner = self.named(Owner::new(id, Some(path.into())));
                 self.names.announced(id);
@@ -471,6 +488,7 @@ impl Node {
     /// A cgroup is gone; says so if it was watched closely.
     fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
         self.touched.remove(&id);
+        self.count_part(id);
         if let Some(change) = self.detector.gone(id, time) {
             let told = self.state_change(change, time, now);
             updates.push(Update::State(Box::new(told)));

@@ -2,10 +2,13 @@
 
 use tokio::time::Instant;
 
-use super::Node;
+use super::{
+    Node,
+    parts::{Counted, Parts},
+};
 use crate::{
-    cgroup::CgroupId,
-    identity::{Owner, Resolver},
+    cgroup::{CgroupId, Tree},
+    identity::{self, Owner, Resolver},
     limits::{Limit, LimitOwner},
     probe::Failure,
 };
@@ -22,6 +25,32 @@ impl Node {
             .map(|node| &*node.path)
             .or_else(|| self.model.gone_path(id));
         self.named(Owner::new(id, path.map(Into::into)))
+    }
+
+    /// The container or unit that a cgroup belongs to, with everything below it; the cgroup itself where
+    /// that is none's.
+    pub(super) fn anchored(&mut self, id: CgroupId, now: Instant) -> Owner {
+        let owner = self.owner(id, now);
+        match owner.anchor() {
+            Some(path) => self.named(anchor_at(&self.tree, &self.parts, id, path)),
+            None => owner,
+        }
+    }
+
+    /// Takes in what is counted in a cgroup by now. Its owner, if it is a part of one.
+    pub(super) fn count_part(&mut self, id: CgroupId) -> Option<CgroupId> {
+        self.parts.owner(id)?;
+        self.parts.count(id, self.counted(id))
+    }
+
+    /// What is counted in a cgroup by now.
+    pub(super) fn counted(&self, id: CgroupId) -> Counted {
+        let (total, unfreed) = self.model.total(id);
+        Counted {
+            created: total.created.processes + total.created.threads,
+            ended: total.exited.processes + total.exited.threads,
+            unfreed,
+        }
     }
 
     /// Whose a limit is, if a cgroup's.
@@ -67,6 +96,22 @@ impl Node {
     pub(super) fn named(&self, owner: Owner) -> Owner {
         with_names(&self.names, owner)
     }
+}
+
+/// The owner at the head of a cgroup's path. Its own cgroup may be gone; then it is known by its parts.
+pub(super) fn anchor_at(tree: &Tree, parts: &Parts, part: CgroupId, path: &[u8]) -> Owner {
+    let id = parts.owner(part).or_else(|| tree.find(path));
+    Owner::new(id.unwrap_or(part), Some(path.into()))
+}
+
+/// Learns whose a cgroup is.
+pub(super) fn learn(parts: &mut Parts, tree: &Tree, id: CgroupId) {
+    let path = tree.get(id).map(|node| &*node.path);
+    let owner = path.and_then(|path| {
+        let anchor = identity::anchor(path)?;
+        (anchor.len() < path.len()).then(|| tree.find(anchor))?
+    });
+    parts.learn(id, owner);
 }
 
 /// With the names that a container runtime has for it, if they are known by now.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use tokio::time::Instant;
 
-use super::Node;
+use super::{Node, owners::learn};
 use crate::{
     cgroup::{CgroupId, Walk},
     clock::BootTime,
@@ -112,7 +112,15 @@ impl Node {
                 self.vanished.insert(id);
             }
         }
+        let is_new = |(id, node): &(CgroupId, &crate::cgroup::Node)| {
+            let before = self.tree.get(*id);
+            before.is_none_or(|before| before.path != node.path)
+        };
+        let new: Vec<_> = tree.iter().filter(is_new).map(|(id, _)| id).collect();
         self.tree = tree;
+        for id in new {
+            learn(&mut self.parts, &self.tree, id);
+        }
         self.files.renamed();
         self.unknown.retain(|id| self.tree.get(*id).is_none());
         for id in running.sought {

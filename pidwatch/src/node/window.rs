@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use tokio::time::Instant;
 
 use super::{Live, Node};
@@ -59,9 +60,10 @@ impl Node {
         }
         self.settle_frees(time, updates);
         let mut active = self.model.close_window(time);
+        self.add_flagged_owners(time, &mut active);
         if std::mem::take(&mut self.tells_all) || self.show_all {
             let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
-            let shown: hashbrown::HashSet<_> = active.iter().map(|(id, _)| *id).collect();
+            let shown: HashSet<_> = active.iter().map(|(id, _)| *id).collect();
             quiet.retain(|id| !shown.contains(id));
             quiet.sort();
             for id in quiet {
@@ -114,6 +116,26 @@ impl Node {
             self.reasons.forget(id);
             self.names.forget(id);
             self.execs.forget(id);
+            self.parts.forget(id);
+            self.parts.forget_owner(id);
+        }
+    }
+
+    /// An owner that is not `ok` has a row also where all of it happens in its parts, and one more when it
+    /// is `ok` again.
+    fn add_flagged_owners(&mut self, time: BootTime, active: &mut Vec<(CgroupId, Activity)>) {
+        let shown: HashSet<_> = active.iter().map(|(id, _)| *id).collect();
+        let parts = active.iter().filter_map(|&(id, _)| self.parts.owner(id));
+        let flagged: HashSet<_> = parts
+            .filter(|&owner| self.detector.verdict(owner).is_some())
+            .collect();
+        let before = std::mem::replace(&mut self.flagged_owners, flagged);
+        let mut owners: Vec<_> = self.flagged_owners.union(&before).copied().collect();
+        owners.retain(|owner| !shown.contains(owner) && self.tree.get(*owner).is_some());
+        owners.sort_unstable();
+        for owner in owners {
+            let activity = self.model.close(owner, time).unwrap_or(Activity::NONE);
+            active.push((owner, activity));
         }
     }
 

@@ -55,7 +55,10 @@ pub enum Cause {
     /// Something was counted.
     Counted,
     /// A task was moved in: some other cgroup's charge fell unseen.
-    Entered,
+    Entered {
+        /// The cgroup of whoever moved it; of a task that moved itself, its parent's. 0 if not known.
+        mover: CgroupId,
+    },
     /// The probe asked for them.
     Asked,
     /// A creation was counted.
@@ -193,15 +196,18 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         let totals = decode_totals(record)?;
         let charge = record.try_get_i64_ne().ok()?;
         let scope = record.try_get_u32_ne().ok()?;
-        let cause = match record.try_get_u32_ne().ok()? {
-            asked if asked == record::Cause::Asked as u32 => Cause::Asked,
-            entered if entered == record::Cause::Entered as u32 => Cause::Entered,
-            created if created == record::Cause::Created as u32 => Cause::Created,
-            _ => Cause::Counted,
-        };
+        let cause = record.try_get_u32_ne().ok()?;
         let pid = record.try_get_u32_ne().ok()?;
         let _reserved = record.try_get_u32_ne().ok()?;
         let comm = until_nul(record.get(..16)?);
+        record.advance(16);
+        let mover = CgroupId(record.try_get_u64_ne().ok()?);
+        let cause = match cause {
+            asked if asked == record::Cause::Asked as u32 => Cause::Asked,
+            entered if entered == record::Cause::Entered as u32 => Cause::Entered { mover },
+            created if created == record::Cause::Created as u32 => Cause::Created,
+            _ => Cause::Counted,
+        };
         let who = (pid != 0).then_some(Who { pid, comm });
         let charge = u64::try_from(charge).map_or(Charge::Unknown, |charge| match scope {
             own if own == ChargeScope::Own as u32 => Charge::Own(charge),
@@ -329,13 +335,14 @@ mod tests {
             pid: 4711,
             reserved: 0,
             comm: *b"runc\0...........",
+            mover: 9,
         };
         let expected = Event::Totals {
             cgroup: CgroupId(42),
             time: BootTime::from_nanos(7),
             totals: totals(),
             charge: Charge::Own(5),
-            cause: Cause::Entered,
+            cause: Cause::Entered { mover: CgroupId(9) },
             who: Some(Who {
                 pid: 4711,
                 comm: b"runc".to_vec(),
@@ -423,6 +430,7 @@ mod tests {
             pid: 0,
             reserved: 0,
             comm: [0; 16],
+            mover: 0,
         };
         let bytes = bytes_of(&record);
         for len in 0..bytes.len() {

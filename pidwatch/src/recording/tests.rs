@@ -99,6 +99,7 @@ fn updates(second: u64) -> Vec<Update> {
         opened: time,
         culprits: vec![incident::Culprit {
             owner: leaker.clone(),
+            inside: None,
             share: 0.925,
             growth_per_s: Some(41.125),
             tasks: 1500,

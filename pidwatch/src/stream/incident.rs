@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    escape, incident,
+    escape, identity, incident,
     limits::{Limit, LimitOwner},
 };
 
@@ -65,6 +65,9 @@ pub struct Culprit {
     /// Who.
     #[serde(flatten)]
     pub owner: Owner,
+    /// Path of the cgroup inside of it that most of it comes from, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
     /// Its share of the growth or, where nothing grows, of what is held; 0 to 1.
     pub share: f64,
     /// Tasks a second.
@@ -119,6 +122,10 @@ impl Incident {
                 .iter()
                 .map(|culprit| Culprit {
                     owner: (&culprit.owner).into(),
+                    inside: culprit
+                        .inside
+                        .as_ref()
+                        .and_then(|inside| inside.path.as_deref().map(escape::for_json)),
                     share: rounded(culprit.share),
                     growth_per_s: culprit.growth_per_s.map(rounded),
                     tasks: culprit.tasks,
@@ -190,6 +197,10 @@ impl Incident {
                 .into_iter()
                 .map(|culprit| incident::Culprit {
                     owner: (&culprit.owner).into(),
+                    inside: culprit.inside.map(|path| identity::Owner {
+                        names: identity::Owner::from(&culprit.owner).names,
+                        ..identity::Owner::new(id_of(&path), Some(path.into_bytes().into()))
+                    }),
                     share: culprit.share,
                     growth_per_s: culprit.growth_per_s,
                     tasks: culprit.tasks,

@@ -200,7 +200,7 @@ impl Notes {
         let blamed = self
             .blamed
             .iter()
-            .find(|(of, ..)| Some(of) == limit.as_ref());
+            .find(|(of, ..)| limit.as_ref().is_some_and(|limit| of.is_same(limit)));
         let (about, related) = match Subject::pod(sufferer) {
             Some(pod) => (pod, blamed.map(|(_, culprit, _)| culprit.clone())),
             None if sufferer.identity.pod_uid.is_some() => {
@@ -234,7 +234,7 @@ impl Notes {
 
     fn incident(&mut self, incident: &Incident, time: BootTime, say: &mut impl FnMut(Note)) {
         let limit = &incident.limit;
-        self.blamed.retain(|(of, ..)| of != limit);
+        self.blamed.retain(|(of, ..)| !of.is_same(limit));
         if incident.phase == Phase::Closed {
             return;
         }

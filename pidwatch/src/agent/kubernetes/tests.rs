@@ -117,6 +117,7 @@ fn incident(limit: LimitKey, failures: u64, phase: Phase, second: u64) -> Update
         opened: at(1),
         culprits: vec![Culprit {
             owner: container(7),
+            inside: None,
             share: 1.0,
             growth_per_s: Some(85.0),
             tasks: 46_012,

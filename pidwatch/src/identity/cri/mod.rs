@@ -337,6 +337,14 @@ async fn find(client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Found>, Call
             },
         };
         let metadata = pod.and_then(|pod| pod.metadata.as_ref());
+        // The path's pod is whose cgroup it is: an id that a runtime knows in another pod is not this one.
+        let is_its_pod = wanted
+            .pod_uid
+            .as_deref()
+            .is_none_or(|uid| metadata.is_some_and(|metadata| metadata.uid == uid));
+        if !is_its_pod {
+            return None;
+        }
         let image = container.and_then(|container| container.image.as_ref());
         Some(Found {
             key: wanted.key.clone(),

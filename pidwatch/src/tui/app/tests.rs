@@ -158,6 +158,7 @@ pub fn incident(phase: Phase) -> Update {
         opened: at(2),
         culprits: vec![Culprit {
             owner: leaky(),
+            inside: None,
             share: 0.98,
             growth_per_s: Some(41.5),
             tasks: 46_012,
