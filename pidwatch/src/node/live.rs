@@ -7,7 +7,7 @@ use std::{cell::OnceCell, io};
 use crate::{
     cgroup::{CgroupId, Files, Node, Tree},
     detect::{Limits, PartOf},
-    identity::anchor,
+    identity::{anchor, identify},
     limits::{Limit, LimitOwner},
 };
 
@@ -156,13 +156,17 @@ impl<'a> Live<'a> {
             if !is_below(&node.path) {
                 return None;
             }
-            let held = match anchor(&node.path) {
-                // Of an owner that the limit lies inside of, each cgroup.
-                Some(anchor) if anchor.len() >= top.len() => {
-                    let is_owner = anchor.len() == node.path.len();
-                    is_owner.then(|| self.files.subtree_charge(&node.path))?
-                }
-                _ => self.files.own_charge(self.tree, node),
+            let identity = identify(&node.path);
+            let named = identity.named;
+            // A pod is no owner: its containers are. Of an owner that the limit lies inside of, each
+            // cgroup holds what it holds.
+            let is_in_owner = identity.is_anchored()
+                && (identity.container.is_some() || identity.unit.is_some())
+                && named >= top.len();
+            let held = match is_in_owner {
+                true if named < node.path.len() => return None,
+                true => self.files.subtree_charge(&node.path),
+                false => self.files.own_charge(self.tree, node),
             };
             Some((id, held?))
         };
