@@ -45,6 +45,7 @@ fn window(second: u64, owners: u64) -> Update {
             total: counts,
             verdict: None,
             creators: Vec::new(),
+            limit: None,
         }
     };
     Update::Window(Snapshot {

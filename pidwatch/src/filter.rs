@@ -6,7 +6,9 @@ use clap::Args;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::{
+    cgroup::CgroupId,
     identity::{Names, Owner},
+    incident::Incident,
     stream::{Event, Line},
 };
 
@@ -58,6 +60,23 @@ impl Filter {
             && matches(&self.pod, name(|names| &names.pod))
     }
 
+    /// Whether an incident is to be shown: its limit is of a cgroup that is, or one that is has a part in it.
+    pub fn matches_incident(&self, incident: &Incident) -> bool {
+        let limit = incident.limit.path.as_deref().map(of_path);
+        let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
+        let victims = incident.victims.iter().map(|victim| &victim.owner);
+        self.is_empty()
+            || culprits
+                .chain(victims)
+                .chain(&limit)
+                .any(|owner| self.matches(owner))
+    }
+
+    /// Whether everything is shown.
+    fn is_empty(&self) -> bool {
+        self.cgroup.is_none() && self.namespace.is_none() && self.pod.is_none()
+    }
+
     /// Whether a line of the stream is to be shown: those about no cgroup always are.
     pub fn matches_line(&self, line: &Line) -> bool {
         let owner = match &line.event {
@@ -65,12 +84,22 @@ impl Filter {
             Event::CloneFailed(failed) => &failed.owner,
             Event::State(state) => &state.owner,
             Event::Cgroup(change) => &change.owner,
-            Event::Started(_) | Event::Incident(_) | Event::Lost { .. } | Event::Node(_) => {
-                return true;
+            Event::Incident(incident) => {
+                let limit = incident.cgroup.as_deref().map(str::as_bytes).map(of_path);
+                let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
+                let victims = incident.victims.iter().map(|victim| &victim.owner);
+                let mut parties = culprits.chain(victims).map(Owner::from).chain(limit);
+                return self.is_empty() || parties.any(|owner| self.matches(&owner));
             }
+            Event::Started(_) | Event::Lost { .. } | Event::Node(_) => return true,
         };
         self.matches(&owner.into())
     }
+}
+
+/// The cgroup at a path, of which nothing else is known.
+fn of_path(path: &[u8]) -> Owner {
+    Owner::new(CgroupId(0), Some(path.into()))
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ fn row(id: u64) -> Row {
         total,
         verdict: None,
         creators: Vec::new(),
+        limit: None,
     }
 }
 

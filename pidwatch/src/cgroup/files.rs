@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hashbrown::HashMap;
+
 use super::{
     Layout, Node, Tree,
     charges::Charges,
@@ -23,6 +25,8 @@ pub struct Files {
     proc: Proc,
     has_pids: bool,
     charges: RefCell<Charges>,
+    /// `pids.max` of those that were asked for while all is held: what is above many is read once.
+    limits: RefCell<Option<HashMap<Box<[u8]>, Option<u64>>>>,
 }
 
 impl Files {
@@ -33,6 +37,7 @@ impl Files {
             proc: Proc::new(proc_root),
             has_pids: layout.has_pids,
             charges: RefCell::default(),
+            limits: RefCell::default(),
         }
     }
 
@@ -44,16 +49,21 @@ impl Files {
     /// Cgroups may have other paths than before.
     pub fn renamed(&self) {
         self.charges.borrow_mut().forget();
+        if let Some(held) = self.limits.borrow_mut().as_mut() {
+            held.clear();
+        }
     }
 
     /// From now on each charge is read once, until [`Files::release`]: what is looked at is of one moment.
     pub fn hold(&self) {
         self.charges.borrow_mut().hold();
+        self.limits.borrow_mut().get_or_insert_default();
     }
 
     /// The end of [`Files::hold`].
     pub fn release(&self) {
         self.charges.borrow_mut().release();
+        *self.limits.borrow_mut() = None;
     }
 
     /// Tasks of a cgroup and its descendants (`pids.current`), zombies included; for the root,
@@ -120,6 +130,22 @@ impl Files {
     /// Those of reading the file: the cgroup may be gone, or not have the controller.
     /// [`io::ErrorKind::InvalidData`] for what is neither a number nor `max`.
     pub fn pids_max(&self, path: &[u8]) -> io::Result<Option<u64>> {
+        let held = self
+            .limits
+            .borrow()
+            .as_ref()
+            .and_then(|held| held.get(path).copied());
+        if let Some(max) = held {
+            return Ok(max);
+        }
+        let max = self.read_pids_max(path)?;
+        if let Some(held) = self.limits.borrow_mut().as_mut() {
+            held.insert(path.into(), max);
+        }
+        Ok(max)
+    }
+
+    fn read_pids_max(&self, path: &[u8]) -> io::Result<Option<u64>> {
         match self.word(path, "pids.max")?.as_str() {
             "max" => Ok(None),
             number => parse(number).map(Some),

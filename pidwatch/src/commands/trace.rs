@@ -61,11 +61,13 @@ impl Printer {
             }
             Update::Window(snapshot) => {
                 snapshot.rows.retain(|row| filter.matches(&row.owner));
+                let incidents = &mut snapshot.incidents;
+                incidents.retain(|incident| filter.matches_incident(incident));
                 true
             }
             Update::State(change) => filter.matches(&change.owner),
-            // An incident is everybody's.
-            Update::Incident(..) | Update::Lost { .. } => true,
+            Update::Incident(incident, _) => filter.matches_incident(incident),
+            Update::Lost { .. } => true,
         };
         if shown {
             self.lines.update(self.out.buffer(), update)?;

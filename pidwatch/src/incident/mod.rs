@@ -18,12 +18,11 @@ pub use self::{
     open::View,
     settings::IncidentSettings,
     timeline::{Moment, What},
-    words::lasted,
+    words::{lasted, summary},
 };
 use self::{
     open::{MOST_OWNERS, Open, seen},
     parties::{blame, suffer},
-    words::summary,
 };
 use crate::{
     cgroup::CgroupId,
@@ -84,6 +83,15 @@ impl Tracker {
     /// The incidents that are open.
     pub fn open(&self) -> impl Iterator<Item = &Incident> {
         self.open.iter().map(|open| &open.incident)
+    }
+
+    /// The same as they are now: with words that have the numbers of this moment.
+    pub fn now(&self) -> Vec<Incident> {
+        let incident = |incident: &Incident| Incident {
+            summary: summary(incident),
+            ..incident.clone()
+        };
+        self.open().map(incident).collect()
     }
 
     /// A creation was refused in a cgroup of `anchor`, the container or unit that it belongs to. Opens an

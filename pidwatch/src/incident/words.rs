@@ -7,7 +7,7 @@ use crate::{clock::BootTime, detect::about, limits::LimitOwner};
 
 /// `kernel.pid_max, 2980 of 3000: shop/cart (+41 tasks/s, 92 % of the growth, 2700 tasks); 12
 /// creations refused, of kube-system/calico-node too`
-pub(super) fn summary(incident: &Incident) -> String {
+pub fn summary(incident: &Incident) -> String {
     let mut text = whose(&incident.limit);
     if let (Some(usage), Some(value)) = (incident.usage, incident.value) {
         text += &format!(", {usage} of {value}");

@@ -110,13 +110,25 @@ impl<'a> Live<'a> {
     /// Every limit above an owner that is set, nearest first; `None` when one of them cannot be read,
     /// so that what is not in it is not there.
     pub fn whole_chain(&self, owner: CgroupId) -> Option<Vec<Limit>> {
+        self.chain_with(owner, &self.of_node())
+    }
+
+    /// The limit above an owner with the least headroom, of equal ones the nearest, where the node's limits are
+    /// known already; `None` when one of them cannot be read.
+    pub fn least_headroom(&self, owner: CgroupId, node: &[Limit]) -> Option<Limit> {
+        let headroom = |limit: &Limit| limit.value.saturating_sub(limit.usage);
+        self.chain_with(owner, node)?
+            .into_iter()
+            .min_by_key(headroom)
+    }
+
+    fn chain_with(&self, owner: CgroupId, node: &[Limit]) -> Option<Vec<Limit>> {
         let mut chain = Vec::new();
         let mut is_whole = false;
         for (id, path) in self.tree.upwards(owner) {
             chain.extend(self.read_cgroup(id).ok()?);
             is_whole = path == b"/";
         }
-        let node = self.of_node();
         if !is_whole || node.len() < NODE_LIMITS {
             return None;
         }

@@ -116,6 +116,8 @@ pub struct Node {
     /// Cgroups in which something was counted and that nobody announced.
     unknown: HashSet<CgroupId>,
     processes: HashMap<CgroupId, (u64, Instant)>,
+    /// The node's limits, as they were when the last window ended.
+    node_limits: Vec<Limit>,
     detector: Detector,
     incidents: Tracker,
     /// Cgroups that a walk has not found again, and whose end is not told yet.
@@ -198,6 +200,7 @@ impl Node {
             closing: None,
             unknown: HashSet::new(),
             processes: HashMap::new(),
+            node_limits: Vec::new(),
             detector: Detector::new(thresholds.detect),
             incidents,
             vanished: HashSet::new(),

@@ -9,7 +9,9 @@ use super::{Live, Node};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
+    detect::Verdict,
     event::Update,
+    limits::{Limit, LimitOwner},
     model::Activity,
     probe::Hook,
     slice::Slice,
@@ -71,6 +73,7 @@ impl Node {
                 active.push((id, activity));
             }
         }
+        self.node_limits = Live::new(&self.files, &self.tree).of_node();
         self.closing = Some(Closing {
             time,
             window: time.since(self.window_began),
@@ -109,7 +112,7 @@ impl Node {
             knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
             knows_failures: self.probe.is_attached(Hook::KernelClone),
             node,
-            incidents: self.incidents.open().cloned().collect(),
+            incidents: self.incidents.now(),
         }));
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
@@ -168,6 +171,9 @@ impl Node {
             .get(id)
             .map_or((None, None), |node| self.files.charges(&self.tree, node));
         let processes = self.processes(id, tasks, now, budget);
+        let verdict = self.detector.verdict(id).cloned();
+        let limit = self.limit_ahead(id, verdict.as_ref());
+        let limit = limit.map(|limit| (limit, self.limit_owner(&limit, now)));
         Row {
             owner,
             tasks,
@@ -177,8 +183,31 @@ impl Node {
             zombies: tasks.map_or(activity.zombies, |tasks| activity.zombies.min(tasks)),
             counts: activity.window,
             total: activity.total,
-            verdict: self.detector.verdict(id).cloned(),
+            verdict,
+            limit,
             creators: self.model.creators(id, CREATORS),
+        }
+    }
+
+    /// The limit that a cgroup reaches first: that of its forecast or, where it does not grow, the one with the
+    /// least headroom; `None` when one of them cannot be read.
+    fn limit_ahead(&self, id: CgroupId, verdict: Option<&Verdict>) -> Option<Limit> {
+        let live = Live::new(&self.files, &self.tree);
+        let forecast = verdict.and_then(|verdict| verdict.exhaustion);
+        match forecast.map(|exhaustion| exhaustion.limit) {
+            Some(Limit {
+                name,
+                owner: LimitOwner::Cgroup(owner),
+                ..
+            }) => live.limit(name, LimitOwner::Cgroup(owner)),
+            Some(limit) => {
+                let mut of_node = self.node_limits.iter();
+                of_node
+                    .find(|known| known.name == limit.name)
+                    .copied()
+                    .or(Some(limit))
+            }
+            None => live.least_headroom(id, &self.node_limits),
         }
     }
 

@@ -63,7 +63,7 @@ pub fn json(out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
         findings,
         unseen: &page.survey.unseen,
     };
-    serde_json::to_writer_pretty(&mut *out, &object)?;
+    serde_json::to_writer(&mut *out, &object)?;
     out.write_all(b"\n")
 }
 

@@ -157,6 +157,7 @@ mod tests {
             total: counts,
             verdict: None,
             creators: Vec::new(),
+            limit: None,
         }
     }
 

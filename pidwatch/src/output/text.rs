@@ -429,6 +429,7 @@ mod tests {
             total: counts,
             verdict: None,
             creators: Vec::new(),
+            limit: None,
         };
         let snapshot = Snapshot {
             time: BootTime::from_nanos(0),

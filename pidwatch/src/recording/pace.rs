@@ -129,6 +129,7 @@ mod tests {
                 knows_frees: true,
                 knows_failures: true,
                 limits: Vec::new(),
+                incidents: Vec::new(),
                 exhaustion: None,
             };
             line(second, Event::Node(node))

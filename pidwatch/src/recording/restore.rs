@@ -136,6 +136,7 @@ impl Restorer {
         let owner = self.owner(&rate.owner);
         Row {
             verdict: None,
+            limit: rate.limit.as_ref().map(|limit| self.limit(limit)),
             owner,
             tasks: rate.tasks,
             subtree_tasks: rate.subtree_tasks,
@@ -162,6 +163,19 @@ impl Restorer {
         // Whoever begins to listen is told the states after the rates that have the owners' names.
         for row in &mut rows {
             row.verdict = self.verdicts.get(&row.owner.id).cloned();
+        }
+        for now in &node.incidents {
+            let mut open = self.incidents.iter_mut();
+            let is_other = |open: &incident::Incident| {
+                (open.value, open.usage, open.failures) != (now.value, now.usage, now.failures)
+            };
+            if let Some(open) = open.find(|open| open.id == now.id && is_other(open)) {
+                open.value = now.value.or(open.value);
+                open.usage = now.usage.or(open.usage);
+                open.peak = open.peak.max(open.usage);
+                open.failures = now.failures;
+                open.summary = incident::summary(open);
+            }
         }
         Snapshot {
             time,

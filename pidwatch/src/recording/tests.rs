@@ -133,6 +133,7 @@ fn updates(second: u64) -> Vec<Update> {
             share: 0.75,
         }],
         verdict: Some(verdict.clone()),
+        limit: Some((LIMIT, Some(above.clone()))),
     };
     let change = Change {
         owner: leaker.id,

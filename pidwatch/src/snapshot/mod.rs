@@ -62,4 +62,7 @@ pub struct Row {
     pub verdict: Option<Verdict>,
     /// Who creates there of late, the busiest first.
     pub creators: Vec<Creator>,
+    /// The limit that it reaches first, with whose it is if a cgroup's: by the forecast or, where nothing
+    /// grows, by the headroom.
+    pub limit: Option<(Limit, Option<Owner>)>,
 }

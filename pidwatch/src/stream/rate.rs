@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Owner;
+use super::{LimitUse, Owner};
 use crate::{
     escape,
     limits::Reason,
@@ -37,6 +37,9 @@ pub struct Rate {
     pub counts: Counted,
     /// Since start.
     pub total: Counted,
+    /// The limit that it reaches first, if all above it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitUse>,
     /// Who created, the busiest first; sampled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub creators: Vec<Creator>,
@@ -76,6 +79,10 @@ impl Rate {
             zombies: snapshot.knows_frees.then_some(row.zombies),
             counts: Counted::of(&row.counts, snapshot),
             total: Counted::of(&row.total, snapshot),
+            limit: row
+                .limit
+                .as_ref()
+                .map(|(limit, owner)| LimitUse::of(limit, owner.as_ref())),
             creators: {
                 let created = row.counts.created;
                 let of_late = row.creators.iter();

@@ -37,6 +37,7 @@ fn row(id: u64, path: &str, tasks: Option<u64>, created: u64) -> Row {
         total,
         verdict: None,
         creators: Vec::new(),
+        limit: None,
     }
 }
 

@@ -194,6 +194,7 @@ fn window(owner: &Owner, second: u64) -> Update {
         total: Counts::NONE,
         verdict: Some(verdict(State::Leaking, second)),
         creators: Vec::new(),
+        limit: None,
     };
     Update::Window(Snapshot {
         time: at(second),

@@ -87,8 +87,9 @@ pub(super) fn near_their_limits(survey: &Survey, found: &mut Vec<Finding>) {
         let usage = cgroup.usage.unwrap_or(0);
         let is_near = cgroup.usage.is_some() && usage as f64 >= HIGH * max as f64;
         let refused = cgroup.refused.filter(|&refused| refused > 0);
-        // Who was moved in past the limit is in the peak as well.
-        let peak = cgroup.peak.filter(|&peak| peak > max.max(usage));
+        // Who was moved in past the limit is in the peak as well; and so is, for a moment, a creation that is
+        // then refused further up (pids_try_charge, kernel/cgroup/pids.c).
+        let peak = cgroup.peak.filter(|&peak| peak > max.max(usage) + 1);
         let id = match (is_near, refused, peak) {
             (true, ..) => "cgroup-limit-usage",
             (false, Some(_), _) => "tasks-max-hit",

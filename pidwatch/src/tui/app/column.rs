@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::row::Row;
+use super::{owner::Badge, row::Row};
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,11 @@ impl Column {
                 b.unwrap_or(f64::NEG_INFINITY),
             )
         };
-        let soonest = |row: &Row| row.full_in.unwrap_or(f64::INFINITY);
+        let soonest = |row: &Row| match row.full_in {
+            Some(in_s) => in_s,
+            None if row.badge == Badge::Full => 0.0,
+            None => f64::INFINITY,
+        };
         let first = match self {
             Self::State => (b.badge.cmp(&a.badge))
                 .then_with(|| most(a.failed, b.failed))

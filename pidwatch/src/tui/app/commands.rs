@@ -24,8 +24,12 @@ impl App {
     /// The incidents, the newest first, and then what happened, the newest first.
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let world = self.shown();
-        let shown = |event: &&Happening| self.shows_cgroups || event.what != What::Cgroup;
-        let incidents = world.incidents.iter().rev().map(Entry::Incident);
+        let shown = |event: &&Happening| {
+            (self.shows_cgroups || event.what != What::Cgroup) && self.shows_event(event)
+        };
+        let incidents = world.incidents.iter().rev();
+        let incidents = incidents.filter(|incident| self.shows(incident));
+        let incidents = incidents.map(Entry::Incident);
         incidents.chain(world.events.iter().rev().filter(shown).map(Entry::Event))
     }
 

@@ -13,15 +13,17 @@ pub mod world;
 use self::{
     row::{Row, RowKey},
     table::Order,
-    world::World,
+    world::{Gauge, Happening, What, World},
 };
 use super::keys::{Key, Mouse, Place};
 use crate::{
     cgroup::CgroupId,
     clock::{BootTime, WallClock},
+    escape,
     event::Update,
     filter::Filter,
     identity::Owner,
+    incident::Incident,
     limits::Limit,
 };
 
@@ -342,6 +344,55 @@ impl App {
             (Some(_), None) => {}
         }
         self.keep();
+    }
+
+    /// Whether an incident is to be shown: one who is asked for has a part in it.
+    pub fn shows(&self, incident: &Incident) -> bool {
+        let filter = self.order.filter.as_str();
+        let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
+        let victims = incident.victims.iter().map(|victim| &victim.owner);
+        let mut names = culprits.chain(victims).map(Owner::name);
+        let path = incident.limit.path.as_deref().map(escape::for_terminal);
+        self.wanted.matches_incident(incident)
+            && (filter.is_empty()
+                || names.any(|name| name.to_lowercase().contains(filter))
+                || path.is_some_and(|path| path.to_lowercase().contains(filter)))
+    }
+
+    /// Whether something that happened is to be shown: nobody's, or that of one who is asked for.
+    pub fn shows_event(&self, event: &Happening) -> bool {
+        let filter = self.order.filter.as_str();
+        let is_named = filter.is_empty() || event.name.to_lowercase().contains(filter);
+        match (event.what, event.owner) {
+            (What::Lost, _) => true,
+            (What::Incident, _) => {
+                let mut all = self.shown().incidents.iter();
+                let incident = all.find(|incident| Some(&incident.id) == event.incident.as_ref());
+                incident.is_none_or(|incident| self.shows(incident))
+            }
+            (_, Some(id)) => {
+                let known = self.shown().owners.get(&id);
+                is_named && known.is_none_or(|known| self.wanted.matches(&known.owner))
+            }
+            (_, None) => is_named,
+        }
+    }
+
+    /// The incidents that are open and to be shown, the most urgent first.
+    pub fn open_incidents(&self) -> Vec<&Incident> {
+        let world = self.shown();
+        let mut open: Vec<_> = world
+            .open_incidents()
+            .filter(|open| self.shows(open))
+            .collect();
+        open.sort_by(|a, b| world.urgency(a, b));
+        open
+    }
+
+    /// The limits that matter now: the node's that is hit first, then those of the open incidents, the most
+    /// urgent first.
+    pub fn gauges(&self) -> Vec<Gauge> {
+        self.shown().gauges_of(&self.open_incidents())
     }
 
     /// The row that is selected.

@@ -148,6 +148,8 @@ pub struct Known {
     pub verdict: Option<Verdict>,
     /// Who creates there.
     pub creators: Vec<Creator>,
+    /// The limit that it reaches first, as its last row had it.
+    pub limit: Option<Limit>,
     /// The limits above it, as they were when somebody last looked.
     pub limits: Option<Vec<(Limit, Option<Owner>)>>,
     /// What its tasks are called.
@@ -181,6 +183,7 @@ impl Known {
             refused: None,
             verdict: None,
             creators: Vec::new(),
+            limit: None,
             limits: None,
             task_names: None,
             refusals: VecDeque::new(),
@@ -238,6 +241,7 @@ impl Known {
             self.refused = Some(time);
         }
         self.verdict = row.verdict;
+        self.limit = row.limit.map(|(limit, _)| limit);
         self.creators = row.creators;
         self.history.push(time.seconds(), seconds, reading);
         reading

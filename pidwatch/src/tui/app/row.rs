@@ -4,7 +4,7 @@ use super::{
     owner::{Badge, Known},
     world::Gauge,
 };
-use crate::{cgroup::CgroupId, escape};
+use crate::{cgroup::CgroupId, escape, limits::LimitOwner};
 
 /// What a row stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +13,27 @@ pub enum RowKey {
     Owner(CgroupId),
     /// A group, or a cgroup of which nothing is known but that others are below it: its name or path.
     Group(String),
+}
+
+/// Which limit a share is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// It is not known.
+    None,
+    /// One, by its name, whose it is and its value.
+    One(&'static str, LimitOwner, u64),
+    /// Not all that were summed up have the same.
+    Several,
+}
+
+impl Of {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, of) | (of, Self::None) => of,
+            (a, b) if a == b => a,
+            _ => Self::Several,
+        }
+    }
 }
 
 /// A row.
@@ -33,8 +54,10 @@ pub struct Row {
     pub badge: Badge,
     /// Tasks.
     pub tasks: Option<u64>,
-    /// Their share of the limit that matters, 0 to 1 and above.
+    /// Their share of the limit that is reached first, 0 to 1 and above.
     pub share: Option<f64>,
+    /// Which limit that is.
+    pub of: Of,
     /// Processes.
     pub processes: Option<u64>,
     /// Threads.
@@ -62,9 +85,17 @@ impl Row {
             Some(path) => known.is_below(path),
             None => true,
         };
-        let above = gauges.iter().filter(is_above);
-        let limit = above.max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
-        let share = |limit: &Gauge| Some(known.tasks? as f64 / limit.value.max(1) as f64);
+        // A stream of an earlier version says it of no owner.
+        let of_gauges = || {
+            let above = gauges.iter().filter(is_above);
+            let nearest = above.min_by_key(|gauge| gauge.value.saturating_sub(gauge.usage))?;
+            Some((nearest.limit, nearest.owner, nearest.value))
+        };
+        let limit = known
+            .limit
+            .map(|limit| (limit.name, limit.owner, limit.value));
+        let limit = limit.or_else(of_gauges);
+        let share = |value: u64| Some(known.tasks? as f64 / value.max(1) as f64);
         Self {
             key: RowKey::Owner(known.owner.id),
             depth: 0,
@@ -73,7 +104,8 @@ impl Row {
             name: known.name.clone(),
             badge: known.badge,
             tasks: known.tasks,
-            share: limit.and_then(share),
+            share: limit.and_then(|(_, _, value)| share(value)),
+            of: limit.map_or(Of::None, |(name, owner, value)| Of::One(name, owner, value)),
             processes: known.processes,
             threads: known.threads(),
             zombies: known.zombies,
@@ -97,6 +129,7 @@ impl Row {
             badge: Badge::Gone,
             tasks: None,
             share: None,
+            of: Of::None,
             processes: None,
             threads: None,
             zombies: 0,
@@ -121,7 +154,12 @@ impl Row {
         };
         self.badge = self.badge.max(other.badge);
         self.tasks = sum(self.tasks, other.tasks);
-        self.share = sum_f(self.share, other.share);
+        self.of = self.of.and(other.of);
+        // Shares of different limits have no sum.
+        self.share = match self.of {
+            Of::Several => None,
+            Of::None | Of::One(..) => sum_f(self.share, other.share),
+        };
         self.processes = sum(self.processes, other.processes);
         self.threads = sum(self.threads, other.threads);
         self.zombies += other.zombies;

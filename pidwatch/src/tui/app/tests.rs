@@ -51,6 +51,7 @@ pub fn row(owner: Owner, tasks: u64) -> Told {
         total: Counts::NONE,
         verdict: None,
         creators: Vec::new(),
+        limit: None,
     }
 }
 
@@ -232,6 +233,39 @@ pub fn at_2209() -> App {
     ]);
     app.arrange();
     app
+}
+
+/// An incident of a cgroup's limit.
+pub fn of_cgroup(id: u64, path: &str, usage: u64, failures: u64) -> Incident {
+    let Update::Incident(template, _) = incident(Phase::Updated) else {
+        unreachable!("made above");
+    };
+    Incident {
+        id: format!("pids.max-{id}"),
+        limit: LimitKey {
+            name: "pids.max",
+            owner: LimitOwner::Cgroup(CgroupId(id)),
+            path: Some(path.as_bytes().into()),
+        },
+        value: Some(400),
+        usage: Some(usage),
+        culprits: Vec::new(),
+        victims: Vec::new(),
+        failures,
+        summary: format!("pids.max of {path}, {usage} of 400; {failures} creations refused"),
+        ..*template
+    }
+}
+
+/// A window with the incidents as they are then.
+pub fn window_with(second: u64, rows: Vec<Told>, incidents: Vec<Incident>) -> Update {
+    match window(second, rows) {
+        Update::Window(snapshot) => Update::Window(Snapshot {
+            incidents,
+            ..snapshot
+        }),
+        other => other,
+    }
 }
 
 fn press(app: &mut App, keys: &str) -> Action {
@@ -544,4 +578,119 @@ fn a_recording_is_paused_and_moved_in() {
         row: 1,
     };
     assert_eq!(app.on_mouse(middle), Action::Seek(0.5));
+}
+
+#[test]
+fn gauges_and_banner_are_of_this_moment() {
+    let mut app = empty();
+    let rows = || vec![row(owner(5, "/shop/a"), 90)];
+    app.take([
+        window(0, rows()),
+        Update::Incident(Box::new(of_cgroup(5, "/shop", 200, 1)), at(1)),
+    ]);
+    for second in 1..4 {
+        let now = of_cgroup(5, "/shop", 200 + 50 * second, 10 * second);
+        app.take([window_with(second, rows(), vec![now])]);
+        let gauge = &app.gauges()[1];
+        assert_eq!(
+            (gauge.usage, gauge.failures),
+            (200 + 50 * second, 10 * second)
+        );
+        let words = &app.open_incidents()[0].summary;
+        assert!(
+            words.contains(&format!("{} creations", 10 * second)),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn what_is_refused_now_comes_before_the_most_refusals_of_the_past() {
+    let mut app = empty();
+    let old = || of_cgroup(5, "/old", 100, 5000);
+    let soon = || of_cgroup(6, "/soon", 390, 0);
+    let open = [old(), soon()];
+    app.take(open.map(|open| Update::Incident(Box::new(open), at(0))));
+    app.take([window_with(1, Vec::new(), vec![old(), soon()])]);
+    let first = |app: &App| app.open_incidents()[0].id.clone();
+    assert_eq!(first(&app), old().id, "it refused a second ago");
+    app.take([window_with(60, Vec::new(), vec![old(), soon()])]);
+    assert_eq!(
+        first(&app),
+        soon().id,
+        "nothing is refused, and it is fuller"
+    );
+    let calm = app.world.calm(&old()).unwrap();
+    assert!((58..=60).contains(&calm.as_secs()), "{calm:?}");
+    let now = of_cgroup(7, "/now", 400, 3);
+    app.take([
+        Update::Incident(Box::new(now.clone()), at(61)),
+        window_with(61, Vec::new(), vec![old(), soon(), now.clone()]),
+    ]);
+    assert_eq!(first(&app), now.id);
+    assert_eq!(
+        app.gauges()[1].name,
+        "pids.max /now",
+        "gauges are in the same order"
+    );
+}
+
+#[test]
+fn shares_are_of_the_limit_that_is_reached_first_and_are_not_mixed() {
+    let mut app = empty();
+    let limited = |id: u64, path: &str, tasks: u64, of: u64, value: u64| Told {
+        limit: Some((
+            Limit {
+                name: "pids.max",
+                value,
+                usage: tasks,
+                owner: LimitOwner::Cgroup(CgroupId(of)),
+            },
+            None,
+        )),
+        ..row(owner(id, path), tasks)
+    };
+    app.take([window(
+        1,
+        vec![
+            limited(10, "/a/x", 50, 10, 100),
+            limited(11, "/a/y", 62, 11, 100),
+            limited(20, "/b/x", 50, 2, 400),
+            limited(21, "/b/y", 62, 2, 400),
+        ],
+    )]);
+    let share = |app: &App, name: &str| {
+        let mut rows = app.rows.iter();
+        let row = rows.find(|row| row.name == name).unwrap();
+        row.share.map(|share| (share * 100.0).round() as u64)
+    };
+    assert_eq!(share(&app, "/a/x"), Some(50));
+    press(&mut app, "t");
+    assert_eq!(
+        share(&app, "a"),
+        None,
+        "50 % of one and 62 % of another are not 112 %"
+    );
+    assert_eq!(share(&app, "b"), Some(28), "112 of 400");
+}
+
+#[test]
+fn a_filter_is_for_incidents_too() {
+    let mut app = at_2209();
+    app.take([Update::Incident(
+        Box::new(of_cgroup(5, "/other", 400, 1)),
+        at(10),
+    )]);
+    assert_eq!(app.open_incidents().len(), 2);
+    for (typed, id) in [("other", "pids.max-5"), ("calico", "kernel.pid_max-1")] {
+        app.order.filter = typed.to_owned();
+        let open: Vec<_> = app
+            .open_incidents()
+            .into_iter()
+            .map(|open| &*open.id)
+            .collect();
+        assert_eq!(open, [id], "{typed}");
+    }
+    app.order.filter = "nobody".to_owned();
+    assert_eq!(app.entries().count(), 0);
 }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: room is bounded by the owners that are there and a fixed number of events.
 
-use std::{borrow::Cow, collections::VecDeque, time::Duration};
+use std::{borrow::Cow, cmp::Ordering, collections::VecDeque, time::Duration};
 
 use hashbrown::HashMap;
 
@@ -29,6 +29,8 @@ const MOST_EVENTS: usize = 2_000;
 const MOST_INCIDENTS: usize = 100;
 /// An owner whose cgroup is gone stays on screen this long.
 const GONE_STAYS: Duration = Duration::from_secs(30);
+/// An incident refuses as long as the last refusal is no longer ago than this.
+const REFUSES_FOR: Duration = Duration::from_secs(10);
 /// Failures of one kind that follow each other within this, and with few others between them, are one
 /// event.
 const SAME_BURST: Duration = Duration::from_secs(2);
@@ -66,6 +68,8 @@ pub struct Happening {
     pub is_bad: bool,
     /// How often, one after the other.
     pub times: u64,
+    /// Which incident it is about, if one.
+    pub incident: Option<String>,
 }
 
 /// A limit whose usage is worth a gauge.
@@ -83,6 +87,8 @@ pub struct Gauge {
     pub in_s: Option<f64>,
     /// Creations that it refused.
     pub failures: u64,
+    /// Whose it is.
+    pub owner: LimitOwner,
     /// Path of the cgroup whose it is; `None` for the node's.
     pub path: Option<Box<[u8]>>,
 }
@@ -109,6 +115,8 @@ pub struct World {
     pub owners: HashMap<CgroupId, Known>,
     /// Incidents, the newest last.
     pub incidents: Vec<Incident>,
+    /// When an open incident last had a creation refused, and its failures then.
+    pub(super) refused: HashMap<String, (BootTime, u64)>,
     /// What happened of late, the newest last.
     pub events: VecDeque<Happening>,
     /// Counts that were lost, by place.
@@ -196,8 +204,47 @@ impl World {
         self.incidents.iter().filter(is_open)
     }
 
-    /// The limits that matter now: the node's that binds first, then those of open incidents.
+    /// How long no creation was refused of an incident that had some; `None` while there are.
+    pub fn calm(&self, incident: &Incident) -> Option<Duration> {
+        let (last, _) = self.refused.get(&incident.id)?;
+        let calm = self.time?.since(*last);
+        (incident.failures > 0 && calm > REFUSES_FOR).then_some(calm)
+    }
+
+    /// The most urgent of two incidents first: what is refused now, then what will be soon, then what is fuller.
+    pub fn urgency(&self, a: &Incident, b: &Incident) -> Ordering {
+        let refuses = |open: &Incident| open.failures > 0 && self.calm(open).is_none();
+        let full_in = |open: &Incident| self.full_in(open).unwrap_or(f64::INFINITY);
+        let ratio = |open: &Incident| {
+            open.usage.unwrap_or(0) as f64 / open.value.unwrap_or(u64::MAX).max(1) as f64
+        };
+        let is_nodes = |open: &Incident| open.limit.owner == LimitOwner::Node;
+        (refuses(b).cmp(&refuses(a)))
+            .then_with(|| is_nodes(b).cmp(&is_nodes(a)))
+            .then_with(|| full_in(a).total_cmp(&full_in(b)))
+            .then_with(|| ratio(b).total_cmp(&ratio(a)))
+            .then_with(|| b.opened.cmp(&a.opened))
+    }
+
+    /// Seconds until an incident's limit is hit.
+    fn full_in(&self, open: &Incident) -> Option<f64> {
+        let of_node = self.node.exhaustion.iter();
+        let of_owners = self.owners.values();
+        let of_owners = of_owners.filter_map(|known| known.verdict.as_ref()?.exhaustion.as_ref());
+        let all = of_node.chain(of_owners);
+        let this = all.filter(|told| {
+            (told.limit.name, told.limit.owner) == (open.limit.name, open.limit.owner)
+        });
+        this.map(|told| told.in_s).min_by(f64::total_cmp)
+    }
+
+    /// The limits that matter now, of all incidents.
     pub fn gauges(&self) -> Vec<Gauge> {
+        self.gauges_of(&self.open_incidents().collect::<Vec<_>>())
+    }
+
+    /// The limits that matter now: the node's that is hit first, then those of some open incidents.
+    pub fn gauges_of(&self, incidents: &[&Incident]) -> Vec<Gauge> {
         let mut gauges = Vec::new();
         let of_node = |name: &str| {
             let all = self
@@ -215,24 +262,23 @@ impl World {
                 value: limit.value,
                 in_s: forecast.map(|told| told.in_s),
                 failures: of_node(limit.name),
+                owner: LimitOwner::Node,
                 path: None,
             });
         }
-        for open in self.open_incidents() {
+        for open in incidents {
             let (Some(value), LimitOwner::Cgroup(_)) = (open.value, open.limit.owner) else {
                 continue;
             };
             let path = open.limit.path.as_deref().unwrap_or_default();
-            let below = self.owners.values().filter(|known| known.is_below(path));
-            let forecasts = below.filter_map(|known| known.verdict.as_ref()?.exhaustion.as_ref());
-            let forecasts = forecasts.filter(|told| told.limit.owner == open.limit.owner);
             gauges.push(Gauge {
                 name: format!("{} {}", open.limit.name, escape::for_terminal(path)),
                 limit: open.limit.name,
                 usage: open.usage.unwrap_or(0),
                 value,
-                in_s: forecasts.map(|told| told.in_s).min_by(f64::total_cmp),
+                in_s: self.full_in(open),
                 failures: open.failures,
+                owner: open.limit.owner,
                 path: open.limit.path.clone(),
             });
         }
@@ -284,9 +330,29 @@ impl World {
         self.rates = [sum.created, sum.exited, sum.failed].map(|n| n as f64 / seconds);
         self.history.push(time.seconds(), seconds, sum);
         self.node = snapshot.node;
+        for now in snapshot.incidents {
+            self.refusals(&now, time);
+            let mut open = self.incidents.iter_mut();
+            let open = open.find(|open| open.id == now.id && open.phase != Phase::Closed);
+            if let Some(open) = open {
+                *open = now;
+            }
+        }
         let is_over = |known: &Known| known.gone.is_some_and(|gone| time.since(gone) > GONE_STAYS);
         self.owners.retain(|_, known| !is_over(known));
         self.judge(time);
+    }
+
+    /// Notes when an incident's failures grew.
+    fn refusals(&mut self, incident: &Incident, time: BootTime) {
+        if incident.phase == Phase::Closed {
+            self.refused.remove(&incident.id);
+            return;
+        }
+        let last = self.refused.entry_ref(&incident.id).or_insert((time, 0));
+        if incident.failures > last.1 {
+            *last = (time, incident.failures);
+        }
     }
 
     /// What each owner is in the incidents that are open.
@@ -345,7 +411,11 @@ impl World {
             let word = if is_open { "incident" } else { "incident over" };
             let text = format!("{word}: {}", incident.summary);
             self.note(What::Incident, time, None, text, is_open);
+            if let Some(last) = self.events.back_mut() {
+                last.incident = Some(incident.id.clone());
+            }
         }
+        self.refusals(&incident, time);
         match place {
             Some(place) => self.incidents[place] = incident,
             None => self.incidents.push(incident),
@@ -384,6 +454,7 @@ impl World {
             text,
             is_bad,
             times: 1,
+            incident: None,
         });
     }
 }

@@ -19,7 +19,6 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
     let theme = canvas.theme;
     canvas.paint(place.x, place.y, place.width, theme.header);
     let n = app.entries().count();
-    let world = app.shown();
     let hidden = if app.shows_cgroups {
         ""
     } else {
@@ -27,8 +26,10 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
     };
     let title = format!(
         "{} incidents, {} open; then what happened, the newest first{hidden}",
-        world.incidents.len(),
-        world.open_incidents().count(),
+        app.entries()
+            .filter(|entry| matches!(entry, Entry::Incident(_)))
+            .count(),
+        app.open_incidents().len(),
     );
     canvas.text(place.x, place.y, place.width, &title, theme.header);
     let list = Rect::new(

@@ -77,7 +77,7 @@ fn title(canvas: &mut Canvas<'_>, app: &App, areas: &mut Areas) {
         .enumerate()
         .map(|(i, view)| {
             let open = match view {
-                View::Events => world.open_incidents().count(),
+                View::Events => app.open_incidents().len(),
                 _ => 0,
             };
             let open = if open > 0 {

@@ -62,7 +62,7 @@ fn limits(app: &App, width: u16) -> Lines {
             lines.plain("the picture comes from another place than this machine.");
             lines.plain("Run `pidwatch check` on the node. What the stream tells of limits:");
             lines.plain("");
-            for gauge in app.shown().gauges() {
+            for gauge in app.gauges() {
                 lines.usage(&gauge.name, gauge.usage, gauge.value);
             }
         }

@@ -4,13 +4,16 @@ use ratatui::{layout::Rect, style::Style};
 use unicode_width::UnicodeWidthStr;
 
 use super::canvas::{Canvas, a_second, area, beginning, number, rate, tasks, time_left, wrap};
-use crate::tui::app::{
-    App, Area, Areas,
-    column::Column,
-    owner::Badge,
-    row::{Row, RowKey},
-    table::Mode,
-    world::{Gauge, World},
+use crate::{
+    detect::about,
+    tui::app::{
+        App, Area, Areas,
+        column::Column,
+        owner::Badge,
+        row::{Of, Row, RowKey},
+        table::Mode,
+        world::{Gauge, World},
+    },
 };
 
 /// Gauges on a screen of the least height.
@@ -20,16 +23,17 @@ const GAUGES: usize = 3;
 pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) {
     let world = app.shown();
     let mut y = place.y;
-    y = gauges(canvas, world, place, y);
+    y = gauges(canvas, app, place, y);
     y = rates(canvas, world, place, y);
-    y = alarm(canvas, world, place, y);
+    y = alarm(canvas, app, place, y);
     let table = Rect::new(place.x, y, place.width, place.bottom() - y);
     draw_table(canvas, app, table, areas);
 }
 
 /// Who is refused by what, and how near it is.
-fn gauges(canvas: &mut Canvas<'_>, world: &World, place: Rect, mut y: u16) -> u16 {
-    let gauges = world.gauges();
+fn gauges(canvas: &mut Canvas<'_>, app: &App, place: Rect, mut y: u16) -> u16 {
+    let world = app.shown();
+    let gauges = app.gauges();
     if gauges.is_empty() {
         let text = if world.time.is_none() {
             "waiting for the first second ..."
@@ -125,20 +129,22 @@ fn rates(canvas: &mut Canvas<'_>, world: &World, place: Rect, y: u16) -> u16 {
     y + 1
 }
 
-/// The open incident that matters most, in words.
-fn alarm(canvas: &mut Canvas<'_>, world: &World, place: Rect, y: u16) -> u16 {
+/// The open incident that is the most urgent now, in words.
+fn alarm(canvas: &mut Canvas<'_>, app: &App, place: Rect, y: u16) -> u16 {
     let theme = canvas.theme;
-    let main = world.open_incidents().max_by_key(|open| open.failures);
-    let Some(main) = main else {
+    let world = app.shown();
+    let open = app.open_incidents();
+    let Some(main) = open.first() else {
         return y;
     };
     let label = " INCIDENT ";
-    let more = world.open_incidents().count() - 1;
-    let more = if more > 0 {
-        format!(" (and {more} more)")
-    } else {
-        String::new()
+    let mut more = match world.calm(main) {
+        Some(calm) => format!(" (none refused for {})", about(calm)),
+        None => String::new(),
     };
+    if open.len() > 1 {
+        more += &format!(" (and {} more)", open.len() - 1);
+    }
     let indent = label.len() as u16 + 1;
     let lines = wrap(
         &format!("{}{more}", main.summary),
@@ -290,6 +296,7 @@ fn draw_row(
                         },
                     )
                 }
+                None if row.of == Of::Several => ("-".into(), theme.dim),
                 None => ("?".into(), theme.dim),
             },
             Column::Processes => number(row.processes),
