@@ -2,7 +2,7 @@
 //!
 //! Nobody need read it: it is written when there is room, and what does not fit is lost and counted.
 
-use crate::output::stdout::Stdout;
+use crate::runtime::Stdout;
 
 /// Most bytes that wait for room.
 const MOST_WAITING: usize = 1 << 20;

@@ -10,12 +10,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{
-    Layout, Node, Tree,
-    charges::Charges,
-    names::{self, TaskNames},
-    tree::directory,
-};
+use super::{Layout, Node, TaskNames, Tree, charges::Charges, names, walk::directory};
 use crate::procfs::Proc;
 
 /// Reader of the files of one hierarchy.

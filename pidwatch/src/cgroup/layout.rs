@@ -9,46 +9,11 @@ use std::{
 
 use rustix::fs::statfs;
 
+use super::{Layout, LayoutKind};
+
 /// `CGROUP2_SUPER_MAGIC`, `CGROUP_SUPER_MAGIC` of include/uapi/linux/magic.h.
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 const CGROUP_SUPER_MAGIC: i64 = 0x27_e0eb;
-
-/// How the machine uses cgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayoutKind {
-    /// Version 1 hierarchies only.
-    V1,
-    /// The controllers on v1, and an empty v2 hierarchy beside them.
-    Hybrid,
-    /// Version 2 only.
-    V2,
-}
-
-impl LayoutKind {
-    /// Name in events.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "v1",
-            Self::Hybrid => "hybrid",
-            Self::V2 => "v2",
-        }
-    }
-}
-
-/// The hierarchy that counts tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// How the machine uses cgroups.
-    pub kind: LayoutKind,
-    /// Where the hierarchy is mounted.
-    pub mount: PathBuf,
-    /// Its number: 0 for v2.
-    pub hierarchy_id: u32,
-    /// It is the v2 hierarchy.
-    pub unified: bool,
-    /// The pids controller counts in it.
-    pub has_pids: bool,
-}
 
 /// No hierarchy to work with.
 #[derive(Debug, thiserror::Error)]
@@ -86,87 +51,85 @@ pub enum LayoutError {
     NoPids(PathBuf),
 }
 
-impl Layout {
-    /// Looks at what is mounted under `cgroup_root` and at `proc_root`/cgroups.
-    ///
-    /// # Errors
-    /// When no cgroup file system is there.
-    pub fn detect(cgroup_root: &Path, proc_root: &Path) -> Result<Self, LayoutError> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |error: io::Error| LayoutError::Unreadable { path, error }
-        };
-        if magic(cgroup_root).map_err(unreadable(cgroup_root))? == CGROUP2_SUPER_MAGIC {
-            // Every cgroup but the root has one (Documentation/admin-guide/cgroup-v2.rst).
-            if cgroup_root.join("cgroup.type").exists() {
-                return Err(LayoutError::NotTheRoot(cgroup_root.to_owned()));
-            }
-            let controllers = cgroup_root.join("cgroup.controllers");
-            let controllers = fs::read_to_string(&controllers).map_err(unreadable(&controllers))?;
-            return Ok(Self {
-                kind: LayoutKind::V2,
-                mount: cgroup_root.to_owned(),
-                hierarchy_id: 0,
-                unified: true,
-                has_pids: controllers.split_whitespace().any(|name| name == "pids"),
-            });
+/// Looks at what is mounted under `cgroup_root` and at `proc_root`/cgroups.
+///
+/// # Errors
+/// When no cgroup file system is there.
+pub fn detect(cgroup_root: &Path, proc_root: &Path) -> Result<Layout, LayoutError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |error: io::Error| LayoutError::Unreadable { path, error }
+    };
+    if magic(cgroup_root).map_err(unreadable(cgroup_root))? == CGROUP2_SUPER_MAGIC {
+        // Every cgroup but the root has one (Documentation/admin-guide/cgroup-v2.rst).
+        if cgroup_root.join("cgroup.type").exists() {
+            return Err(LayoutError::NotTheRoot(cgroup_root.to_owned()));
         }
-        let mut pids = None;
-        let mut unified = None;
-        let mut any = false;
-        for entry in fs::read_dir(cgroup_root)
-            .map_err(unreadable(cgroup_root))?
-            .flatten()
-        {
-            match magic(&entry.path()) {
-                Ok(CGROUP_SUPER_MAGIC) => {
-                    any = true;
-                    let name = entry.file_name();
-                    if name
-                        .to_string_lossy()
-                        .split(',')
-                        .any(|controller| controller == "pids")
-                    {
-                        pids = Some(entry.path());
-                    }
+        let controllers = cgroup_root.join("cgroup.controllers");
+        let controllers = fs::read_to_string(&controllers).map_err(unreadable(&controllers))?;
+        return Ok(Layout {
+            kind: LayoutKind::V2,
+            mount: cgroup_root.to_owned(),
+            hierarchy_id: 0,
+            unified: true,
+            has_pids: controllers.split_whitespace().any(|name| name == "pids"),
+        });
+    }
+    let mut pids = None;
+    let mut unified = None;
+    let mut any = false;
+    for entry in fs::read_dir(cgroup_root)
+        .map_err(unreadable(cgroup_root))?
+        .flatten()
+    {
+        match magic(&entry.path()) {
+            Ok(CGROUP_SUPER_MAGIC) => {
+                any = true;
+                let name = entry.file_name();
+                if name
+                    .to_string_lossy()
+                    .split(',')
+                    .any(|controller| controller == "pids")
+                {
+                    pids = Some(entry.path());
                 }
-                Ok(CGROUP2_SUPER_MAGIC) => unified = Some(entry.path()),
-                _ => {}
             }
+            Ok(CGROUP2_SUPER_MAGIC) => unified = Some(entry.path()),
+            _ => {}
         }
-        match (pids, unified) {
-            (Some(mount), unified) => {
-                // On v1 only the root has one (Documentation/admin-guide/cgroup-v1/cgroups.rst).
-                if !mount.join("release_agent").exists() {
-                    return Err(LayoutError::NotTheRoot(mount));
-                }
-                let path = proc_root.join("cgroups");
-                let table = fs::read_to_string(&path).map_err(unreadable(&path))?;
-                let hierarchy_id = hierarchy_of(&table, "pids")
-                    .ok_or_else(|| LayoutError::NoPids(cgroup_root.to_owned()))?;
-                let kind = if unified.is_some() {
-                    LayoutKind::Hybrid
-                } else {
-                    LayoutKind::V1
-                };
-                Ok(Self {
-                    kind,
-                    mount,
-                    hierarchy_id,
-                    unified: false,
-                    has_pids: true,
-                })
+    }
+    match (pids, unified) {
+        (Some(mount), unified) => {
+            // On v1 only the root has one (Documentation/admin-guide/cgroup-v1/cgroups.rst).
+            if !mount.join("release_agent").exists() {
+                return Err(LayoutError::NotTheRoot(mount));
             }
-            (None, Some(mount)) => Ok(Self {
-                kind: LayoutKind::Hybrid,
+            let path = proc_root.join("cgroups");
+            let table = fs::read_to_string(&path).map_err(unreadable(&path))?;
+            let hierarchy_id = hierarchy_of(&table, "pids")
+                .ok_or_else(|| LayoutError::NoPids(cgroup_root.to_owned()))?;
+            let kind = if unified.is_some() {
+                LayoutKind::Hybrid
+            } else {
+                LayoutKind::V1
+            };
+            Ok(Layout {
+                kind,
                 mount,
-                hierarchy_id: 0,
-                unified: true,
-                has_pids: false,
-            }),
-            (None, None) if any => Err(LayoutError::NoPids(cgroup_root.to_owned())),
-            (None, None) => Err(LayoutError::NotMounted(cgroup_root.to_owned())),
+                hierarchy_id,
+                unified: false,
+                has_pids: true,
+            })
         }
+        (None, Some(mount)) => Ok(Layout {
+            kind: LayoutKind::Hybrid,
+            mount,
+            hierarchy_id: 0,
+            unified: true,
+            has_pids: false,
+        }),
+        (None, None) if any => Err(LayoutError::NoPids(cgroup_root.to_owned())),
+        (None, None) => Err(LayoutError::NotMounted(cgroup_root.to_owned())),
     }
 }
 
@@ -196,7 +159,7 @@ mod tests {
     #[test]
     fn a_folder_without_cgroups_is_named_with_the_fix() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Layout::detect(folder.path(), Path::new("/proc"))
+        let error = detect(folder.path(), Path::new("/proc"))
             .unwrap_err()
             .to_string();
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");

@@ -11,24 +11,14 @@ use std::{
 
 use hashbrown::HashMap;
 
+use super::TaskNames;
+
 /// Tasks whose names are read.
 const MOST_TASKS: usize = 500;
 /// Processes that are looked at; those of them with the most threads are sampled first.
 const MOST_PROCESSES: usize = 500;
 /// Patterns that are kept.
 const MOST_PATTERNS: usize = 5;
-
-/// Names of a cgroup's tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskNames {
-    /// How many tasks' names were read.
-    pub sampled: u64,
-    /// The commonest patterns, and how many of the sampled tasks have each. A number in a name is
-    /// `*`: `http-nio-*-exec-*`. Any bytes.
-    pub patterns: Vec<(Vec<u8>, u64)>,
-    /// The process with the most threads, by its name, PID and number of threads.
-    pub largest: (Vec<u8>, u32, u64),
-}
 
 /// Reads the names of some tasks in a cgroup's directory; `None` when there is nobody in it, or it may
 /// not be read.

@@ -10,8 +10,9 @@ use crate::{
     clock::WallClock,
     event::Update,
     node::watch::{self, Sink, WatchError},
-    output::{Lines, json::Json, stdout::Stdout, text::Text},
+    output::{Lines, json::Json, text::Text},
     recording::Writer,
+    runtime::Stdout,
     stream::Started,
 };
 

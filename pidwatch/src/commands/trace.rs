@@ -8,7 +8,8 @@ use crate::{
     event::Update,
     filter::Filter,
     node::watch::{self, Sink, WatchError},
-    output::{Lines, json::Json, stdout::Stdout, text::Text},
+    output::{Lines, json::Json, text::Text},
+    runtime::Stdout,
     stream::Started,
 };
 

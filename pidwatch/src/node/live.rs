@@ -215,7 +215,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::cgroup::{Layout, LayoutKind};
+    use crate::cgroup::{self, Layout, LayoutKind};
 
     #[test]
     fn a_chain_is_whole_or_none() {
@@ -233,7 +233,7 @@ mod tests {
             has_pids: true,
         };
         let files = Files::new(&layout, Path::new("/proc"));
-        let tree = Tree::walk(mount.path()).unwrap();
+        let tree = cgroup::walk(mount.path()).unwrap();
         let owner = tree.find(b"/a/b").unwrap();
         let chain = || {
             let limits = Live::new(&files, &tree).whole_chain(owner)?;

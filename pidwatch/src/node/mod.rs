@@ -32,7 +32,7 @@ pub use self::{
 };
 use self::{look::Looking, walks::Walks, window::Closing};
 use crate::{
-    cgroup::{CgroupId, Files, Layout, LayoutError, Tree},
+    cgroup::{self, CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
     detect::Detector,
     event::Update,
@@ -138,7 +138,7 @@ impl Node {
     /// # Errors
     /// When there are no cgroups, or the kernel side cannot start.
     pub fn start(settings: &NodeSettings) -> Result<Self, NodeError> {
-        let layout = Layout::detect(&settings.roots.cgroup_root, &settings.roots.proc_root)?;
+        let layout = cgroup::detect(&settings.roots.cgroup_root, &settings.roots.proc_root)?;
         let probe_settings = ProbeSettings {
             ring_size: settings.ring_size,
             choices: settings.probes.clone(),
@@ -147,7 +147,7 @@ impl Node {
         };
         let mut probe = Probe::start(&probe_settings, &layout)?;
         // After the hooks are there: a cgroup that comes now is announced as well as found.
-        let tree = Tree::walk(&layout.mount).map_err(|error| NodeError::Tree {
+        let tree = cgroup::walk(&layout.mount).map_err(|error| NodeError::Tree {
             path: layout.mount.display().to_string(),
             error,
         })?;

@@ -13,8 +13,8 @@ use aya::{
 use hashbrown::HashMap;
 
 use super::{
+    Choice, Hook, KernelVersion, Mechanism, ProbeStatus,
     error::{ProbeError, fix, unfold, verdict},
-    mechanism::{Choice, Hook, KernelVersion, Mechanism},
     sys,
     tracefs::{ReturnProbe, Tracefs},
 };
@@ -29,17 +29,6 @@ const SYSCALL_PREFIX: &str = if cfg!(target_arch = "aarch64") {
 /// Room of the return probe: clones under way at a time, of which a vfork lasts until its child execs.
 /// The most that the kernel takes (`KRETPROBE_MAXACTIVE_MAX`, kernel/trace/trace_kprobe.c).
 const CLONES_AT_A_TIME: u32 = 4096;
-
-/// How a hook came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeStatus {
-    /// The hook.
-    pub hook: Hook,
-    /// What it is attached by; `None` when nothing worked.
-    pub mechanism: Option<Mechanism>,
-    /// Why a better mechanism was not possible.
-    pub error: Option<String>,
-}
 
 /// Attached programs. They stay attached as long as this lives.
 pub struct Attached {

@@ -7,7 +7,7 @@ use rustix::{
     system::uname,
 };
 
-use super::{btf::BtfError, mechanism::KernelVersion};
+use super::{KernelVersion, btf::BtfError};
 
 /// The probe could not start.
 #[derive(Debug, thiserror::Error)]

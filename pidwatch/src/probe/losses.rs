@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use pidwatch_common::totals::Loss;
 
-use super::{mechanism::Hook, sys};
+use super::{Hook, sys};
 
 /// Name of a loss in events and metrics.
 fn name(loss: Loss) -> &'static str {

@@ -7,9 +7,7 @@
 mod attach;
 mod btf;
 mod error;
-mod event;
 mod losses;
-mod mechanism;
 mod offsets;
 mod start;
 mod symbols;
@@ -30,13 +28,9 @@ use pidwatch_common::{
 };
 use tokio::{io::unix::AsyncFd, time::Instant};
 
-pub use self::{
-    attach::ProbeStatus,
-    error::ProbeError,
-    event::{Cause, Charge, Event, Failure, SyscallName, Who},
-    losses::Losses,
-    mechanism::{Choice, Hook, KernelVersion, Mechanism},
-};
+pub use pidwatch_core::probe::*;
+
+pub use self::{error::ProbeError, losses::Losses};
 use crate::cgroup::CgroupId;
 
 /// Least time between two rate records of one cgroup.
@@ -46,10 +40,6 @@ pub const WINDOW: Duration = Duration::from_millis(100);
 /// a window and two ticks of the slowest kernel (100 Hz). Asked for its totals, the kernel side
 /// sends a record at the next event in any case, so that this need not be exact.
 const TAIL: Duration = Duration::from_millis(120);
-
-/// The longest that RCU keeps a reaped task before it is freed: on an idle machine ten seconds
-/// (CONFIG_RCU_LAZY, `LAZY_FLUSH_JIFFIES` in kernel/rcu/tree_nocb.h, 6.2), and some for the rest.
-pub const LONGEST_FREE: Duration = Duration::from_secs(12);
 
 /// What the user may choose.
 #[derive(Clone, Debug)]
@@ -116,9 +106,9 @@ impl Probe {
     pub fn drain(&mut self, now: Instant, events: &mut Vec<Event>) {
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
-            if let Some(counted) = event::decode_losses(&record) {
+            if let Some(counted) = decode_losses(&record) {
                 self.losses.count(counted);
-            } else if let Some(event) = event::decode(&record) {
+            } else if let Some(event) = decode(&record) {
                 match &event {
                     // An answer is no news of something that may go on.
                     Event::Totals {

@@ -27,12 +27,11 @@ use rustix::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
-    Probe, ProbeError, ProbeSettings, WINDOW,
-    attach::{Attached, Attacher, ProbeStatus, attach_all},
+    Choice, Hook, KernelVersion, Mechanism, Probe, ProbeError, ProbeSettings, ProbeStatus, WINDOW,
+    attach::{Attached, Attacher, attach_all},
     btf,
     error::{fix, unfold},
     losses::Losses,
-    mechanism::{Choice, Hook, KernelVersion, Mechanism},
     offsets, symbols,
     tracefs::Tracefs,
 };

@@ -3,11 +3,12 @@
 pub mod diagnostics;
 pub mod memory;
 mod signals;
+mod stdout;
 mod timer;
 
 use std::io;
 
-pub use self::{signals::Signals, timer::Timer};
+pub use self::{signals::Signals, stdout::Stdout, timer::Timer};
 
 /// The one thread's runtime.
 ///

@@ -16,7 +16,7 @@ use hashbrown::HashMap;
 use rustix::system::uname;
 
 use crate::{
-    cgroup::{CgroupId, Files, Layout, Tree},
+    cgroup::{self, CgroupId, Files, Layout},
     limits::{
         Kubelet,
         survey::{Bound, CgroupLimits, PID_MAX_LIMIT, Survey},
@@ -42,7 +42,7 @@ pub fn read(proc_root: &Path, cgroup_root: &Path) -> Survey {
         ..Survey::default()
     };
     let proc = Proc::new(proc_root);
-    match Layout::detect(cgroup_root, proc_root) {
+    match cgroup::detect(cgroup_root, proc_root) {
         Ok(layout) => {
             let files = Files::new(&layout, proc_root);
             read_node(&mut survey, &proc);
@@ -149,7 +149,7 @@ fn read_cgroups(survey: &mut Survey, files: &Files, layout: &Layout) {
         ));
         return;
     }
-    let tree = match Tree::walk(&layout.mount) {
+    let tree = match cgroup::walk(&layout.mount) {
         Ok(tree) => tree,
         Err(error) => {
             let text = format!("cgroups: cannot read {}: {error}", layout.mount.display());

@@ -203,6 +203,7 @@ pub(crate) fn read_nproc(proc_root: &Path, pid: u32) -> Option<Bound> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::{Layout, LayoutKind};
 
     #[test]
     fn a_process_is_read_from_its_status_alone() {
@@ -236,8 +237,16 @@ mod tests {
             write(&format!("{zombie}/cgroup"), cgroups);
         }
         write("self/status", "nonsense");
-        let mut seen = crate::limits::survey::tests::survey(0, 0, 0);
-        seen.layout.as_mut().unwrap().hierarchy_id = 4;
+        let mut seen = Survey {
+            layout: Some(Layout {
+                kind: LayoutKind::Hybrid,
+                mount: "/cg".into(),
+                hierarchy_id: 4,
+                unified: false,
+                has_pids: true,
+            }),
+            ..Survey::default()
+        };
         read(&mut seen, root.path());
         assert_eq!(
             seen.users,

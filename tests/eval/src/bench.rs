@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant;
 
-use pidwatch::clock::BootTime;
-use pidwatch::detect::{Detector, Sample};
+use pidwatch_core::clock::BootTime;
+use pidwatch_core::detect::{Detector, Sample};
 
 use super::case::{Node, Readings, id};
 use super::owner::Owner;

@@ -1,8 +1,8 @@
 //! A case of the corpus: owners on a node, for a while.
 
-use pidwatch::cgroup::CgroupId;
-use pidwatch::detect::Limits;
-use pidwatch::limits::{Limit, LimitOwner};
+use pidwatch_core::cgroup::CgroupId;
+use pidwatch_core::detect::Limits;
+use pidwatch_core::limits::{Limit, LimitOwner};
 
 use super::owner::Owner;
 use super::random::Random;

@@ -20,7 +20,7 @@ mod tradeoff;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pidwatch::detect::DetectSettings;
+use pidwatch_core::detect::DetectSettings;
 
 use corpus::Selection;
 use play::{Depth, play};

@@ -1,6 +1,6 @@
 //! An owner of a case: parts, a life, restarts, and the label that says whether it leaks.
 
-use pidwatch::detect::Sample;
+use pidwatch_core::detect::Sample;
 
 use super::part::{Clock, Part, Step};
 use super::random::Random;

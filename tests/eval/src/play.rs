@@ -1,7 +1,7 @@
 //! Plays a case to the detector, and to the rules that people use today, and notes what each said.
 
-use pidwatch::clock::BootTime;
-use pidwatch::detect::{DetectSettings, Detector, Limits, State};
+use pidwatch_core::clock::BootTime;
+use pidwatch_core::detect::{DetectSettings, Detector, Limits, State};
 
 use super::baseline::{self, Baselines, NodeRule};
 use super::case::{Case, Readings, id};

@@ -2,7 +2,7 @@
 //!
 //! On the cases that tuning looked at, one in three of each kind, so that it takes seconds.
 
-use pidwatch::detect::DetectSettings;
+use pidwatch_core::detect::DetectSettings;
 
 use super::corpus::Selection;
 use super::play::{Depth, Episode, Outcome, play};

@@ -13,7 +13,7 @@ mod messages;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hashbrown::{HashMap, HashSet};
@@ -21,18 +21,21 @@ use prost::Message;
 use tokio::{
     sync::Notify,
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{sleep, sleep_until},
 };
 
 use self::{
     client::{CallError, Client},
     messages::{Container, Image, Items, PodSandbox},
 };
-use super::{
-    names::{Book, Counters, Found, Key, Names, Wanted, bounded},
-    path::Identity,
+use pidwatch_core::{
+    cgroup::CgroupId,
+    escape,
+    identity::{
+        Counters, Identity, Names,
+        names::{Book, Found, Key, Wanted, bounded},
+    },
 };
-use crate::{cgroup::CgroupId, escape};
 
 /// Where runtimes listen: containerd, CRI-O, docker's adapter, k3s and RKE2, k0s, MicroK8s.
 const USUAL: [&str; 6] = [
@@ -88,7 +91,7 @@ impl Shared {
             let next = self.book().next_question(runtime);
             let due = async {
                 match next {
-                    Some(due) => sleep_until(due).await,
+                    Some(due) => sleep_until(due.into()).await,
                     None => std::future::pending().await,
                 }
             };

@@ -3,7 +3,6 @@
 pub mod check;
 pub mod json;
 pub mod prometheus;
-pub mod stdout;
 pub mod text;
 
 use std::io::{self, Write};

@@ -343,7 +343,7 @@ fn the_incident_is_told_with_culprit_victims_and_figures() {
 #[test]
 fn the_example_in_docs_is_what_is_written() {
     let report = story().report();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
     for (name, now) in [
         ("report-example.md", markdown(&report)),
         ("report-example.html", html(&report)),
@@ -600,7 +600,7 @@ fn the_json_has_what_the_docs_say() {
             .contains("alert: PidwatchLeak")
     );
     let text =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.md")).unwrap();
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/report.md")).unwrap();
     for object in [&report, incident] {
         for key in object.as_object().unwrap().keys() {
             assert!(

@@ -7,10 +7,13 @@
 //! Invariant: bounded. There are at most [`MAX_CGROUPS`] cgroups, a name is at most [`MAX_NAME`]
 //! bytes long, and nothing is kept that no cgroup stands for.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hashbrown::{HashMap, HashSet};
-use tokio::time::Instant;
 
 use super::path::Identity;
 use crate::cgroup::CgroupId;

@@ -116,7 +116,7 @@ impl fmt::Display for SyscallName {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "examples"))]
 impl Failure {
     /// One of `java`, for tests.
     pub fn example(cgroup: CgroupId, time: BootTime) -> Self {

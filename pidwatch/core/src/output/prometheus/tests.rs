@@ -178,7 +178,7 @@ fn openmetrics_names_families_as_it_wants_them_and_ends() {
 /// The table of docs/metrics.md is the table of the code.
 #[test]
 fn the_documentation_has_every_metric_as_it_is() {
-    let documented = include_str!("../../../../docs/metrics.md");
+    let documented = include_str!("../../../../../docs/metrics.md");
     let documented: Vec<&str> = documented
         .lines()
         .filter(|line| line.starts_with("| `pidwatch_"))

@@ -1,0 +1,17 @@
+//! Who a cgroup belongs to: container, pod, systemd unit.
+//!
+//! `path` reads it from the path alone; `names` keeps what container runtimes said of it.
+
+mod errand;
+mod execs;
+pub mod names;
+mod owner;
+mod path;
+
+pub use self::{
+    errand::Errands,
+    execs::Execs,
+    names::{Counters, Names},
+    owner::{Owner, OwnerKey},
+    path::{Container, Identity, Role, anchor, identify},
+};
