@@ -17,6 +17,7 @@ pub enum Request {
     Forget = 1,
     /// Send a [`crate::record::Losses`].
     Losses = 2,
-    /// Tasks that ended before the start are all freed or known: [`crate::totals::Phase::Running`].
-    Run = 3,
+    /// Take an entry of [`crate::map::PENDING`] out if it is still stale; the second argument is its
+    /// address.
+    Settle = 3,
 }

@@ -27,6 +27,12 @@ pub mod known {
     pub const CGROUPS: u32 = 1 << 3;
     /// `pid_max`; before 6.14 it is a variable whose address may be hidden.
     pub const PID_MAX: u32 = 1 << 4;
+    /// [`super::CgroupLevel::events`] are counted at the cgroup that forks, whichever limit it was:
+    /// before 6.11, and later off the default hierarchy or with `pids_localevents` (`pids_event`,
+    /// kernel/cgroup/pids.c). Otherwise at the cgroup whose limit it was.
+    pub const EVENTS_AT_FORKER: u32 = 1 << 5;
+    /// [`super::Evidence::clone_flags`].
+    pub const CLONE_FLAGS: u32 = 1 << 6;
 }
 
 /// One cgroup's count by the pids controller.
@@ -39,10 +45,59 @@ pub struct CgroupLevel {
     pub usage: i64,
     /// `pids_cgroup.limit`; `PID_MAX_LIMIT` + 1 (4,194,305) for `max`.
     pub limit: i64,
-    /// How often it refused: `events_local[PIDCG_MAX]` (6.11), before that `events_limit`, counted at
-    /// the cgroup that forked.
+    /// How often it refused: `events_local` (6.11), before that `events_limit`. See
+    /// [`known::EVENTS_AT_FORKER`].
     pub events: u64,
 }
+
+/// A memory cgroup that has no room for what a creation needs; all 0 when none is so full.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryLevel {
+    /// Its id, in the hierarchy of the memory controller.
+    pub cgroup: u64,
+    /// Pages that it uses (`mem_cgroup.memory.usage`), descendants' included.
+    pub usage: u64,
+    /// Pages that it may use (`mem_cgroup.memory.max`).
+    pub limit: u64,
+    /// Levels above the task's own memory cgroup.
+    pub height: u32,
+    /// Unused, 0.
+    pub reserved: u32,
+}
+
+/// A kind of namespace of which a user has as many as there may be; all 0 when there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceLevel {
+    /// Its place in [`NAMESPACES`], from 1.
+    pub kind: u32,
+    /// The user, in the initial user namespace.
+    pub uid: u32,
+    /// How many the user has (`ucounts.ucount`).
+    pub usage: i64,
+    /// How many there may be (`user_namespace.ucount_max`).
+    pub limit: i64,
+}
+
+/// The flag of clone that makes a namespace, and the limit on how many there may be, in the order of the
+/// kernel's counters (`enum ucount_type`, include/linux/user_namespace.h).
+pub const NAMESPACES: [(u64, &str); 8] = [
+    (0x1000_0000, "user.max_user_namespaces"),
+    (0x2000_0000, "user.max_pid_namespaces"),
+    (0x0400_0000, "user.max_uts_namespaces"),
+    (0x0800_0000, "user.max_ipc_namespaces"),
+    (0x4000_0000, "user.max_net_namespaces"),
+    (0x0002_0000, "user.max_mnt_namespaces"),
+    (0x0200_0000, "user.max_cgroup_namespaces"),
+    (0x0000_0080, "user.max_time_namespaces"),
+];
+
+/// `CLONE_VM` of include/uapi/linux/sched.h: without it the child gets a copy of the memory.
+pub const CLONE_VM: u64 = 0x100;
+/// Pages that a charge of memory asks for at once (`MEMCG_CHARGE_BATCH`, mm/memcontrol.c): a memory cgroup
+/// with less room than that refuses, or reclaims first.
+pub const CHARGE_BATCH: u64 = 64;
 
 /// One PID namespace.
 #[repr(C)]
@@ -83,8 +138,13 @@ pub struct Evidence {
     /// 1: RLIMIT_NPROC does not hold for the task (the root user, CAP_SYS_RESOURCE or
     /// CAP_SYS_ADMIN in the initial user namespace).
     pub nproc_exempt: u32,
-    /// 1: the task is scheduled by SCHED_DEADLINE, and its children would be.
+    /// 1: the task is scheduled by SCHED_DEADLINE, and its children would be (not with
+    /// `SCHED_FLAG_RESET_ON_FORK`).
     pub deadline: u32,
+    /// 1: a task that shares its `fs_struct` execs (`fs_struct.in_exec`).
+    pub in_exec: u32,
+    /// 1: the user was over RLIMIT_NPROC at setuid(2), and execve is to check (`PF_NPROC_EXCEEDED`).
+    pub nproc_exceeded: u32,
     /// Levels in `cgroups`.
     pub cgroup_levels: u32,
     /// Levels in `pids`.
@@ -95,6 +155,14 @@ pub struct Evidence {
     pub nr_threads: i32,
     /// `max_threads`.
     pub max_threads: i32,
+    /// The flags of the creation, see [`known::CLONE_FLAGS`].
+    pub clone_flags: u64,
+    /// Private writable pages of the task (`mm_struct.data_vm`); 0 when not known.
+    pub data_pages: u64,
+    /// Of ENOMEM: the first memory cgroup from the task's up that is full.
+    pub memory: MemoryLevel,
+    /// Of ENOSPC: the first kind of namespace that the creation asks for and that is used up.
+    pub namespaces: NamespaceLevel,
     /// By level, the task's own first.
     pub cgroups: [CgroupLevel; CGROUP_LEVELS],
     /// By level, the innermost first.
@@ -107,7 +175,7 @@ const _: () = assert!(size_of::<CgroupLevel>() == 32);
 const _: () = assert!(size_of::<PidLevel>() == 16);
 const _: () = assert!(size_of::<UserLevel>() == 24);
 const _: () =
-    assert!(size_of::<Evidence>() == 32 + CGROUP_LEVELS * 32 + PID_LEVELS * 16 + USER_LEVELS * 24);
+    assert!(size_of::<Evidence>() == 112 + CGROUP_LEVELS * 32 + PID_LEVELS * 16 + USER_LEVELS * 24);
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding; any bytes are a value.

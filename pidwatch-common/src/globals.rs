@@ -37,6 +37,8 @@ pub struct Offsets {
     pub task_real_parent: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
+    /// `task_struct.start_time`
+    pub task_start_time: u32,
     /// `task_struct.pid_links[PIDTYPE_PID]`
     pub task_pid_links: u32,
     /// `signal_struct.live`
@@ -49,6 +51,10 @@ pub struct Offsets {
     pub css_cgroup: u32,
     /// `cgroup_subsys_state.parent`
     pub css_parent: u32,
+    /// `cgroup_subsys_state.flags`
+    pub css_flags: u32,
+    /// `cgroup.self`
+    pub cgroup_self: u32,
     /// `pids_cgroup.counter`
     pub pids_counter: u32,
     /// `cgroup.kn`
@@ -125,8 +131,52 @@ pub struct Offsets {
     pub xa_node_tags: u32,
     /// `pids_cgroup.limit`
     pub pids_limit: u32,
-    /// `pids_cgroup.events_local[PIDCG_MAX]` (6.11), else `pids_cgroup.events_limit`
+    /// `pids_cgroup.events_local[PIDCG_MAX]` or `[PIDCG_FORKFAIL]` (6.11), else `pids_cgroup.events_limit`
     pub pids_events: u32,
+    /// `css_set.subsys[memory_cgrp_id]` (0: no memory controller)
+    pub css_set_memory: u32,
+    /// `mem_cgroup.memory`
+    pub memory_counter: u32,
+    /// `page_counter.usage`
+    pub counter_usage: u32,
+    /// `page_counter.max`
+    pub counter_max: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `mm_struct.data_vm`
+    pub mm_data: u32,
+    /// `task_struct.fs`
+    pub task_fs: u32,
+    /// `fs_struct.in_exec`
+    pub fs_in_exec: u32,
+    /// The byte of `task_struct.sched_reset_on_fork`
+    pub task_reset_on_fork: u32,
+    /// Its bit in that byte
+    pub task_reset_on_fork_bit: u32,
+    /// `ucounts.ucount`
+    pub ucounts_namespaces: u32,
+    /// `user_namespace.ucount_max`
+    pub user_ns_namespaces_max: u32,
+    /// `pt_regs.di` (x86-64) or `pt_regs.orig_x0` (arm64): a system call's first argument
+    pub pt_regs_first: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_table: u32,
+    /// `fdtable.fd`
+    pub table_files: u32,
+    /// `fdtable.max_fds`
+    pub table_size: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `inode.i_private`
+    pub inode_private: u32,
+    /// `inode.i_ino`
+    pub inode_number: u32,
+    /// `kernfs_node.priv`
+    pub kernfs_node_priv: u32,
+    /// `cgroup.subsys[pids_cgrp_id]`
+    pub cgroup_pids: u32,
 }
 
 impl Offsets {
@@ -144,12 +194,15 @@ impl Offsets {
         task_group_leader: 0,
         task_real_parent: 0,
         task_comm: 0,
+        task_start_time: 0,
         task_pid_links: 0,
         signal_live: 0,
         css_set_pids: 0,
         css_set_dfl_cgrp: 0,
         css_cgroup: 0,
         css_parent: 0,
+        css_flags: 0,
+        cgroup_self: 0,
         pids_counter: 0,
         cgroup_kn: 0,
         cgroup_root: 0,
@@ -189,6 +242,28 @@ impl Offsets {
         xa_node_tags: 0,
         pids_limit: 0,
         pids_events: 0,
+        css_set_memory: 0,
+        memory_counter: 0,
+        counter_usage: 0,
+        counter_max: 0,
+        task_mm: 0,
+        mm_data: 0,
+        task_fs: 0,
+        fs_in_exec: 0,
+        task_reset_on_fork: 0,
+        task_reset_on_fork_bit: 0,
+        ucounts_namespaces: 0,
+        user_ns_namespaces_max: 0,
+        pt_regs_first: 0,
+        task_files: 0,
+        files_table: 0,
+        table_files: 0,
+        table_size: 0,
+        file_inode: 0,
+        inode_private: 0,
+        inode_number: 0,
+        kernfs_node_priv: 0,
+        cgroup_pids: 0,
     };
 }
 
@@ -200,6 +275,10 @@ pub struct Settings {
     pub window_jiffies: u64,
     /// Most failure records of one cgroup in one window.
     pub failures_per_window: u64,
+    /// After so many jiffies an ended task that nobody reaps is a zombie.
+    pub lasting_jiffies: u64,
+    /// In so many jiffies RCU frees a reaped task.
+    pub longest_free_jiffies: u64,
     /// The hierarchy that counts tasks: 0 for cgroup v2, otherwise the v1 hierarchy's number.
     pub hierarchy_id: u32,
     /// 1: a task's cgroup is its css_set's default cgroup (v2); 0: the pids controller's (v1).
@@ -211,8 +290,8 @@ pub struct Settings {
     pub pt_regs_above_stack: u32,
     /// 1: a failing creation sends the limits around it.
     pub evidence: u32,
-    /// Unused, 0.
-    pub reserved: u32,
+    /// 1: the pids controller counts refusals at the cgroup that forks.
+    pub events_at_forker: u32,
     /// Address of `nr_threads`, 0 when hidden.
     pub nr_threads: u64,
     /// Address of `max_threads`, 0 when hidden.
@@ -226,20 +305,22 @@ impl Settings {
     pub const ZERO: Self = Self {
         window_jiffies: 0,
         failures_per_window: 0,
+        lasting_jiffies: 0,
+        longest_free_jiffies: 0,
         hierarchy_id: 0,
         unified: 0,
         has_pids: 0,
         pt_regs_above_stack: 0,
         evidence: 0,
-        reserved: 0,
+        events_at_forker: 0,
         nr_threads: 0,
         max_threads: 0,
         pid_max: 0,
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 57 * 4);
-const _: () = assert!(size_of::<Settings>() == 64);
+const _: () = assert!(size_of::<Offsets>() == 82 * 4);
+const _: () = assert!(size_of::<Settings>() == 80);
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding.

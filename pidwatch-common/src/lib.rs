@@ -8,6 +8,7 @@
 pub mod control;
 pub mod evidence;
 pub mod globals;
+pub mod pending;
 pub mod record;
 pub mod totals;
 
@@ -15,6 +16,8 @@ pub mod totals;
 pub mod map {
     /// Hash: cgroup id (`u64`) to [`crate::totals::Cgroup`].
     pub const CGROUPS: &str = "CGROUPS";
+    /// Hash: address of an ended task (`u64`) to [`crate::pending::Pending`].
+    pub const PENDING: &str = "PENDING";
     /// Ring buffer of [`crate::record`]s.
     pub const RING: &str = "RING";
 }
@@ -23,5 +26,6 @@ pub mod map {
 /// long gone. An entry and its overhead take 400 bytes, all of them 6.3 MiB.
 pub const MAX_CGROUPS: u32 = 16 * 1024;
 
-/// Ended tasks that can be looked at closely at a time.
-pub const MAX_HELD: u32 = 4 * 1024;
+/// Entries of [`map::PENDING`]: as many as there are PIDs by default. An entry takes 88 bytes, its bucket
+/// 16, all of them 3.3 MiB.
+pub const MAX_PENDING: u32 = 32 * 1024;

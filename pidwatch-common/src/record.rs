@@ -114,7 +114,8 @@ pub enum Syscall {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct CloneFailed {
-    /// What and when; the cgroup is the caller's.
+    /// What and when; the cgroup is where the child was to be born: the caller's, or the one that it asked
+    /// for (`CLONE_INTO_CGROUP`).
     pub header: Header,
     /// The counters after this failure.
     pub totals: Totals,
@@ -171,7 +172,7 @@ pub struct CgroupChange {
 pub const PATH_MAX: usize = 1024;
 
 const _: () = assert!(size_of::<Header>() == 24);
-const _: () = assert!(size_of::<Rate>() == 24 + 88 + 48);
-const _: () = assert!(size_of::<CloneFailed>() == 24 + 88 + 24 + 40 + size_of::<Evidence>());
-const _: () = assert!(size_of::<Losses>() == 24 + 48);
+const _: () = assert!(size_of::<Rate>() == 24 + 216 + 48);
+const _: () = assert!(size_of::<CloneFailed>() == 24 + 216 + 24 + 40 + size_of::<Evidence>());
+const _: () = assert!(size_of::<Losses>() == 24 + 56);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

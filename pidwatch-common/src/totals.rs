@@ -26,13 +26,53 @@ pub struct Totals {
     pub freed: Kinds,
     /// Tasks that had ended but were not freed when pidwatch started.
     pub zombies_before: u64,
+    /// Tasks that were freed without the hook: lost.
+    pub unseen_frees: u64,
+    /// Ended tasks that there was no room to note: their frees are lost, and zombies unknown.
+    pub unnoted: u64,
     /// Creations refused for want of something: EAGAIN, ENOMEM, ENOSPC, EUSERS.
     pub failed: u64,
-    /// Creations refused for another reason: EINVAL, EPERM, ENOSYS and so on.
+    /// Creations refused for another reason: EINVAL, EPERM and so on. Not ENOSYS, with which container
+    /// runtimes answer clone3 so that callers fall back to clone; not EINTR, of a task that is killed.
     pub rejected: u64,
     /// Failures of which no record was sent: over the rate limit, or the ring was full.
     pub suppressed: u64,
+    /// Those of them that a short look told the kind of, by [`Suppressed`].
+    pub suppressed_by: [u64; Suppressed::COUNT],
+    /// `rejected` by error: [`REJECTIONS`], and any other at the end.
+    pub rejected_by: [u64; REJECTIONS.len() + 1],
 }
+
+/// What a failure was by a short look, when no record of it was sent.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suppressed {
+    /// A cgroup's limit was full.
+    PidsMax = 0,
+    /// The user's limit was full.
+    RlimitNproc = 1,
+    /// `kernel.threads-max` was full.
+    ThreadsMax = 2,
+    /// A PID namespace has no free ID.
+    Ids = 3,
+    /// SCHED_DEADLINE is not inherited.
+    Deadline = 4,
+    /// A sibling execs.
+    ExecInProgress = 5,
+    /// ENOMEM.
+    NoMemory = 6,
+    /// ENOSPC.
+    NoSpace = 7,
+}
+
+impl Suppressed {
+    /// How many there are.
+    pub const COUNT: usize = 8;
+}
+
+/// Errors of rejections that are counted each (include/uapi/asm-generic/errno-base.h): EPERM, EBADF,
+/// EACCES, EBUSY, EINVAL.
+pub const REJECTIONS: [u32; 5] = [1, 9, 13, 16, 22];
 
 impl Totals {
     /// Nothing counted yet.
@@ -51,9 +91,13 @@ impl Totals {
             threads: 0,
         },
         zombies_before: 0,
+        unseen_frees: 0,
+        unnoted: 0,
         failed: 0,
         rejected: 0,
         suppressed: 0,
+        suppressed_by: [0; Suppressed::COUNT],
+        rejected_by: [0; REJECTIONS.len() + 1],
     };
 }
 
@@ -89,6 +133,10 @@ pub struct Cgroup {
     pub freed: Kinds,
     /// See [`Totals::zombies_before`].
     pub zombies_before: u64,
+    /// See [`Totals::unseen_frees`].
+    pub unseen_frees: u64,
+    /// See [`Totals::unnoted`].
+    pub unnoted: u64,
     /// See [`Totals::failed`].
     pub failed: u64,
     /// See [`Totals::rejected`].
@@ -99,6 +147,10 @@ pub struct Cgroup {
     pub failures_since: u32,
     /// Failure records sent in that window.
     pub failures_told: u32,
+    /// See [`Totals::suppressed_by`].
+    pub suppressed_by: [u64; Suppressed::COUNT],
+    /// See [`Totals::rejected_by`].
+    pub rejected_by: [u64; REJECTIONS.len() + 1],
     /// The hot counters; their sum counts.
     pub shards: [Shard; SHARDS],
 }
@@ -120,11 +172,15 @@ impl Cgroup {
             held_threads: 0,
             freed: NONE,
             zombies_before: 0,
+            unseen_frees: 0,
+            unnoted: 0,
             failed: 0,
             rejected: 0,
             suppressed: 0,
             failures_since: 0,
             failures_told: 0,
+            suppressed_by: [0; Suppressed::COUNT],
+            rejected_by: [0; REJECTIONS.len() + 1],
             shards: [SHARD; SHARDS],
         }
     };
@@ -144,34 +200,26 @@ pub enum Loss {
     CgroupMapFull = 3,
     /// A creation whose cgroup could not be found out.
     CreationUnresolved = 4,
-    /// An ended task that there was no place to note: zombies may be off by it.
-    HeldMapFull = 5,
+    /// An ended task that there was no place to note: its free is not counted.
+    PendingMapFull = 5,
+    /// A free that the hook was not there for.
+    FreeUnseen = 6,
 }
 
 impl Loss {
     /// Every loss, in the order of its index.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RingRate,
         Self::RingFailure,
         Self::RingCgroup,
         Self::CgroupMapFull,
         Self::CreationUnresolved,
-        Self::HeldMapFull,
+        Self::PendingMapFull,
+        Self::FreeUnseen,
     ];
 }
 
-/// How the kernel side treats frees.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Tasks that ended before the exit hook was there may still be freed: every end of a
-    /// process is remembered, so that such a free can be told from one whose end was counted.
-    Starting = 0,
-    /// Every free belongs to a counted end or to the baseline.
-    Running = 1,
-}
-
-const _: () = assert!(size_of::<Totals>() == 88);
+const _: () = assert!(size_of::<Totals>() == 216);
 /// Bytes of the kernel's hash table element before the value: `struct htab_elem` and the key
 /// (kernel/bpf/hashtab.c, 5.10 to 7.2). Elements lie one after the other from a page's begin.
 const BEFORE_VALUE: usize = 48 + size_of::<u64>();

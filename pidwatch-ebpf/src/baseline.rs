@@ -1,12 +1,16 @@
-//! The one pass over all tasks, at start: finds what had ended but was not reaped yet. An iterator program (`bpf_iter` "task", 5.8), so that it
-//! costs microseconds where reading /proc costs seconds.
+//! The one pass over all tasks, at start: finds what had ended but was not reaped yet. An iterator
+//! program (`bpf_iter` "task", 5.8), so that it costs microseconds where reading /proc costs seconds.
+//! What is reaped by then is freed without an entry, and in no count.
 //!
 //! `struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; }`
 
+use pidwatch_common::pending::EXIT_ZOMBIE;
+
 use crate::{
-    cgroup::{Owner, count},
-    held::{As, hold, is_held},
-    task::{EXIT_ZOMBIE, Task},
+    cgroup::Owner,
+    counter::count,
+    pending::{is_noted, note},
+    task::Task,
 };
 
 #[unsafe(no_mangle)]
@@ -19,19 +23,15 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
     }
     let task = Task(task);
     // Only those that nobody is reaping at this moment, and whose end no hook has seen.
-    if task.exit_state() != EXIT_ZOMBIE || is_held(task) {
+    if task.exit_state() != EXIT_ZOMBIE || is_noted(task) {
         return 0;
     }
-    if let Some(entry) = Owner::of(task).entry() {
-        let may_be = if task.group_lives() || !task.is_leader() {
-            As::Either
-        } else {
-            As::Leader
-        };
-        if hold(task, may_be) {
-            // SAFETY: an entry of the map.
-            count(unsafe { &raw mut (*entry).zombies_before });
-        }
+    let owner = Owner::of(task);
+    if let Some(entry) = owner.entry()
+        && note(task, owner.id, entry, task.is_leader(), 0)
+    {
+        // SAFETY: an entry of the map.
+        count(unsafe { &raw mut (*entry).zombies_before });
     }
     0
 }

@@ -1,15 +1,14 @@
 //! Which cgroup a task is charged to, and its entry in the map of totals.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
-
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_smp_processor_id};
 use pidwatch_common::{
+    evidence::CGROUP_LEVELS,
     record::ChargeScope,
     totals::{Cgroup, Loss, SHARDS, Shard},
 };
 
 use crate::{
-    emit::lose,
+    loss::lose,
     maps::{CGROUPS, offset, setting},
     task::{Task, load, probe},
 };
@@ -70,6 +69,28 @@ impl Owner {
         }
     }
 
+    /// A cgroup's id.
+    #[inline(always)]
+    pub fn of_cgroup(cgroup: *const u8) -> Option<u64> {
+        probe(probe(cgroup, offset!(cgroup_kn))?, offset!(kernfs_node_id))
+    }
+
+    /// The pids controller's state that counts for a cgroup: its own, or that of the nearest one above it
+    /// for which the controller is switched on.
+    #[inline(always)]
+    pub fn pids_of_cgroup(mut cgroup: *const u8) -> Option<*const u8> {
+        for _ in 0..CGROUP_LEVELS {
+            let css: *const u8 = probe(cgroup, offset!(cgroup_pids))?;
+            if !css.is_null() {
+                return Some(css);
+            }
+            let own = cgroup.wrapping_add(offset!(cgroup_self) as usize);
+            let parent: *const u8 = probe(own, offset!(css_parent))?;
+            cgroup = probe(parent, offset!(css_cgroup))?;
+        }
+        None
+    }
+
     /// What the pids controller counts for the cgroup now, and whether descendants are in it.
     #[inline(always)]
     pub fn charge(self) -> (i64, ChargeScope) {
@@ -110,20 +131,6 @@ impl Owner {
             None => new_entry(self.id),
         }
     }
-}
-
-/// Adds one to a counter of a map value, seen by all CPUs.
-#[inline(always)]
-pub fn count(counter: *mut u64) {
-    add(counter, 1);
-}
-
-/// Adds to a counter of a map value, seen by all CPUs.
-#[inline(always)]
-pub fn add(counter: *mut u64, n: u64) {
-    // The result stays unused: before 5.12 the kernel has no fetching add.
-    // SAFETY: the pointer is into a map value.
-    let _: u64 = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n) };
 }
 
 #[inline(never)]

@@ -10,17 +10,24 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
+    helpers::generated::bpf_get_current_task,
     macros::{fexit, kretprobe, tracepoint},
     programs::{FExitContext, RetProbeContext, TracePointContext},
 };
-use pidwatch_common::record::{Cause, Syscall};
+use pidwatch_common::{
+    record::{Cause, Syscall},
+    totals::{REJECTIONS, Suppressed},
+};
 
 use crate::{
-    cgroup::{Owner, count},
+    call,
+    cgroup::Owner,
+    counter::count,
     emit,
+    evidence::{Attempt, UNKNOWN_FLAGS},
     maps::{offset, setting},
-    task::{PF_KTHREAD, probe},
+    suspect,
+    task::probe,
 };
 
 /// Errors that say that something was wanting (include/uapi/asm-generic/errno*.h).
@@ -28,6 +35,11 @@ const EAGAIN: i64 = 11;
 const ENOMEM: i64 = 12;
 const ENOSPC: i64 = 28;
 const EUSERS: i64 = 87;
+/// A task that is killed while it creates (`copy_process`): nobody is left to be refused.
+const EINTR: i64 = 4;
+/// How container runtimes' seccomp filters answer clone3, and kernels before 5.3: the caller then takes
+/// clone, so nobody is refused.
+const ENOSYS: i64 = 38;
 /// First and last of the codes by which the kernel restarts a syscall after a signal
 /// (include/linux/errno.h): no failure, the caller never sees them.
 const ERESTARTSYS: i64 = 512;
@@ -110,7 +122,11 @@ fn exec_failed() -> u32 {
     let Some(entry) = owner.entry() else { return 0 };
     // SAFETY: an entry of the map.
     count(unsafe { &raw mut (*entry).failed });
-    emit::exec_failure(owner, entry, EAGAIN as u32);
+    if emit::may_send_failure(entry) {
+        emit::exec_failure(owner, entry, EAGAIN as u32);
+    } else {
+        emit::suppress(entry, suspect::of_exec(task));
+    }
     emit::rate_if_due(owner, entry, Cause::Counted);
     0
 }
@@ -146,7 +162,7 @@ fn returned(result: i64, syscall: Option<Syscall>) {
 
 #[inline(never)]
 fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
-    if (ERESTARTSYS..=ERESTART_RESTARTBLOCK).contains(&errno) {
+    if (ERESTARTSYS..=ERESTART_RESTARTBLOCK).contains(&errno) || matches!(errno, EINTR | ENOSYS) {
         return 0;
     }
     // SAFETY: no arguments.
@@ -154,51 +170,72 @@ fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
     let Some(owner) = Owner::probe(task) else {
         return 0;
     };
+    if matches!(errno, EAGAIN | ENOMEM | ENOSPC | EUSERS) {
+        wanted(
+            owner,
+            errno as u32,
+            syscall.unwrap_or_else(|| call::syscall(task)),
+        );
+        return 0;
+    }
     let Some(entry) = owner.entry() else { return 0 };
-    // SAFETY: an entry of the map.
+    let place = REJECTIONS
+        .iter()
+        .position(|&known| i64::from(known) == errno);
+    // SAFETY: an entry of the map, an index below the number of counters.
     unsafe {
-        if matches!(errno, EAGAIN | ENOMEM | ENOSPC | EUSERS) {
-            count(&raw mut (*entry).failed);
-            let syscall = syscall.unwrap_or_else(|| syscall_of(task));
-            emit::failure(owner, entry, errno as u32, syscall);
-        } else {
-            count(&raw mut (*entry).rejected);
-        }
+        let by = (&raw mut (*entry).rejected_by).cast::<u64>();
+        count(by.add(place.unwrap_or(REJECTIONS.len())));
+        count(&raw mut (*entry).rejected);
     }
     emit::rate_if_due(owner, entry, Cause::Counted);
     0
 }
 
-/// Which syscall the running task is in, from its saved registers. Numbers of x86-64 (of i386
-/// where a 32-bit caller creates) or arm64; none of them means another creation elsewhere.
-#[inline(always)]
-fn syscall_of(task: *const u8) -> Syscall {
-    if probe::<u32>(task, offset!(task_flags)).is_some_and(|flags| flags & PF_KTHREAD != 0) {
-        return Syscall::Kernel;
-    }
-    let above = setting!(pt_regs_above_stack);
-    let registers = if above == 0 {
-        // SAFETY: the running task, typed.
-        unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8 }
+/// A creation that failed for want of something. It is counted where the child was to be born.
+#[inline(never)]
+fn wanted(caller: Owner, errno: u32, syscall: Syscall) -> u32 {
+    // SAFETY: no arguments.
+    let task = unsafe { bpf_get_current_task() } as *const u8;
+    let target = if syscall as u32 == Syscall::Clone3 as u32 && setting!(unified) != 0 {
+        call::target(task)
     } else {
-        match probe::<*const u8>(task, offset!(task_stack)) {
-            Some(stack) => stack.wrapping_add(above as usize),
-            None => return Syscall::Unknown,
-        }
+        None
     };
-    match probe::<i32>(registers, offset!(pt_regs_syscall)) {
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        Some(56) => Syscall::Clone,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        Some(57) => Syscall::Fork,
-        #[cfg(not(bpf_target_arch = "aarch64"))]
-        Some(58) => Syscall::Vfork,
-        #[cfg(bpf_target_arch = "aarch64")]
-        Some(220) => Syscall::Clone,
-        Some(435) => Syscall::Clone3,
-        Some(120) => Syscall::Clone,
-        Some(2) => Syscall::Fork,
-        Some(190) => Syscall::Vfork,
-        _ => Syscall::Unknown,
+    let owner = match target.and_then(Owner::of_cgroup) {
+        Some(id) => Owner { id, ..caller },
+        None => caller,
+    };
+    let Some(entry) = owner.entry() else { return 0 };
+    let pids = match target {
+        Some(cgroup) => Owner::pids_of_cgroup(cgroup),
+        None => probe(caller.css_set, offset!(css_set_pids)),
+    };
+    let pids = pids.unwrap_or(core::ptr::null());
+    // SAFETY: an entry of the map.
+    count(unsafe { &raw mut (*entry).failed });
+    if emit::may_send_failure(entry) {
+        let attempt = Attempt {
+            task,
+            owner,
+            pids,
+            errno,
+            syscall,
+            flags: call::flags(task, syscall).unwrap_or(UNKNOWN_FLAGS),
+        };
+        emit::failure(entry, &attempt);
+    } else {
+        let kind = match i64::from(errno) {
+            EAGAIN => suspect::of_creation(task, pids),
+            ENOMEM => Some(Suppressed::NoMemory as u32),
+            ENOSPC => Some(Suppressed::NoSpace as u32),
+            _ => None,
+        };
+        emit::suppress(entry, kind);
     }
+    // The caller's charge is not that of a cgroup that the child was to be born in: user space asks.
+    if owner.id == caller.id {
+        emit::rate_if_due(owner, entry, Cause::Counted);
+    }
+    0
 }

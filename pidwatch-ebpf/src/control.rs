@@ -6,13 +6,14 @@ use aya_ebpf::{
 };
 use pidwatch_common::{
     control::Request,
-    record::{Cause, ChargeScope, Kind, Losses, Rate},
-    totals::{Loss, Phase},
+    record::{Cause, ChargeScope, Kind, Losses},
+    totals::Loss,
 };
 
 use crate::{
-    emit::{header, lose, totals},
-    maps::{CGROUPS, LOSSES, PHASE, RING},
+    emit::{header, write_rate},
+    maps::{CGROUPS, LOSSES, RING},
+    pending,
 };
 
 #[raw_tracepoint]
@@ -26,11 +27,10 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
         let _ = CGROUPS.remove(cgroup);
     } else if request == Request::Losses as u64 {
         tell_losses();
-    } else if request == Request::Run as u64
-        && let Some(phase) = PHASE.get_ptr_mut(0)
+    } else if request == Request::Settle as u64
+        && let Some(cgroup) = pending::settle(cgroup)
     {
-        // SAFETY: a value of the map.
-        unsafe { phase.write_volatile(Phase::Running as u32) };
+        tell_totals(cgroup);
     }
     0
 }
@@ -42,23 +42,8 @@ fn tell_totals(cgroup: u64) {
     // First: whatever is counted after this reading sends a record again.
     // SAFETY: an entry of the map.
     unsafe { (&raw mut (*entry).told_at).write_volatile(0) };
-    let record = Rate {
-        header: header(Kind::Rate, cgroup),
-        totals: totals(entry),
-        charge: 0,
-        charge_scope: ChargeScope::Unknown as u32,
-        cause: Cause::Asked as u32,
-        pid: 0,
-        reserved: 0,
-        comm: [0; 16],
-        mover: 0,
-    };
-    if RING
-        .output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP))
-        .is_err()
-    {
-        lose(Loss::RingRate);
-    }
+    let charge = (0, ChargeScope::Unknown);
+    write_rate(cgroup, entry, charge, Cause::Asked, (0, 0));
 }
 
 fn tell_losses() {

@@ -14,9 +14,10 @@ use aya_ebpf::{
 use pidwatch_common::{record::Cause, totals::Loss};
 
 use crate::{
-    cgroup::{Owner, count, own_shard},
-    emit::{self, lose},
-    idr,
+    cgroup::{Owner, own_shard},
+    counter::count,
+    emit, idr,
+    loss::lose,
     maps::offset,
     task::{CLONE_INTO_CGROUP, CLONE_THREAD, Task, load, probe},
 };

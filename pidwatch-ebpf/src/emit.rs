@@ -8,19 +8,24 @@ use aya_ebpf::{
         bpf_ktime_get_boot_ns, generated::bpf_get_current_task,
     },
 };
-use aya_log_ebpf::debug;
 use pidwatch_common::{
-    record::{Cause, CloneFailed, Header, Kind, Rate, Syscall},
-    totals::{Cgroup, Kinds, Loss, SHARDS, Shard, Totals},
+    record::{Cause, ChargeScope, CloneFailed, Header, Kind, Rate, Syscall},
+    totals::{Cgroup, Kinds, Loss, REJECTIONS, SHARDS, Shard, Suppressed, Totals},
 };
 
 use crate::{
-    cgroup::{Owner, count},
-    evidence::{self, Suspects},
+    cgroup::Owner,
+    counter::count,
+    evidence::{self, Attempt, Suspects, UNKNOWN_FLAGS},
     lineage,
-    maps::{LOSSES, RING, setting},
+    loss::lose,
+    maps::{RING, setting},
     task::jiffies,
 };
+
+/// ENOMEM and ENOSPC (include/uapi/asm-generic/errno-base.h).
+const ENOMEM: u32 = 12;
+const ENOSPC: u32 = 28;
 
 /// Begin of a record about `cgroup`, now.
 #[inline(always)]
@@ -67,74 +72,107 @@ fn send_rate(owner: Owner, entry: *mut Cgroup, cause: Cause, moved: u32, mover: 
         // SAFETY: an entry of the map.
         unsafe { (&raw mut (*entry).told_at).write_volatile(jiffies()) };
     }
-    let (charge, scope) = owner.charge();
-    let record = Rate {
-        header: header(Kind::Rate, owner.id),
-        totals: totals(entry),
-        charge,
-        charge_scope: scope as u32,
-        cause: cause as u32,
-        pid: if cause as u32 == Cause::Created as u32 {
-            (bpf_get_current_pid_tgid() >> 32) as u32
-        } else {
-            moved
-        },
-        reserved: 0,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-        mover,
+    let who = if cause as u32 == Cause::Created as u32 {
+        (bpf_get_current_pid_tgid() >> 32) as u32
+    } else {
+        moved
     };
-    // No wake-up: user space looks once a window anyway.
-    if RING
-        .output::<Rate>(&record, u64::from(BPF_RB_NO_WAKEUP))
-        .is_err()
-    {
-        lose(Loss::RingRate);
-    }
+    write_rate(owner.id, entry, owner.charge(), cause, (who, mover));
 }
 
-/// Sends a creation's failure record with the limits around it, or counts it as suppressed.
+/// Puts a rate record together in the ring: it would take most of a program's stack.
+#[inline(always)]
+pub fn write_rate(
+    cgroup: u64,
+    entry: *mut Cgroup,
+    (charge, scope): (i64, ChargeScope),
+    cause: Cause,
+    (pid, mover): (u32, u64),
+) {
+    let Some(mut record) = RING.reserve::<Rate>(0) else {
+        lose(Loss::RingRate);
+        return;
+    };
+    let out = record.as_mut_ptr();
+    // SAFETY: room for a record; every member is written.
+    unsafe {
+        (&raw mut (*out).header).write(header(Kind::Rate, cgroup));
+        fill_totals(entry, &raw mut (*out).totals);
+        (&raw mut (*out).charge).write(charge);
+        (&raw mut (*out).charge_scope).write(scope as u32);
+        (&raw mut (*out).cause).write(cause as u32);
+        (&raw mut (*out).pid).write(pid);
+        (&raw mut (*out).reserved).write(0);
+        (&raw mut (*out).comm).write(bpf_get_current_comm().unwrap_or_default());
+        (&raw mut (*out).mover).write(mover);
+    }
+    // No wake-up: user space looks once a window anyway.
+    record.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Sends a creation's failure record with the limits around it.
 #[inline(never)]
-pub fn failure(owner: Owner, entry: *mut Cgroup, errno: u32, syscall: Syscall) {
-    send_failure(owner, entry, errno, syscall, Suspects::All);
+pub fn failure(entry: *mut Cgroup, attempt: &Attempt) {
+    let suspects = match attempt.errno {
+        ENOMEM => Suspects::Memory,
+        ENOSPC => Suspects::Namespaces,
+        _ => Suspects::All,
+    };
+    send_failure(entry, attempt, suspects);
 }
 
 /// The same for an execve. Apart from the other, so that its programs are as small as they can be:
 /// the verifier looks at each anew.
 #[inline(never)]
 pub fn exec_failure(owner: Owner, entry: *mut Cgroup, errno: u32) {
-    send_failure(owner, entry, errno, Syscall::Execve, Suspects::User);
+    let attempt = Attempt {
+        // SAFETY: no arguments.
+        task: unsafe { bpf_get_current_task() } as *const u8,
+        owner,
+        pids: core::ptr::null(),
+        errno,
+        syscall: Syscall::Execve,
+        flags: UNKNOWN_FLAGS,
+    };
+    send_failure(entry, &attempt, Suspects::User);
+}
+
+/// Counts a failure of which no record is sent, by what a short look said it was.
+#[inline(always)]
+pub fn suppress(entry: *mut Cgroup, kind: Option<u32>) {
+    // SAFETY: an entry of the map, an index below the number of counters. The kind first: a reader in
+    // between must not take it for unknown.
+    unsafe {
+        if let Some(kind) = kind
+            && (kind as usize) < Suppressed::COUNT
+        {
+            count(
+                (&raw mut (*entry).suppressed_by)
+                    .cast::<u64>()
+                    .add(kind as usize),
+            );
+        }
+        count(&raw mut (*entry).suppressed);
+    }
 }
 
 /// Put together in the ring: it does not fit into the 512 bytes that all frames of a program share. A
 /// failure wakes user space at once.
 #[inline(always)]
-fn send_failure(
-    owner: Owner,
-    entry: *mut Cgroup,
-    errno: u32,
-    syscall: Syscall,
-    suspects: Suspects,
-) {
-    if !may_tell_failure(entry) {
-        // SAFETY: an entry of the map.
-        count(unsafe { &raw mut (*entry).suppressed });
-        return;
-    }
+fn send_failure(entry: *mut Cgroup, attempt: &Attempt, suspects: Suspects) {
     let Some(mut record) = RING.reserve::<CloneFailed>(0) else {
-        // SAFETY: an entry of the map.
-        count(unsafe { &raw mut (*entry).suppressed });
+        suppress(entry, None);
         lose(Loss::RingFailure);
         return;
     };
     let out = record.as_mut_ptr();
-    // SAFETY: no arguments.
-    let task = unsafe { bpf_get_current_task() } as *const u8;
+    let Attempt { task, owner, .. } = *attempt;
     // SAFETY: room for a record; every member is written, of the evidence what its levels say.
     unsafe {
-        evidence::gather(task, owner.css_set, suspects, &raw mut (*out).evidence);
+        evidence::gather(attempt, suspects, &raw mut (*out).evidence);
         (&raw mut (*out).header).write(header(Kind::CloneFailed, owner.id));
-        (&raw mut (*out).errno).write(errno);
-        (&raw mut (*out).syscall).write(syscall as u32);
+        (&raw mut (*out).errno).write(attempt.errno);
+        (&raw mut (*out).syscall).write(attempt.syscall as u32);
         let pid_tgid = bpf_get_current_pid_tgid();
         (&raw mut (*out).pid).write((pid_tgid >> 32) as u32);
         (&raw mut (*out).tid).write(pid_tgid as u32);
@@ -145,20 +183,14 @@ fn send_failure(
         (&raw mut (*out).parent_comm).write(parent_comm);
         (&raw mut (*out).origin).write(lineage::origin(task as u64, owner.css_set as u64));
         (&raw mut (*out).reserved).write(0);
-        write_totals(entry, &raw mut (*out).totals);
+        fill_totals(entry, &raw mut (*out).totals);
     }
     record.submit(u64::from(BPF_RB_FORCE_WAKEUP));
 }
 
-#[inline(never)]
-fn write_totals(entry: *const Cgroup, out: *mut Totals) {
-    // SAFETY: a record of the ring with room for it.
-    unsafe { out.write(totals(entry)) };
-}
-
 /// Whether the cgroup has a record left in this window; takes it.
 #[inline(always)]
-fn may_tell_failure(entry: *mut Cgroup) -> bool {
+pub fn may_send_failure(entry: *mut Cgroup) -> bool {
     let now = jiffies() as u32;
     // SAFETY: an entry of the map. Plain stores: CPUs that race here let a record more or less
     // through, and each is either sent or counted as suppressed.
@@ -178,22 +210,19 @@ fn may_tell_failure(entry: *mut Cgroup) -> bool {
     }
 }
 
-/// Adds one to what was lost.
-#[inline(never)]
-pub fn lose(loss: Loss) {
-    if let Some(counter) = LOSSES.get_ptr_mut(loss as u32) {
-        count(counter);
-    }
-    debug!(&(), "lost, by kind: {}", loss as u32);
-}
-
-/// The counters, shards added up. Field by field: as one copy the compiler would make it a loop over
-/// bytes.
+/// The counters, shards added up, written to where they are to be. Field by field: as one copy the compiler would make it a
+/// loop over bytes.
 #[inline(always)]
-pub fn totals(entry: *const Cgroup) -> Totals {
+fn fill_totals(entry: *const Cgroup, out: *mut Totals) {
     let mut created = Kinds::default();
     let mut exited = Kinds::default();
-    // SAFETY: an entry of the map.
+    macro_rules! copy {
+        ($($field:ident).+) => {
+            (&raw mut (*out).$($field).+)
+                .write_volatile((&raw const (*entry).$($field).+).read_volatile())
+        };
+    }
+    // SAFETY: an entry of the map, and room for totals.
     unsafe {
         for i in 0..SHARDS {
             let shard = (&raw const (*entry).shards).cast::<Shard>().add(i);
@@ -202,18 +231,29 @@ pub fn totals(entry: *const Cgroup) -> Totals {
             exited.processes += (&raw const (*shard).exited.processes).read_volatile();
             exited.threads += (&raw const (*shard).exited.threads).read_volatile();
         }
-        Totals {
-            created,
-            exited,
-            held_threads: (&raw const (*entry).held_threads).read_volatile(),
-            freed: Kinds {
-                processes: (&raw const (*entry).freed.processes).read_volatile(),
-                threads: (&raw const (*entry).freed.threads).read_volatile(),
-            },
-            zombies_before: (&raw const (*entry).zombies_before).read_volatile(),
-            failed: (&raw const (*entry).failed).read_volatile(),
-            rejected: (&raw const (*entry).rejected).read_volatile(),
-            suppressed: (&raw const (*entry).suppressed).read_volatile(),
+        (&raw mut (*out).created.processes).write_volatile(created.processes);
+        (&raw mut (*out).created.threads).write_volatile(created.threads);
+        (&raw mut (*out).exited.processes).write_volatile(exited.processes);
+        (&raw mut (*out).exited.threads).write_volatile(exited.threads);
+        copy!(held_threads);
+        copy!(freed.processes);
+        copy!(freed.threads);
+        copy!(zombies_before);
+        copy!(unseen_frees);
+        copy!(unnoted);
+        copy!(failed);
+        copy!(rejected);
+        // Before its kinds, which are counted first: what has none by then is unknown.
+        copy!(suppressed);
+        for i in 0..Suppressed::COUNT {
+            let from = (&raw const (*entry).suppressed_by).cast::<u64>().add(i);
+            let to = (&raw mut (*out).suppressed_by).cast::<u64>().add(i);
+            to.write_volatile(from.read_volatile());
+        }
+        for i in 0..=REJECTIONS.len() {
+            let from = (&raw const (*entry).rejected_by).cast::<u64>().add(i);
+            let to = (&raw mut (*out).rejected_by).cast::<u64>().add(i);
+            to.write_volatile(from.read_volatile());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! `void sched_process_exit(struct task_struct *task[, bool group_dead])` (the second from 6.17)
 //!
 //! A thread that ends is freed without anyone's doing, unless it is traced; a leader waits to be
-//! reaped. So `free` counts leaders, and the few other tasks that are noted as held.
+//! reaped. So `free` counts leaders and traced threads, which are noted here.
 
 use aya_ebpf::{
     macros::{btf_tracepoint, tracepoint},
@@ -13,10 +13,11 @@ use aya_ebpf::{
 use pidwatch_common::record::Cause;
 
 use crate::{
-    cgroup::{Owner, count, own_shard},
+    cgroup::{Owner, own_shard},
+    counter::count,
     emit,
-    held::{As, hold, starting},
-    task::Task,
+    pending::note,
+    task::{Task, jiffies},
 };
 
 #[btf_tracepoint(function = "sched_process_exit")]
@@ -41,14 +42,10 @@ fn exited(task: Task) {
     unsafe {
         if leader {
             count(&raw mut (*own_shard(entry)).exited.processes);
-            if task.group_lives() {
-                hold(task, As::Either);
-            } else if starting() {
-                hold(task, As::Leader);
-            }
+            note(task, owner.id, entry, true, jiffies());
         } else {
             // Before its end: a reader in between must not take it for freed.
-            if task.is_traced() && hold(task, As::Either) {
+            if task.is_traced() && note(task, owner.id, entry, false, jiffies()) {
                 count(&raw mut (*entry).held_threads);
             }
             count(&raw mut (*own_shard(entry)).exited.threads);

@@ -8,43 +8,31 @@
 //! guard that makes 7.x lose events elsewhere has nothing to skip here.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pidwatch_common::record::Cause;
+use pidwatch_common::{record::Cause, totals::Loss};
 
-use crate::{
-    cgroup::{Owner, count},
-    emit,
-    held::{any, release, starting},
-    maps::CGROUPS,
-    task::Task,
-};
+use crate::{cgroup::Owner, counter::count, emit, loss::lose, maps::CGROUPS, pending, task::Task};
 
 #[btf_tracepoint(function = "sched_process_free")]
 pub fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     let task = Task(ctx.arg(0));
-    let leader = task.is_leader();
-    let held = any(leader) && release(task);
-    // The usual thread was counted as freed when it ended.
-    if !leader && !held {
+    // The usual thread was counted as freed when it ended; and what ended before the exit hook was
+    // there, and is in no count.
+    let Some((cgroup, is_process)) = pending::take(task) else {
         return 0;
-    }
-    // Ended before the exit hook was there.
-    let is_from_before = leader && !held && starting();
-    let owner = Owner::of(task);
+    };
     // Only looked up: the end made the entry, and a cgroup that was forgotten stays so.
-    let Some(entry) = CGROUPS.get_ptr_mut(owner.id) else {
+    let Some(entry) = CGROUPS.get_ptr_mut(cgroup) else {
+        lose(Loss::FreeUnseen);
         return 0;
     };
     // SAFETY: an entry of the map.
     unsafe {
-        if leader {
-            count(&raw mut (*entry).freed.processes);
-            if is_from_before {
-                count(&raw mut (*entry).zombies_before);
-            }
+        count(if is_process {
+            &raw mut (*entry).freed.processes
         } else {
-            count(&raw mut (*entry).freed.threads);
-        }
+            &raw mut (*entry).freed.threads
+        });
     }
-    emit::rate_if_due(owner, entry, Cause::Counted);
+    emit::rate_if_due(Owner::of(task), entry, Cause::Counted);
     0
 }

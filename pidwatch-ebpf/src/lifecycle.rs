@@ -19,7 +19,8 @@ use pidwatch_common::{
 
 use crate::{
     cgroup::Owner,
-    emit::{self, header, lose},
+    emit::{self, header},
+    loss::lose,
     maps::{PATH_SCRATCH, RING, offset, setting},
     task::{Task, load, probe},
 };

@@ -12,20 +12,25 @@
 #![feature(core_intrinsics)]
 
 mod baseline;
+mod call;
 mod cgroup;
 mod clone_failure;
 mod control;
+mod counter;
 mod creation;
 mod emit;
 mod evidence;
 mod exit;
 mod free;
-mod held;
 mod idr;
 mod lifecycle;
 mod lineage;
+mod loss;
 mod maps;
+mod pending;
+mod suspect;
 mod task;
+mod zombies;
 
 /// The kernel opens its tracing helpers to GPL-compatible programs only.
 #[unsafe(link_section = "license")]

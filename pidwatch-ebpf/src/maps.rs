@@ -1,14 +1,13 @@
 //! Every map and load-time global of the kernel side.
 
-use core::sync::atomic::AtomicU64;
-
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, RingBuf},
 };
 use pidwatch_common::{
-    MAX_CGROUPS, MAX_HELD,
+    MAX_CGROUPS, MAX_PENDING,
     globals::{Offsets, Settings},
+    pending::Pending,
     record::{CgroupChange, PATH_MAX},
     totals::{Cgroup, Loss},
 };
@@ -26,14 +25,9 @@ pub static RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static LOSSES: Array<u64> = Array::with_max_entries(Loss::ALL.len() as u32, 0);
 
-/// A [`pidwatch_common::totals::Phase`].
+/// Tasks (by address) that ended, and are not freed: see `pending`.
 #[map]
-pub static PHASE: Array<u32> = Array::with_max_entries(1, 0);
-
-/// Tasks (by address) whose free must be looked at closely, and which kind of free may be theirs:
-/// see `held`.
-#[map]
-pub static HELD: HashMap<u64, u8> = HashMap::with_max_entries(MAX_HELD, 0);
+pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(MAX_PENDING, 0);
 
 /// Where a [`CgroupChange`] and its path are put together. One place is enough: the kernel raises
 /// the cgroup tracepoints under one spinlock (`trace_cgroup_path_lock`, `TRACE_CGROUP_PATH` in
@@ -47,11 +41,6 @@ pub struct PathRecord {
     pub change: CgroupChange,
     pub path: [u8; PATH_MAX],
 }
-
-/// Entries of [`HELD`], so that the usual free need not look.
-pub static HELD_COUNT: AtomicU64 = AtomicU64::new(0);
-/// Those of them that may be freed as threads.
-pub static HELD_THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// Written by user space before load.
 #[unsafe(no_mangle)]

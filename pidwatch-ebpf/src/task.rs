@@ -11,8 +11,6 @@ use crate::maps::offset;
 pub const CLONE_THREAD: u64 = 0x0001_0000;
 /// `CLONE_INTO_CGROUP` of include/uapi/linux/sched.h (5.7).
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-/// `EXIT_ZOMBIE` of include/linux/sched.h: ended, and not yet taken by anyone who reaps it.
-pub const EXIT_ZOMBIE: u32 = 0x20;
 /// `PF_KTHREAD` of include/linux/sched.h.
 pub const PF_KTHREAD: u32 = 0x0020_0000;
 
@@ -67,22 +65,18 @@ impl Task {
         unsafe { load::<u32>(self.0, offset!(task_ptrace)) != 0 }
     }
 
-    /// Whether other tasks of the group go on. Right in `sched_process_exit`, which comes after
-    /// the task took itself off `signal_struct.live` (`do_exit`).
-    #[inline(always)]
-    pub fn group_lives(self) -> bool {
-        // SAFETY: typed pointers.
-        unsafe {
-            let signal: *const u8 = load(self.0, offset!(task_signal));
-            load::<u32>(signal, offset!(signal_live)) != 0
-        }
-    }
-
     /// `task_struct.exit_state`.
     #[inline(always)]
     pub fn exit_state(self) -> u32 {
         // SAFETY: a typed pointer.
         unsafe { load(self.0, offset!(task_exit_state)) }
+    }
+
+    /// When it was created: unlike its address, nobody else's.
+    #[inline(always)]
+    pub fn start_time(self) -> u64 {
+        // SAFETY: a typed pointer.
+        unsafe { load(self.0, offset!(task_start_time)) }
     }
 
     /// The task's address, as a key.

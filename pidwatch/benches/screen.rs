@@ -40,7 +40,7 @@ fn window(second: u64, owners: u64) -> Update {
             tasks: Some(1 + (i * 7919 + second * i) % 500),
             subtree_tasks: None,
             processes: Some(1 + i % 9),
-            zombies: 0,
+            zombies: Some(0),
             counts,
             total: counts,
             verdict: None,

@@ -1,5 +1,7 @@
 //! What /proc says of the node and of its processes. A file that cannot be read is an unknown value.
 
+mod memory;
+
 use std::{
     cell::Cell,
     fs,

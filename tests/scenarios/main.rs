@@ -26,6 +26,7 @@ mod runtime;
 mod scenario;
 mod systemd;
 mod terminal;
+mod zombies;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,6 +98,7 @@ fn main() {
         layout::scenarios(),
         lifecycle::scenarios(),
         exact::scenarios(),
+        zombies::scenarios(),
         failures::scenarios(),
         leaks::scenarios(),
         footprint::scenarios(),

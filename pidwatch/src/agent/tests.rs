@@ -37,7 +37,7 @@ fn row(id: u64) -> Row {
         tasks: Some(id),
         subtree_tasks: Some(id),
         processes: Some(1),
-        zombies: 0,
+        zombies: Some(0),
         counts: Counts::NONE,
         total,
         verdict: None,

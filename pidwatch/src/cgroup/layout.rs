@@ -133,6 +133,19 @@ pub fn detect(cgroup_root: &Path, proc_root: &Path) -> Result<Layout, LayoutErro
     }
 }
 
+/// Whether cgroup v2 is mounted so that the pids controller counts refusals as v1 does (`pids_localevents`,
+/// 6.11). An option of the hierarchy: every mount of it says so.
+pub fn counts_refusals_locally(proc_root: &Path) -> bool {
+    let mounts = fs::read_to_string(proc_root.join("mounts")).unwrap_or_default();
+    mounts.lines().any(|line| {
+        let mut columns = line.split_whitespace().skip(2);
+        columns.next() == Some("cgroup2")
+            && columns
+                .next()
+                .is_some_and(|options| options.split(',').any(|name| name == "pids_localevents"))
+    })
+}
+
 fn magic(path: &Path) -> io::Result<i64> {
     Ok(statfs(path)?.f_type as i64)
 }
@@ -154,6 +167,24 @@ mod tests {
         let table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\npids\t8\t12\t1\n";
         assert_eq!(hierarchy_of(table, "pids"), Some(8));
         assert_eq!(hierarchy_of(table, "pid"), None);
+    }
+
+    #[test]
+    fn the_option_for_local_events_is_found_among_the_mounts() {
+        let proc_root = tempfile::tempdir().unwrap();
+        let counts = |mounts: &str| {
+            fs::write(proc_root.path().join("mounts"), mounts).unwrap();
+            counts_refusals_locally(proc_root.path())
+        };
+        assert!(!counts(
+            "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nsdelegate 0 0\n"
+        ));
+        assert!(counts(
+            "cgroup2 /sys/fs/cgroup cgroup2 rw,pids_localevents 0 0\n"
+        ));
+        assert!(!counts(
+            "pids_localevents /a tmpfs rw,pids_localevents 0 0\n"
+        ));
     }
 
     #[test]

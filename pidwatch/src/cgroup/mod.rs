@@ -11,6 +11,6 @@ pub use pidwatch_core::cgroup::*;
 
 pub use self::{
     files::Files,
-    layout::{LayoutError, detect},
+    layout::{LayoutError, counts_refusals_locally, detect},
     walk::{Walk, walk},
 };

@@ -34,6 +34,7 @@ impl Node {
             let owner = self.owner(id, now);
             updates.push(Update::Removed(owner, time));
         }
+        self.count_zombies(now);
         if let Some(tasks) = self.files.proc().node_tasks() {
             self.detector.observe_node(time, tasks);
         }
@@ -113,8 +114,7 @@ impl Node {
             tasks,
             created: own.created + parts.created,
             ended: own.ended + parts.ended,
-            // What is reaped is in no charge.
-            zombies: (own.unfreed + parts.unfreed).min(tasks),
+            zombies: own.zombies + parts.zombies,
         })
     }
 

@@ -38,7 +38,7 @@ use crate::{
     event::Update,
     identity::{Errands, Execs, Owner, Resolver, identify},
     incident::Tracker,
-    limits::{FailedClone, Limit, LimitOwner, Reasons},
+    limits::{FailedClone, Limit, Reason, Reasons},
     model::Model,
     probe::{self, Cause, Event, Probe, ProbeError, ProbeSettings},
     runtime::{Timer, memory},
@@ -110,6 +110,8 @@ pub struct Node {
     window_end: Instant,
     window_began: BootTime,
     walks: Walks,
+    /// When the zombies are to be counted again.
+    zombies_due: Instant,
     /// What is under way.
     looking: Option<Looking>,
     closing: Option<Closing>,
@@ -196,6 +198,7 @@ impl Node {
             window_end: now + settings.window,
             window_began: BootTime::now(),
             walks: Walks::default(),
+            zombies_due: now,
             looking: None,
             closing: None,
             unknown: HashSet::new(),
@@ -420,12 +423,15 @@ impl Node {
                     },
                 );
                 self.model.failed(failure.cgroup, verdict.reason);
-                let limit_owner = match verdict.limit.map(|limit| limit.owner) {
-                    Some(LimitOwner::Cgroup(id)) => Some(self.owner(id, now)),
-                    _ => None,
+                let limit_owner = match verdict.limit {
+                    Some(_) if verdict.reason == Reason::MemoryCgroup => {
+                        self.memory_owner(&failure)
+                    }
+                    Some(limit) => self.limit_owner(&limit, now),
+                    None => None,
                 };
                 let anchor = self.anchored(failure.cgroup, now);
-                if limit_owner.is_some() {
+                if limit_owner.is_some() && verdict.reason.is_task_limit() {
                     self.detector.refused(failure.cgroup, failure.time);
                     if anchor.id != failure.cgroup {
                         self.detector.refused(anchor.id, failure.time);

@@ -45,11 +45,11 @@ impl Node {
 
     /// What is counted in a cgroup by now.
     pub(super) fn counted(&self, id: CgroupId) -> Counted {
-        let (total, unfreed) = self.model.total(id);
+        let total = self.model.total(id);
         Counted {
             created: total.created.processes + total.created.threads,
             ended: total.exited.processes + total.exited.threads,
-            unfreed,
+            zombies: self.model.zombies(id).unwrap_or(0),
         }
     }
 
@@ -59,6 +59,14 @@ impl Node {
             LimitOwner::Cgroup(id) => Some(self.owner(id, now)),
             _ => None,
         }
+    }
+
+    /// The memory cgroup that refused. It may be in another hierarchy than the one that counts tasks, with
+    /// ids of its own.
+    pub(super) fn memory_owner(&self, failure: &Failure) -> Option<Owner> {
+        let full = failure.evidence.memory;
+        let path = self.files.proc().memory_cgroup(failure.pid, full.height)?;
+        Some(Owner::new(CgroupId(full.cgroup), Some(path.into())))
     }
 
     pub(super) fn is_known(&self, id: CgroupId) -> bool {

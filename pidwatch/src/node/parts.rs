@@ -12,8 +12,8 @@ use crate::cgroup::CgroupId;
 pub(super) struct Counted {
     pub created: u64,
     pub ended: u64,
-    /// Ended and not freed; may fall.
-    pub unfreed: u64,
+    /// May fall.
+    pub zombies: u64,
 }
 
 impl Counted {
@@ -23,7 +23,7 @@ impl Counted {
         Self {
             created: sum(self.created, before.created, now.created),
             ended: sum(self.ended, before.ended, now.ended),
-            unfreed: sum(self.unfreed, before.unfreed, now.unfreed),
+            zombies: sum(self.zombies, before.zombies, now.zombies),
         }
     }
 }
@@ -97,7 +97,7 @@ impl Parts {
         };
         whole.parts -= 1;
         let now = Counted {
-            unfreed: 0,
+            zombies: 0,
             ..part.counted
         };
         whole.counted = whole.counted.and(part.counted, now);
@@ -121,11 +121,11 @@ mod tests {
 
     const OWNER: CgroupId = CgroupId(1);
 
-    fn counted(created: u64, ended: u64, unfreed: u64) -> Counted {
+    fn counted(created: u64, ended: u64, zombies: u64) -> Counted {
         Counted {
             created,
             ended,
-            unfreed,
+            zombies,
         }
     }
 

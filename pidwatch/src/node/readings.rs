@@ -2,7 +2,7 @@
 
 use crate::{
     cgroup::{CgroupId, Files, Tree},
-    limits::reason::Outlook,
+    limits::refusal::{Memory, Outlook},
     survey::processes,
 };
 
@@ -32,6 +32,10 @@ impl Outlook for Readings<'_> {
             Some((id, self.files.subtree_charge(path)?, limit))
         };
         self.tree.upwards(cgroup).filter_map(limit).collect()
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        self.files.proc().memory()
     }
 
     fn rlimit_nproc(&self, pid: u32) -> Option<u64> {

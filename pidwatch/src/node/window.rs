@@ -32,6 +32,10 @@ const TELL_OF_CGROUPS: [&str; 4] = [
     "cgroup_rmdir",
     "cgroup_rename",
 ];
+/// Least time between two counts of the zombies, for windows that are shorter.
+const ZOMBIES_PACE: Duration = Duration::from_millis(200);
+/// A count of the zombies takes at most one part in so many of the time: one of 30,000 takes some 10 ms.
+const ZOMBIES_SHARE: u32 = 100;
 /// Creators that a row names.
 const CREATORS: usize = 3;
 
@@ -60,16 +64,16 @@ impl Node {
             let place = place.into();
             updates.push(Update::Lost { place, count, time });
         }
-        self.settle_frees(time, updates);
-        let mut active = self.model.close_window(time);
-        self.add_flagged_owners(time, &mut active);
+        self.count_zombies(now);
+        let mut active = self.model.close_window();
+        self.add_flagged_owners(&mut active);
         if std::mem::take(&mut self.tells_all) || self.show_all {
             let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
             let shown: HashSet<_> = active.iter().map(|(id, _)| *id).collect();
             quiet.retain(|id| !shown.contains(id));
             quiet.sort();
             for id in quiet {
-                let activity = self.model.close(id, time).unwrap_or(Activity::NONE);
+                let activity = self.model.close(id);
                 active.push((id, activity));
             }
         }
@@ -126,7 +130,7 @@ impl Node {
 
     /// An owner that is not `ok` has a row also where all of it happens in its parts, and one more when it
     /// is `ok` again.
-    fn add_flagged_owners(&mut self, time: BootTime, active: &mut Vec<(CgroupId, Activity)>) {
+    fn add_flagged_owners(&mut self, active: &mut Vec<(CgroupId, Activity)>) {
         let shown: HashSet<_> = active.iter().map(|(id, _)| *id).collect();
         let parts = active.iter().filter_map(|&(id, _)| self.parts.owner(id));
         let flagged: HashSet<_> = parts
@@ -137,23 +141,21 @@ impl Node {
         owners.retain(|owner| !shown.contains(owner) && self.tree.get(*owner).is_some());
         owners.sort_unstable();
         for owner in owners {
-            let activity = self.model.close(owner, time).unwrap_or(Activity::NONE);
+            let activity = self.model.close(owner);
             active.push((owner, activity));
         }
     }
 
-    fn settle_frees(&mut self, time: BootTime, updates: &mut Vec<Update>) {
-        if !self.probe.is_attached(Hook::SchedProcessFree) {
+    /// Counts the zombies anew, unless that was just done.
+    pub(super) fn count_zombies(&mut self, now: Instant) {
+        if now < self.zombies_due {
             return;
         }
-        let (tree, files) = (&self.tree, &self.files);
-        let count = self
-            .model
-            .settle_frees(time, |id| files.subtree_charge(&tree.get(id)?.path));
-        if count > 0 {
-            let place = Hook::SchedProcessFree.name().into();
-            updates.push(Update::Lost { place, count, time });
-        }
+        let began = Instant::now();
+        let zombies = self.probe.zombies();
+        let took = began.elapsed();
+        self.model.set_zombies(zombies);
+        self.zombies_due = now + ZOMBIES_PACE.max(took * ZOMBIES_SHARE);
     }
 
     /// A cgroup as it is now, with what the windows so far have told of it; `None` for one that is gone.
@@ -179,8 +181,7 @@ impl Node {
             tasks,
             subtree_tasks,
             processes,
-            // A zombie is in the charge.
-            zombies: tasks.map_or(activity.zombies, |tasks| activity.zombies.min(tasks)),
+            zombies: activity.zombies,
             counts: activity.window,
             total: activity.total,
             verdict,

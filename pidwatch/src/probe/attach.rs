@@ -26,6 +26,9 @@ const SYSCALL_PREFIX: &str = if cfg!(target_arch = "aarch64") {
     "__x64_sys_"
 };
 
+/// What a hook on `kernel_clone` does not see, as it is told.
+const SECCOMP_UNSEEN: &str = "seccomp's refusals are not seen: they come before it";
+
 /// Room of the return probe: clones under way at a time, of which a vfork lasts until its child execs.
 /// The most that the kernel takes (`KRETPROBE_MAXACTIVE_MAX`, kernel/trace/trace_kprobe.c).
 const CLONES_AT_A_TIME: u32 = 4096;
@@ -42,6 +45,13 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// Whether a hook is attached.
+    pub fn has(&self, hook: Hook) -> bool {
+        self.status.iter().any(|status| {
+            status.hook == hook && status.mechanism.is_some_and(|m| m != Mechanism::Off)
+        })
+    }
+
     /// Returns of `kernel_clone` that its return probe had no room for.
     pub fn missed_returns(&self) -> u64 {
         self.return_probe
@@ -105,6 +115,11 @@ pub fn attach_all(
                     os_error = os_error.or(cause);
                 }
             }
+        }
+        if hook == Hook::KernelClone
+            && matches!(mechanism, Some(Mechanism::Fexit | Mechanism::Kretprobe))
+        {
+            errors.push(SECCOMP_UNSEEN.to_owned());
         }
         let error = (!errors.is_empty()).then(|| errors.join("; "));
         if mechanism.is_none() && hook.is_essential() {

@@ -107,6 +107,19 @@ impl Btf {
     /// # Errors
     /// When the structure or the member is not there.
     pub fn offset_of(&self, path: &str) -> Result<u32, BtfError> {
+        Ok(self.bits_to(path)? / 8)
+    }
+
+    /// Offset of a member of one bit: its byte, and the bit in it.
+    ///
+    /// # Errors
+    /// When the structure or the member is not there.
+    pub fn bit_of(&self, path: &str) -> Result<(u32, u32), BtfError> {
+        let bits = self.bits_to(path)?;
+        Ok((bits / 8, bits % 8))
+    }
+
+    fn bits_to(&self, path: &str) -> Result<u32, BtfError> {
         let mut parts = path.split('.');
         let structure = parts.next().unwrap_or_default();
         let mut ty = self.structure(structure)?;
@@ -159,7 +172,7 @@ impl Btf {
         Err(BtfError::NoType(format!("struct {name}")))
     }
 
-    /// Byte offset and type of a member, looked for in nameless members too.
+    /// Offset in bits and type of a member, looked for in nameless members too.
     fn member(&self, ty: Type, name: &str) -> Result<Option<(u32, u32)>, BtfError> {
         if ty.kind != KIND_STRUCT && ty.kind != KIND_UNION {
             return Ok(None);
@@ -170,12 +183,12 @@ impl Btf {
             let id = self.u32(at + 4)?;
             let bits = self.u32(at + 8)? & if ty.kind_flag { 0x00ff_ffff } else { u32::MAX };
             if member == name.as_bytes() {
-                return Ok(Some((bits / 8, id)));
+                return Ok(Some((bits, id)));
             }
             if member.is_empty()
                 && let Some((inner, id)) = self.member(self.resolve(id)?, name)?
             {
-                return Ok(Some((bits / 8 + inner, id)));
+                return Ok(Some((bits + inner, id)));
             }
         }
         Ok(None)
@@ -301,6 +314,7 @@ mod tests {
         assert_eq!(btf.offset_of("outer.a"), Ok(0));
         assert_eq!(btf.offset_of("outer.c"), Ok(8));
         assert_eq!(btf.offset_of("outer.d.y"), Ok(20));
+        assert_eq!(btf.bit_of("outer.d.y"), Ok((20, 0)));
         assert_eq!(btf.size_of("inner"), Ok(8));
         assert_eq!(btf.enumerator("two"), Ok(2));
     }

@@ -158,7 +158,10 @@ fn first_line(text: &str) -> String {
 /// What the verifier says at the end of its log: why it refused a program.
 pub fn verdict(log: &str) -> Option<&str> {
     log.lines()
-        .rfind(|line| !line.trim().is_empty() && !line.starts_with("processed"))
+        .rfind(|line| {
+            let statistics = ["processed", "stack depth", "verification time"];
+            !line.trim().is_empty() && !statistics.iter().any(|begin| line.starts_with(begin))
+        })
         .map(str::trim)
 }
 
@@ -169,6 +172,7 @@ mod tests {
     #[test]
     fn the_verdict_is_the_logs_last_word() {
         let log = "0: (b7) r0 = 0\ncombined stack size of 3 calls is 544. Too large\n\
+                   verification time 23889 usec\nstack depth 40+8\n\
                    processed 12 insns (limit 1000000)\n";
         assert_eq!(
             verdict(log),

@@ -14,7 +14,9 @@ fn name(loss: Loss) -> &'static str {
         Loss::RingCgroup => "ring_cgroup",
         Loss::CgroupMapFull => "cgroup_map_full",
         Loss::CreationUnresolved => "creation_unresolved",
-        Loss::HeldMapFull => "held_map_full",
+        Loss::PendingMapFull => "pending_map_full",
+        // As what is lost there in another way.
+        Loss::FreeUnseen => Hook::SchedProcessFree.name(),
     }
 }
 

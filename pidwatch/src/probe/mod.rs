@@ -9,10 +9,13 @@ mod btf;
 mod error;
 mod losses;
 mod offsets;
+#[cfg(test)]
+mod pending_tests;
 mod start;
 mod symbols;
 mod sys;
 mod tracefs;
+mod zombies;
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -41,6 +44,9 @@ pub const WINDOW: Duration = Duration::from_millis(100);
 /// sends a record at the next event in any case, so that this need not be exact.
 const TAIL: Duration = Duration::from_millis(120);
 
+/// What ended so long ago and is not reaped is a zombie: before that its parent may be about to.
+const LASTING: Duration = Duration::from_secs(1);
+
 /// What the user may choose.
 #[derive(Clone, Debug)]
 pub struct ProbeSettings {
@@ -58,19 +64,17 @@ pub struct ProbeSettings {
 pub struct Probe {
     ring: AsyncFd<RingBuf<MapData>>,
     cgroups: HashMap<MapData, u64, Cgroup>,
-    /// Whether tasks from before the start may still be freed.
-    starting: bool,
     /// Until when every cgroup is read, because records were lost.
     sweep_all_until: Instant,
     losses: Losses,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Cgroups that may have counted something since their last record.
     tails: hashbrown::HashMap<CgroupId, Instant>,
-    started: Instant,
     status: Vec<ProbeStatus>,
     kernel: String,
     /// Keeps programs loaded and attached.
     attached: attach::Attached,
+    zombies: Option<zombies::Zombies>,
     ebpf: Ebpf,
 }
 
@@ -82,9 +86,7 @@ impl Probe {
 
     /// Whether a hook is attached, so that what it counts is known.
     pub fn is_attached(&self, hook: Hook) -> bool {
-        self.status.iter().any(|status| {
-            status.hook == hook && status.mechanism.is_some_and(|m| m != Mechanism::Off)
-        })
+        self.attached.has(hook)
     }
 
     /// The kernel's release.
@@ -133,9 +135,6 @@ impl Probe {
     /// Takes the totals of cgroups that fell silent after a record, or of all when records were
     /// lost. Call it once a [`WINDOW`].
     pub fn sweep(&mut self, now: Instant, events: &mut Vec<Event>) {
-        if self.starting && now.duration_since(self.started) >= LONGEST_FREE {
-            self.end_start();
-        }
         self.ask(Request::Losses, CgroupId(0));
         self.drain(now, events);
         if self.losses.ring_rates_grew() {
@@ -184,7 +183,7 @@ impl Probe {
         events: &mut Vec<Event>,
     ) {
         /// Fits into the smallest ring, a page.
-        const AT_A_TIME: usize = 16;
+        const AT_A_TIME: usize = 8;
         let mut asked = cgroups.peekable();
         while asked.peek().is_some() {
             for cgroup in asked.by_ref().take(AT_A_TIME) {
@@ -194,9 +193,21 @@ impl Probe {
         }
     }
 
-    fn end_start(&mut self) {
-        self.ask(Request::Run, CgroupId(0));
-        self.starting = false;
+    /// The zombies there are, by the cgroup that they are charged to; `None` when that cannot be known.
+    /// Removed cgroups' are those of the nearest one above that is there. Takes what no hook saw freed
+    /// for lost.
+    pub fn zombies(&mut self) -> Option<hashbrown::HashMap<CgroupId, u64>> {
+        let scan = match self.zombies.as_ref()?.scan() {
+            Ok(scan) => scan,
+            Err(error) => {
+                tracing::warn!("cannot scan the ended tasks: {error}");
+                return None;
+            }
+        };
+        for address in scan.stale {
+            self.ask(Request::Settle, CgroupId(address));
+        }
+        Some(scan.zombies)
     }
 
     /// What was lost since the last call, by where.

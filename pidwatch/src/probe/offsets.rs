@@ -46,12 +46,15 @@ pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
         task_group_leader: at("task_struct.group_leader")?,
         task_real_parent: at("task_struct.real_parent")?,
         task_comm: at("task_struct.comm")?,
+        task_start_time: at("task_struct.start_time")?,
         task_pid_links: at("task_struct.pid_links")?,
         signal_live: at("signal_struct.live")?,
         css_set_pids,
         css_set_dfl_cgrp: at("css_set.dfl_cgrp")?,
         css_cgroup: at("cgroup_subsys_state.cgroup")?,
         css_parent: at("cgroup_subsys_state.parent")?,
+        css_flags: at("cgroup_subsys_state.flags")?,
+        cgroup_self: at("cgroup.self")?,
         pids_counter,
         cgroup_kn: at("cgroup.kn")?,
         cgroup_root: at("cgroup.root")?,
@@ -80,7 +83,12 @@ const RLIMIT_SIZE: u32 = 16;
 ///
 /// # Errors
 /// When a member is not there; the offsets are as they were then.
-pub fn add_evidence(offsets: &mut Offsets, btf: &Btf, has_pids: bool) -> Result<(), BtfError> {
+pub fn add_evidence(
+    offsets: &mut Offsets,
+    btf: &Btf,
+    has_pids: bool,
+    events_at_forker: bool,
+) -> Result<(), BtfError> {
     let at = |path: &str| btf.offset_of(path);
     let either = |path: &str, before: &str| at(path).or_else(|_| at(before));
     let pids = |path: &str, before: &str| {
@@ -108,7 +116,12 @@ pub fn add_evidence(offsets: &mut Offsets, btf: &Btf, has_pids: bool) -> Result<
         pid_ns_pid_max: at("pid_namespace.pid_max").unwrap_or(0),
         xa_node_tags: at("xa_node.tags")?,
         pids_limit: pids("pids_cgroup.limit", "pids_cgroup.limit")?,
-        pids_events: pids("pids_cgroup.events_local", "pids_cgroup.events_limit")?,
+        pids_events: pids("pids_cgroup.events_local", "pids_cgroup.events_limit")?
+            + if has_local_events(btf) && events_at_forker {
+                PIDCG_FORKFAIL * size_of::<u64>() as u32
+            } else {
+                0
+            },
         ..*offsets
     };
     // Counted per user namespace from 5.14 on.
@@ -124,8 +137,61 @@ pub fn add_evidence(offsets: &mut Offsets, btf: &Btf, has_pids: bool) -> Result<
     } else {
         added.user_processes = at("user_struct.processes")?;
     }
+    add_optional(&mut added, btf, has_pids);
     *offsets = added;
     Ok(())
+}
+
+/// `PIDCG_FORKFAIL` of kernel/cgroup/pids.c.
+const PIDCG_FORKFAIL: u32 = 1;
+
+/// Whether the pids controller counts refusals apart by whose limit it was and who forked (6.11).
+pub fn has_local_events(btf: &Btf) -> bool {
+    btf.offset_of("pids_cgroup.events_local").is_ok()
+}
+
+/// What says more about some failures, and may be missing: 0 then.
+fn add_optional(offsets: &mut Offsets, btf: &Btf, has_pids: bool) {
+    let at = |path: &str| btf.offset_of(path).unwrap_or(0);
+    let pointer = size_of::<usize>() as u32;
+    let of_controller = |array: &str, id: &str| {
+        let index = btf.enumerator(id).ok()?;
+        Some(btf.offset_of(array).ok()? + index * pointer)
+    };
+    let (byte, bit) = btf
+        .bit_of("task_struct.sched_reset_on_fork")
+        .unwrap_or_default();
+    *offsets = Offsets {
+        css_set_memory: of_controller("css_set.subsys", "memory_cgrp_id").unwrap_or(0),
+        memory_counter: at("mem_cgroup.memory"),
+        counter_usage: at("page_counter.usage"),
+        counter_max: at("page_counter.max"),
+        task_mm: at("task_struct.mm"),
+        mm_data: at("mm_struct.data_vm"),
+        task_fs: at("task_struct.fs"),
+        fs_in_exec: at("fs_struct.in_exec"),
+        task_reset_on_fork: byte,
+        task_reset_on_fork_bit: bit,
+        ucounts_namespaces: at("ucounts.ucount"),
+        user_ns_namespaces_max: at("user_namespace.ucount_max"),
+        pt_regs_first: btf
+            .offset_of("pt_regs.di")
+            .unwrap_or_else(|_| at("pt_regs.orig_x0")),
+        task_files: at("task_struct.files"),
+        files_table: at("files_struct.fdt"),
+        table_files: at("fdtable.fd"),
+        table_size: at("fdtable.max_fds"),
+        file_inode: at("file.f_inode"),
+        inode_private: at("inode.i_private"),
+        inode_number: at("inode.i_ino"),
+        kernfs_node_priv: at("kernfs_node.priv"),
+        cgroup_pids: if has_pids {
+            of_controller("cgroup.subsys", "pids_cgrp_id").unwrap_or(0)
+        } else {
+            0
+        },
+        ..*offsets
+    };
 }
 
 /// Where a task's registers lie above its stack's begin: at the very end (`task_pt_regs`, without

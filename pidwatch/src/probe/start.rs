@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
     thread,
+    time::Duration,
 };
 
 use aya::{
@@ -27,15 +28,17 @@ use rustix::{
 use tokio::{io::unix::AsyncFd, time::Instant};
 
 use super::{
-    Choice, Hook, KernelVersion, Mechanism, Probe, ProbeError, ProbeSettings, ProbeStatus, WINDOW,
+    Choice, Hook, KernelVersion, LASTING, LONGEST_FREE, Mechanism, Probe, ProbeError,
+    ProbeSettings, ProbeStatus, WINDOW,
     attach::{Attached, Attacher, attach_all},
     btf,
     error::{fix, unfold},
     losses::Losses,
     offsets, symbols,
     tracefs::Tracefs,
+    zombies::Zombies,
 };
-use crate::cgroup::Layout;
+use crate::cgroup::{self, Layout};
 
 /// The kernel side, as the build script made it; empty when there was no BPF toolchain.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pidwatch-ebpf.o"));
@@ -105,11 +108,14 @@ impl Probe {
             Ok(tracefs) => offsets::add_classic(&mut offsets, tracefs),
             Err(error) => Err(error.clone()),
         };
+        let events_at_forker = !offsets::has_local_events(&types)
+            || !layout.unified
+            || cgroup::counts_refusals_locally(&settings.proc_root);
         let off = Choice(Hook::FailureEvidence, Mechanism::Off);
         let evidence = if settings.choices.contains(&off) {
             Err("switched off".to_owned())
         } else {
-            offsets::add_evidence(&mut offsets, &types, layout.has_pids)
+            offsets::add_evidence(&mut offsets, &types, layout.has_pids, events_at_forker)
                 .map_err(|error| error.to_string())
         };
         // Hidden from those without CAP_SYSLOG, or not listed: then user space looks instead.
@@ -117,9 +123,12 @@ impl Probe {
             .and_then(|thread| thread.join().ok()?.ok())
             .unwrap_or_default();
         let resolution = clock_getres(ClockId::MonotonicCoarse);
+        let jiffies = |time: Duration| (time.as_nanos() as u64).div_ceil(resolution.tv_nsec as u64);
         let constants = Settings {
-            window_jiffies: (WINDOW.as_nanos() as u64).div_ceil(resolution.tv_nsec as u64),
+            window_jiffies: jiffies(WINDOW),
             failures_per_window: FAILURES_PER_WINDOW,
+            lasting_jiffies: jiffies(LASTING),
+            longest_free_jiffies: jiffies(LONGEST_FREE),
             hierarchy_id: layout.hierarchy_id,
             unified: u32::from(layout.unified),
             has_pids: u32::from(layout.has_pids),
@@ -129,7 +138,7 @@ impl Probe {
                 0
             },
             evidence: u32::from(evidence.is_ok()),
-            reserved: 0,
+            events_at_forker: u32::from(events_at_forker),
             nr_threads,
             max_threads,
             pid_max: if offsets.pid_ns_pid_max == 0 {
@@ -164,10 +173,23 @@ impl Probe {
         let mut attached = attach_all(attacher, kernel, &settings.choices)?;
         load_control(&mut ebpf).map_err(|error| load_error("program control", &error.into()))?;
         let baseline = baseline(&mut ebpf, &kernel_btf);
+        let sees_frees = attached.has(Hook::SchedProcessFree);
+        let zombies = match &baseline {
+            // Without it, what had ended before is not known.
+            Ok(()) if sees_frees => Zombies::start(&mut ebpf, &kernel_btf),
+            _ => Err("needs bpf_iter_task and sched_process_free".to_owned()),
+        };
         attached.status.push(ProbeStatus {
             hook: Hook::TaskIter,
             mechanism: baseline.is_ok().then_some(Mechanism::Iter),
             error: baseline.err(),
+        });
+        let (zombies, error) =
+            zombies.map_or_else(|error| (None, Some(error)), |it| (Some(it), None));
+        attached.status.push(ProbeStatus {
+            hook: Hook::Zombies,
+            mechanism: zombies.as_ref().map(|_| Mechanism::Iter),
+            error,
         });
         drop(kernel_btf);
         // The kernel's types took some 20 MiB for a moment; give them back. Having freed them, glibc
@@ -180,12 +202,13 @@ impl Probe {
             libc::malloc_trim(0);
         }
 
-        Self::assemble(ebpf, attached, settings, release)
+        Self::assemble(ebpf, attached, zombies, settings, release)
     }
 
     fn assemble(
         mut ebpf: Ebpf,
         attached: Attached,
+        zombies: Option<Zombies>,
         settings: &ProbeSettings,
         kernel: String,
     ) -> Result<Self, ProbeError> {
@@ -215,26 +238,19 @@ impl Probe {
             .iter()
             .filter_map(|&(hook, name)| Some((hook, program_fd(&ebpf, name)?)))
             .collect();
-        let started = Instant::now();
-        let mut probe = Self {
+        Ok(Self {
             ring,
             cgroups,
-            starting: true,
-            sweep_all_until: started,
+            sweep_all_until: Instant::now(),
             losses: Losses::new(programs),
             logger,
             tails: Tails::new(),
-            started,
             status: attached.status.clone(),
             kernel,
             attached,
+            zombies,
             ebpf,
-        };
-        if !probe.is_attached(Hook::SchedProcessFree) {
-            // Nothing would ever take out again what is noted of ended tasks.
-            probe.end_start();
-        }
-        Ok(probe)
+        })
     }
 }
 

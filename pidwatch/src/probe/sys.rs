@@ -2,10 +2,10 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_prog_info, perf_event_attr};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info, perf_event_attr};
 
 /// `PERF_TYPE_TRACEPOINT`
 const PERF_TYPE_TRACEPOINT: u32 = 2;
@@ -38,6 +38,52 @@ pub fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
         } else {
             Ok(info)
         }
+    }
+}
+
+/// Ties an iterator program to the map whose elements it is to see. It stays so as long as the descriptor
+/// lives.
+///
+/// # Errors
+/// Those of `bpf(2)`.
+pub fn link_map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // `union bpf_iter_link_info { struct { __u32 map_fd; } map; ... }`
+    let mut info: RawFd = map.as_raw_fd();
+    // SAFETY: plain old data, valid as zeros.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    // SAFETY: the members of a union that a link of an iterator has.
+    let iterator = unsafe { &mut attr.link_create.__bindgen_anon_3.__bindgen_anon_1 };
+    iterator.iter_info = (&raw mut info) as u64;
+    iterator.iter_info_len = size_of::<RawFd>() as u32;
+    open(bpf_cmd::BPF_LINK_CREATE, &mut attr)
+}
+
+/// A new run of an iterator.
+///
+/// # Errors
+/// Those of `bpf(2)`: EMFILE, ENFILE.
+pub fn create_iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: plain old data, valid as zeros.
+    let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
+    attr.iter_create.link_fd = link.as_raw_fd() as u32;
+    open(bpf_cmd::BPF_ITER_CREATE, &mut attr)
+}
+
+fn open(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the attributes are of the size that is given; the result is checked.
+    unsafe {
+        let fd = libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<bpf_attr>(),
+        );
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd as i32))
     }
 }
 

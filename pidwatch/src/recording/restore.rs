@@ -141,7 +141,7 @@ impl Restorer {
             tasks: rate.tasks,
             subtree_tasks: rate.subtree_tasks,
             processes: rate.processes,
-            zombies: rate.zombies.unwrap_or(0),
+            zombies: rate.zombies,
             counts: counts(&rate.counts),
             total: counts(&rate.total),
             creators: rate
@@ -319,6 +319,11 @@ fn counts(told: &stream::Counted) -> Counts {
         freed: told.freed.unwrap_or(0),
         failed,
         rejected: told.rejected.unwrap_or(0),
+        rejected_by: {
+            let mut names = stream::rejections();
+            let told = |name| told.rejected_by.as_ref()?.get(&name).copied();
+            std::array::from_fn(|_| names.next().and_then(told).unwrap_or(0))
+        },
     }
 }
 

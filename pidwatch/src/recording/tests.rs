@@ -122,7 +122,7 @@ fn updates(second: u64) -> Vec<Update> {
         tasks: Some(1500),
         subtree_tasks: None,
         processes: Some(1),
-        zombies: 4,
+        zombies: Some(4),
         counts,
         total: counts,
         creators: vec![Creator {

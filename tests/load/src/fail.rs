@@ -156,15 +156,31 @@ fn sleep_as_child() -> ! {
 }
 
 /// Clones that no limit refuses but the flags themselves, or seccomp, do.
-pub fn reject(count: u64, seccomp: bool, truth: &mut Truth) -> Result<()> {
-    if seccomp {
-        sys::forbid_clone3()?;
+pub fn reject(count: u64, seccomp: Option<u16>, truth: &mut Truth) -> Result<()> {
+    if let Some(errno) = seccomp {
+        sys::forbid_clone3(errno)?;
     }
-    let (syscall, create): (_, Create) = if seccomp {
+    let (syscall, create): (_, Create) = if seccomp.is_some() {
         ("clone3", || sys::clone3(None))
     } else {
         ("clone", sys::clone_of_nonsense)
     };
+    all_refused(count, syscall, create, truth)
+}
+
+/// Clones of a task that SCHED_DEADLINE schedules.
+pub fn as_deadline(count: u64, truth: &mut Truth) -> Result<()> {
+    sys::become_deadline()?;
+    all_refused(count, "clone", sys::clone, truth)
+}
+
+/// Clones with a user namespace of their own, of which there may be none, in a user namespace of ours.
+pub fn of_namespaces(count: u64, uid: u32, truth: &mut Truth) -> Result<()> {
+    sys::enter_user_namespace_without_room(uid)?;
+    all_refused(count, "clone", sys::clone_with_user_namespace, truth)
+}
+
+fn all_refused(count: u64, syscall: &str, create: Create, truth: &mut Truth) -> Result<()> {
     for _ in 0..count {
         match create() {
             Ok(_) => anyhow::bail!("a clone that is not allowed succeeded"),

@@ -1,5 +1,6 @@
 //! Tasks that stay: running ones, and zombies.
 
+use std::path::PathBuf;
 use std::ptr;
 
 use anyhow::{Result, ensure};
@@ -38,21 +39,69 @@ pub fn hold(processes: u64, threads: u64, truth: &mut Truth) -> Result<()> {
     Ok(())
 }
 
+/// Zombies, and what goes on beside them.
+#[derive(clap::Args)]
+pub struct Zombies {
+    #[arg(long)]
+    count: u64,
+    /// Meanwhile fork and reap so many a second
+    #[arg(long, default_value_t = 0.0)]
+    beside: f64,
+    /// They go to this cgroup before they end
+    #[arg(long)]
+    within: Option<PathBuf>,
+}
+
 /// Keeps children that have ended; they are reaped when told to let go.
-pub fn zombies(count: u64, truth: &mut Truth) -> Result<()> {
+pub fn zombies(options: &Zombies, truth: &mut Truth) -> Result<()> {
     let mut children = Vec::new();
-    for _ in 0..count {
-        children.push(sys::fork(|| Ok(()))?);
+    for _ in 0..options.count {
+        children.push(sys::fork(|| match &options.within {
+            Some(cgroup) => super::join(cgroup),
+            None => Ok(()),
+        })?);
     }
     for &child in &children {
         wait_until_ended(child)?;
     }
-    super::keep();
+    if options.beside > 0.0 {
+        super::pace::forks(options.beside, truth)?;
+    } else {
+        super::keep();
+    }
     for child in children {
         ensure!(sys::reap(child)?, "a child failed");
     }
-    truth.here.created.processes += count;
-    truth.here.exited.processes += count;
+    truth.here.created.processes += options.count;
+    let there = match &options.within {
+        Some(cgroup) => truth
+            .elsewhere
+            .entry(cgroup.display().to_string())
+            .or_default(),
+        None => &mut truth.here,
+    };
+    there.exited.processes += options.count;
+    Ok(())
+}
+
+/// Keeps processes of which the main thread has ended and another one lives.
+pub fn headless(processes: u64, truth: &mut Truth) -> Result<()> {
+    let mut children = Vec::new();
+    for _ in 0..processes {
+        children.push(sys::fork(|| {
+            sys::end_with_parent();
+            sys::thread(sleep)?;
+            // SAFETY: ends this thread alone; the other one needs nothing of it.
+            unsafe { libc::syscall(libc::SYS_exit, 0) };
+            Ok(())
+        })?);
+    }
+    super::keep();
+    sys::kill_all(&children)?;
+    for kinds in [&mut truth.here.created, &mut truth.here.exited] {
+        kinds.processes += processes;
+        kinds.threads += processes;
+    }
     Ok(())
 }
 

@@ -66,6 +66,9 @@ enum Load {
         /// The cgroup v2 directory that the children are born in
         #[arg(long)]
         target: PathBuf,
+        /// They stay until standard input ends, and those that are refused are counted
+        #[arg(long)]
+        hold: bool,
     },
     /// A second thread that execs
     ExecFromThread {
@@ -94,9 +97,9 @@ enum Load {
     Reject {
         #[arg(long)]
         count: u64,
-        /// clone3 instead, which a seccomp filter answers with ENOSYS
+        /// clone3 instead, which a seccomp filter answers with this error number
         #[arg(long)]
-        seccomp: bool,
+        seccomp: Option<u16>,
     },
     /// Clones refused by the pid_max of a PID namespace (6.14 and later)
     FailInPidNamespace {
@@ -119,9 +122,23 @@ enum Load {
         threads: u64,
     },
     /// Children that have ended and are not reaped until standard input ends
-    Zombies {
+    Zombies(hold::Zombies),
+    /// Processes whose main thread has ended while another one lives, until standard input ends
+    Headless {
+        #[arg(long)]
+        processes: u64,
+    },
+    /// Clones of a SCHED_DEADLINE task
+    FailAsDeadline {
         #[arg(long)]
         count: u64,
+    },
+    /// Clones that ask for more user namespaces than there may be
+    FailNamespaces {
+        #[arg(long)]
+        count: u64,
+        #[arg(long)]
+        uid: u32,
     },
     /// Cgroups made, used and removed, one after the other
     ChurnCgroups(churn::Options),
@@ -171,7 +188,12 @@ fn main() -> Result<()> {
             forks::forks(count, truth)?;
         }
         Load::Vfork { count } => forks::vforks(count, truth)?,
-        Load::CloneInto { count, target } => clone_into::run(count, &target, truth)?,
+        Load::CloneInto {
+            count,
+            target,
+            hold: false,
+        } => clone_into::run(count, &target, truth)?,
+        Load::CloneInto { count, target, .. } => clone_into::fill(count, &target, truth)?,
         Load::ExecFromThread { count } => exec::from_thread(count, truth)?,
         Load::IoUring { workers, pollers } => io_uring::run(workers, pollers, truth)?,
         Load::Fail(options) => fail::run(&options, truth)?,
@@ -182,7 +204,10 @@ fn main() -> Result<()> {
         }
         Load::FailInDyingPidNamespace { count } => pid_namespace::dying(count, truth)?,
         Load::Hold { processes, threads } => hold::hold(processes, threads, truth)?,
-        Load::Zombies { count } => hold::zombies(count, truth)?,
+        Load::Zombies(options) => hold::zombies(&options, truth)?,
+        Load::Headless { processes } => hold::headless(processes, truth)?,
+        Load::FailAsDeadline { count } => fail::as_deadline(count, truth)?,
+        Load::FailNamespaces { count, uid } => fail::of_namespaces(count, uid, truth)?,
         Load::ChurnCgroups(options) => churn::run(&options, truth)?,
         Load::Move { count, from, to } => moves::run(count, &from, &to, truth)?,
         Load::Leak { per_second } => pace::leak(per_second, truth)?,

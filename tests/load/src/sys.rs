@@ -78,8 +78,9 @@ pub fn join_group(child: pid_t, leader: pid_t) -> Result<()> {
     }
 }
 
-/// From now on `clone3` fails with ENOSYS, as container runtimes' profiles have it.
-pub fn forbid_clone3() -> Result<()> {
+/// From now on `clone3` fails: with ENOSYS as container runtimes' profiles have it, with EPERM as older
+/// ones had.
+pub fn forbid_clone3(errno: u16) -> Result<()> {
     let statement = |code: u32, k: u32| libc::sock_filter {
         code: code as u16,
         jt: 0,
@@ -98,7 +99,7 @@ pub fn forbid_clone3() -> Result<()> {
         },
         statement(
             libc::BPF_RET | libc::BPF_K,
-            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+            libc::SECCOMP_RET_ERRNO | u32::from(errno),
         ),
         statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
     ];
@@ -172,6 +173,58 @@ pub fn clone_of_nonsense() -> Result<pid_t> {
     // SAFETY: refused by copy_process with EINVAL; if it were not, it is a fork with a new thread
     // that shares nothing.
     outcome(unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_THREAD, 0, 0, 0, 0) })
+}
+
+/// From now on SCHED_DEADLINE schedules this task: 2 of every 20 ms.
+pub fn become_deadline() -> Result<()> {
+    const SCHED_DEADLINE: u32 = 6;
+    const MS: u64 = 1_000_000;
+    // `struct sched_attr` (include/uapi/linux/sched/types.h).
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let attributes = Attributes {
+        size: mem::size_of::<Attributes>() as u32,
+        policy: SCHED_DEADLINE,
+        flags: 0,
+        nice: 0,
+        priority: 0,
+        runtime: 2 * MS,
+        deadline: 20 * MS,
+        period: 20 * MS,
+    };
+    // SAFETY: `attributes` outlives the call.
+    outcome(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) })?;
+    Ok(())
+}
+
+/// Becomes a user, then root of a user namespace in which there may be no other one.
+pub fn enter_user_namespace_without_room(uid: u32) -> Result<()> {
+    // SAFETY: neither has preconditions; there is one thread.
+    unsafe {
+        if libc::setresuid(uid, uid, uid) != 0 || libc::unshare(libc::CLONE_NEWUSER) != 0 {
+            return Err(Error::last_os_error());
+        }
+        // Its files in /proc are root's otherwise, since it was another user when it was executed.
+        libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+    }
+    std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+    std::fs::write("/proc/sys/user/max_user_namespaces", "0")
+}
+
+/// `clone` like fork, with a user namespace for the child; the child gets 0.
+pub fn clone_with_user_namespace() -> Result<pid_t> {
+    let flags = libc::SIGCHLD | libc::CLONE_NEWUSER;
+    // SAFETY: as for `clone`.
+    outcome(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })
 }
 
 /// `clone3` like fork, into a cgroup if one is given; the child gets 0.

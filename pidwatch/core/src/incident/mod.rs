@@ -294,7 +294,8 @@ fn add_comm(comms: &mut Vec<(Vec<u8>, u64)>, comm: &[u8], times: u64) {
 
 /// The limit that refused, where it was one.
 pub fn key_of(failed: &FailedClone) -> Option<LimitKey> {
-    if let Some(Limit { name, owner, .. }) = failed.verdict.limit {
+    let is_of_tasks = failed.verdict.reason.is_task_limit();
+    if let Some(Limit { name, owner, .. }) = failed.verdict.limit.filter(|_| is_of_tasks) {
         let path = failed
             .limit_owner
             .as_ref()

@@ -19,6 +19,11 @@ pub fn errno_name(errno: u32) -> String {
         libc::ENOMEM => "ENOMEM".into(),
         libc::ENOSPC => "ENOSPC".into(),
         libc::EUSERS => "EUSERS".into(),
+        libc::EPERM => "EPERM".into(),
+        libc::EBADF => "EBADF".into(),
+        libc::EACCES => "EACCES".into(),
+        libc::EBUSY => "EBUSY".into(),
+        libc::EINVAL => "EINVAL".into(),
         _ => format!("errno {errno}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Limits on tasks: which one refused a creation ([`reason`]), which are in force ([`survey()`]), and
+//! Limits on tasks: which one refused a creation ([`refusal`]), which are in force ([`survey()`]), and
 //! what is wrong with them ([`findings`]).
 
 pub mod advice;
@@ -8,6 +8,7 @@ pub mod findings;
 mod kubelet;
 pub mod memory;
 pub mod reason;
+pub mod refusal;
 pub mod survey;
 pub mod table;
 
@@ -16,7 +17,8 @@ pub use self::{
     failed_clone::FailedClone,
     findings::{Finding, Severity, find},
     kubelet::Kubelet,
-    reason::{Basis, Limit, LimitOwner, Reason, Reasons, Verdict},
+    reason::{Basis, Limit, LimitOwner, Reason, Verdict},
+    refusal::Reasons,
     survey::Survey,
     table::{Row, Scope, table},
 };

@@ -1,6 +1,6 @@
 //! Counts, and sums and differences of them.
 
-use pidwatch_common::totals::{Kinds, Totals};
+use pidwatch_common::totals::{Kinds, REJECTIONS, Totals};
 
 use crate::limits::Reason;
 
@@ -17,6 +17,8 @@ pub struct Counts {
     pub failed: [u64; Reason::ALL.len()],
     /// Creations refused for another reason.
     pub rejected: u64,
+    /// Those by error: [`REJECTIONS`], and any other at the end.
+    pub rejected_by: [u64; REJECTIONS.len() + 1],
 }
 
 impl Counts {
@@ -33,6 +35,7 @@ impl Counts {
         freed: 0,
         failed: [0; Reason::ALL.len()],
         rejected: 0,
+        rejected_by: [0; REJECTIONS.len() + 1],
     };
 
     /// Creations refused for want of something.
@@ -52,6 +55,9 @@ impl Counts {
             freed: self.freed.saturating_sub(earlier.freed),
             failed: std::array::from_fn(|i| self.failed[i].saturating_sub(earlier.failed[i])),
             rejected: self.rejected.saturating_sub(earlier.rejected),
+            rejected_by: std::array::from_fn(|i| {
+                self.rejected_by[i].saturating_sub(earlier.rejected_by[i])
+            }),
         }
     }
 
@@ -67,6 +73,9 @@ impl Counts {
             freed: self.freed.saturating_add(other.freed),
             failed: std::array::from_fn(|i| self.failed[i].saturating_add(other.failed[i])),
             rejected: self.rejected.saturating_add(other.rejected),
+            rejected_by: std::array::from_fn(|i| {
+                self.rejected_by[i].saturating_add(other.rejected_by[i])
+            }),
         }
     }
 
@@ -99,8 +108,12 @@ fn by_counter(a: &Totals, b: &Totals, of: fn(u64, u64) -> u64) -> Totals {
         held_threads: of(a.held_threads, b.held_threads),
         freed: kinds(a.freed, b.freed),
         zombies_before: of(a.zombies_before, b.zombies_before),
+        unseen_frees: of(a.unseen_frees, b.unseen_frees),
+        unnoted: of(a.unnoted, b.unnoted),
         failed: of(a.failed, b.failed),
         rejected: of(a.rejected, b.rejected),
         suppressed: of(a.suppressed, b.suppressed),
+        suppressed_by: std::array::from_fn(|i| of(a.suppressed_by[i], b.suppressed_by[i])),
+        rejected_by: std::array::from_fn(|i| of(a.rejected_by[i], b.rejected_by[i])),
     }
 }

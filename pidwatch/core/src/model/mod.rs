@@ -7,6 +7,7 @@
 
 mod counts;
 mod creators;
+mod suppressed;
 
 use std::time::Duration;
 
@@ -22,17 +23,8 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     limits::Reason,
-    probe::{self, Cause, Event, Failure, Who},
+    probe::{Cause, Event, Failure, Who},
 };
-
-/// What ended this long ago and is not freed is a zombie; before that it may be reaped and only on
-/// its way through RCU.
-const LASTING: Duration = probe::LONGEST_FREE;
-
-/// How often it is noted how many had ended.
-const MARK_EVERY: Duration = Duration::from_secs(4);
-/// Notes that reach back [`LASTING`].
-const MARKS: usize = 1 + (LASTING.as_secs() / MARK_EVERY.as_secs()) as usize;
 
 /// A cgroup that is gone is remembered this long: its last records may still be on the way, and
 /// RCU frees its last tasks late.
@@ -54,17 +46,14 @@ struct State {
     told: Counts,
     /// Failures that a record told of, by [`Reason`].
     reasons: [u64; Reason::ALL.len()],
+    /// Failures that no record told of, by the reason that is inferred for them.
+    short_reasons: [u64; Reason::ALL.len()],
+    last_reasons: suppressed::Last,
     suppressed_told: u64,
     /// Suppressed failures that [`Model::take_unrecorded`] gave.
     unrecorded_taken: u64,
     /// Zombies that the last window told.
-    zombies_told: u64,
-    /// How many had ended at moments at least [`MARK_EVERY`] apart, the oldest first.
-    marks: [Mark; MARKS],
-    /// Tasks that must be freed soon.
-    released: Option<Released>,
-    /// Frees that the hook was not there for.
-    unseen_frees: u64,
+    zombies_told: Option<u64>,
     creators: Creators,
 }
 
@@ -81,7 +70,11 @@ impl State {
         // Not `totals.failed`: a failure may be counted before its record is here, and its reason
         // with it. Each has a record or is suppressed.
         let mut failed = self.reasons;
-        failed[Reason::Unknown as usize] += totals.suppressed;
+        let short: u64 = self.short_reasons.iter().sum();
+        for (failed, inferred) in failed.iter_mut().zip(self.short_reasons) {
+            *failed += inferred;
+        }
+        failed[Reason::Unknown as usize] += totals.suppressed.saturating_sub(short);
         Counts {
             created: totals.created,
             exited: totals.exited,
@@ -91,34 +84,20 @@ impl State {
                 + totals.exited.threads.saturating_sub(totals.held_threads),
             failed,
             rejected: totals.rejected,
+            rejected_by: totals.rejected_by,
         }
     }
 
-    /// Those of them that were freed.
+    /// Those of them that were freed, or whose free is lost.
     fn freed(&self) -> u64 {
-        self.totals.freed.processes + self.totals.freed.threads + self.unseen_frees
+        let totals = &self.totals;
+        totals.freed.processes + totals.freed.threads + totals.unseen_frees + totals.unnoted
     }
 
     /// Those of them that were not.
     fn unfreed(&self) -> u64 {
         self.ended().saturating_sub(self.freed())
     }
-}
-
-/// Tasks that had ended and were charged no more, so that RCU frees them within [`LASTING`].
-#[derive(Clone, Copy, Debug)]
-struct Released {
-    since: BootTime,
-    tasks: u64,
-    /// [`State::freed`] at that moment.
-    freed: u64,
-}
-
-/// Tasks that had ended by a moment, of those that someone must reap.
-#[derive(Clone, Copy, Debug, Default)]
-struct Mark {
-    time: Option<BootTime>,
-    ended: u64,
 }
 
 /// A cgroup that was removed.
@@ -138,16 +117,20 @@ pub struct Activity {
     pub window: Counts,
     /// Since start.
     pub total: Counts,
-    /// Tasks that ended a while ago (12 s) and are not freed.
-    pub zombies: u64,
+    /// Zombies that are charged to it, removed cgroups' below it among them; `None` when not known.
+    pub zombies: Option<u64>,
 }
 
 impl Activity {
+    fn with_zombies(self, zombies: Option<u64>) -> Self {
+        Self { zombies, ..self }
+    }
+
     /// Of a cgroup that was never heard of.
     pub const NONE: Self = Self {
         window: Counts::NONE,
         total: Counts::NONE,
-        zombies: 0,
+        zombies: None,
     };
 }
 
@@ -161,6 +144,8 @@ pub struct Model {
     /// Cgroups that tasks were moved into: their charge changed though nothing was counted.
     entered: HashSet<CgroupId>,
     gone: HashMap<CgroupId, Gone>,
+    /// By cgroup, as last counted; `None` before that, and where they cannot be.
+    zombies: Option<HashMap<CgroupId, u64>>,
 }
 
 impl Model {
@@ -201,6 +186,8 @@ impl Model {
             let created = |kinds: Kinds| kinds.processes + kinds.threads;
             let creations = created(merged.created) - created(state.totals.created);
             state.creators.sample(creator, creations, time);
+            let last = state.last_reasons;
+            last.add(&state.totals, &merged, &mut state.short_reasons);
             state.totals = merged;
             self.changed.insert(cgroup);
             if let Some(gone) = self.gone.get_mut(&cgroup)
@@ -215,6 +202,7 @@ impl Model {
     pub fn failed(&mut self, cgroup: CgroupId, reason: Reason) {
         let state = self.states.entry(cgroup).or_default();
         state.reasons[reason as usize] += 1;
+        state.last_reasons.note(reason);
         self.changed.insert(cgroup);
     }
 
@@ -287,12 +275,31 @@ impl Model {
         self.gone.contains_key(&cgroup)
     }
 
-    /// What was counted in a cgroup since start, and what of it ended and is not freed, young ones
-    /// included; nothing if it was never heard of.
-    pub fn total(&self, cgroup: CgroupId) -> (Counts, u64) {
+    /// What was counted in a cgroup since start; nothing if it was never heard of.
+    pub fn total(&self, cgroup: CgroupId) -> Counts {
         self.states
             .get(&cgroup)
-            .map_or((Counts::NONE, 0), |state| (state.counts(), state.unfreed()))
+            .map_or(Counts::NONE, |state| state.counts())
+    }
+
+    /// The zombies there are by now, in all cgroups.
+    pub fn set_zombies(&mut self, zombies: Option<HashMap<CgroupId, u64>>) {
+        // The window tells of those whose number is another one now.
+        let known = zombies.iter().flatten().map(|(id, _)| *id);
+        let before = self.zombies.iter().flatten().map(|(id, _)| *id);
+        self.changed.extend(known.chain(before));
+        self.zombies = zombies;
+    }
+
+    /// Zombies charged to a cgroup; `None` when not known.
+    pub fn zombies(&self, cgroup: CgroupId) -> Option<u64> {
+        let counted = self.zombies.as_ref()?;
+        // Some of those that ended were not noted, and nobody knows which of them were reaped.
+        let state = self.states.get(&cgroup);
+        if state.is_some_and(|state| state.totals.unnoted > 0) {
+            return None;
+        }
+        Some(counted.get(&cgroup).copied().unwrap_or(0))
     }
 
     /// Path of a removed cgroup.
@@ -329,25 +336,24 @@ impl Model {
         self.states
             .get(&cgroup)
             .map_or(Activity::NONE, |state| Activity {
-                window: Counts::NONE,
                 total: state.told,
-                zombies: state.zombies_told,
+                ..Activity::NONE
             })
+            .with_zombies(self.zombies(cgroup))
     }
 
     /// Closes a window: every cgroup in which something was counted in it, whose zombies came or
     /// went, or that tasks were moved into.
-    pub fn close_window(&mut self, now: BootTime) -> Vec<(CgroupId, Activity)> {
+    pub fn close_window(&mut self) -> Vec<(CgroupId, Activity)> {
         let mut changed = std::mem::take(&mut self.changed);
         let entered = std::mem::take(&mut self.entered);
         changed.extend(&entered);
         let mut rows = Vec::with_capacity(changed.len());
         for id in changed {
-            let told = self.states.get(&id).map_or(0, |state| state.zombies_told);
-            let Some(activity) = self.close(id, now) else {
-                continue;
-            };
-            let has_news = !activity.window.is_zero() || activity.zombies != told;
+            let told = self.states.get(&id).and_then(|state| state.zombies_told);
+            let activity = self.close(id);
+            let has_news =
+                !activity.window.is_zero() || activity.zombies.unwrap_or(0) != told.unwrap_or(0);
             if has_news || entered.contains(&id) {
                 rows.push((id, activity));
             }
@@ -356,72 +362,16 @@ impl Model {
         rows
     }
 
-    /// Finds frees that the hook was not there for, and returns how many: what had ended and is in
-    /// no `charge` any more (that of the cgroup with its descendants, `None` if unknown) was given
-    /// back, and is freed within 12 s. Some kernels keep BPF out of their init's context, and
-    /// so out of the RCU callbacks that happen to interrupt it.
-    pub fn settle_frees(
-        &mut self,
-        now: BootTime,
-        mut charge: impl FnMut(CgroupId) -> Option<u64>,
-    ) -> u64 {
-        let mut found = 0;
-        for (id, state) in &mut self.states {
-            if let Some(released) = state.released {
-                if now.since(released.since) < LASTING {
-                    continue;
-                }
-                // What was freed since may have been others: then more is missing, and the next
-                // look finds it.
-                let missing = released
-                    .tasks
-                    .saturating_sub(state.freed() - released.freed);
-                state.unseen_frees += missing;
-                state.released = None;
-                if missing > 0 {
-                    found += missing;
-                    self.changed.insert(*id);
-                }
-            }
-            if state.unfreed() > 0
-                && let Some(charge) = charge(*id)
-            {
-                let tasks = state.unfreed().saturating_sub(charge);
-                state.released = (tasks > 0).then_some(Released {
-                    since: now,
-                    tasks,
-                    freed: state.freed(),
-                });
-            }
-        }
-        found
-    }
-
     /// What is known of a cgroup in which nothing may have happened; closes its window.
-    pub fn close(&mut self, cgroup: CgroupId, now: BootTime) -> Option<Activity> {
-        let state = self.states.get_mut(&cgroup)?;
+    pub fn close(&mut self, cgroup: CgroupId) -> Activity {
+        let zombies = self.zombies(cgroup);
+        if zombies.is_none_or(|zombies| zombies == 0) && !self.states.contains_key(&cgroup) {
+            return Activity::NONE.with_zombies(zombies);
+        }
+        let state = self.states.entry(cgroup).or_default();
         let mut total = state.counts();
         // Made of several counters, and those are not read in one moment.
         total.freed = total.freed.max(state.told.freed);
-        let (ended, freed) = (state.ended(), state.freed());
-        let newest = state.marks[MARKS - 1];
-        if newest.time.is_none_or(|time| now.since(time) >= MARK_EVERY) {
-            state.marks.rotate_left(1);
-            state.marks[MARKS - 1] = Mark {
-                time: Some(now),
-                ended,
-            };
-        }
-        let is_old = |mark: &&Mark| mark.time.is_some_and(|time| now.since(time) >= LASTING);
-        let zombies = state
-            .marks
-            .iter()
-            .rfind(is_old)
-            .map_or(0, |mark| mark.ended.saturating_sub(freed));
-        if zombies != state.unfreed() {
-            // Some are young: look again, though nothing else may happen here.
-            self.changed.insert(cgroup);
-        }
         let activity = Activity {
             window: total.minus(&state.told),
             total,
@@ -429,7 +379,7 @@ impl Model {
         };
         state.told = total;
         state.zombies_told = zombies;
-        Some(activity)
+        activity
     }
 }
 

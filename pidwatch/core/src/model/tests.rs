@@ -37,7 +37,7 @@ fn windows_add_up_to_the_totals_whatever_the_order_of_records() {
     for (a, b) in [(5, 3), (9, 7), (9, 9)] {
         tell(&mut model, totals(a, 0, 0));
         tell(&mut model, totals(b, 0, 0));
-        for (_, activity) in model.close_window(at(1)) {
+        for (_, activity) in model.close_window() {
             sum += activity.window.created.processes;
             assert_eq!(activity.total.created.processes, sum);
         }
@@ -49,86 +49,44 @@ fn windows_add_up_to_the_totals_whatever_the_order_of_records() {
 fn a_window_in_which_nothing_happened_says_nothing() {
     let mut model = Model::default();
     tell(&mut model, totals(1, 0, 0));
-    assert_eq!(model.close_window(at(1)).len(), 1);
+    assert_eq!(model.close_window().len(), 1);
     tell(&mut model, totals(1, 0, 0));
-    assert_eq!(model.close_window(at(2)), []);
+    assert_eq!(model.close_window(), []);
 }
 
 #[test]
-fn what_has_just_ended_is_no_zombie_until_it_lasts() {
+fn zombies_are_unknown_until_they_are_counted_and_told_when_they_change() {
+    let told = |model: &mut Model| -> Vec<Option<u64>> {
+        let rows = model.close_window();
+        rows.iter().map(|(_, activity)| activity.zombies).collect()
+    };
     let mut model = Model::default();
     tell(&mut model, totals(3, 3, 1));
-    let zombies = |model: &mut Model, second| -> Vec<u64> {
-        model
-            .close_window(at(second))
-            .iter()
-            .map(|(_, activity)| activity.zombies)
-            .collect()
-    };
-    assert_eq!(zombies(&mut model, 1), [0]);
-    assert!(zombies(&mut model, 12).is_empty());
-    assert_eq!(
-        zombies(&mut model, 13),
-        [2],
-        "told though nothing else happened"
-    );
-    assert!(zombies(&mut model, 14).is_empty(), "told once");
-    tell(&mut model, totals(3, 3, 3));
-    assert_eq!(zombies(&mut model, 15), [0]);
-    assert!(zombies(&mut model, 99).is_empty());
+    assert_eq!(told(&mut model), [None], "never 0 before the first count");
+    model.set_zombies(Some([(ID, 2)].into()));
+    assert_eq!(told(&mut model), [Some(2)], "though nothing else happened");
+    model.set_zombies(Some([(ID, 2)].into()));
+    assert!(told(&mut model).is_empty(), "told once");
+    model.set_zombies(Some(HashMap::new()));
+    assert_eq!(told(&mut model), [Some(0)]);
+    assert!(told(&mut model).is_empty());
+    // Of a cgroup in which nothing was ever counted: those of removed ones below it.
+    const ABOVE: CgroupId = CgroupId(6);
+    model.set_zombies(Some([(ABOVE, 30)].into()));
+    assert_eq!(told(&mut model), [Some(30)]);
+    model.set_zombies(Some([(ABOVE, 30)].into()));
+    assert!(told(&mut model).is_empty());
 }
 
 #[test]
-fn a_storm_that_is_freed_late_has_no_zombies() {
+fn zombies_are_unknown_where_an_end_could_not_be_noted() {
     let mut model = Model::default();
-    for second in 1..20 {
-        tell(
-            &mut model,
-            totals(1000 * second, 1000 * second, 1000 * second - 60),
-        );
-        for (_, activity) in model.close_window(at(second)) {
-            assert_eq!(activity.zombies, 0, "after {second} s");
-        }
-    }
-}
-
-#[test]
-fn a_free_that_no_hook_saw_is_found_by_the_charge() {
-    let mut model = Model::default();
-    tell(&mut model, totals(40, 40, 38));
-    assert_eq!(
-        model.settle_frees(at(1), |_| Some(1)),
-        0,
-        "one is still charged"
-    );
-    assert_eq!(
-        model.settle_frees(at(12), |_| Some(0)),
-        0,
-        "RCU may be late"
-    );
-    assert_eq!(model.settle_frees(at(13), |_| Some(0)), 1);
-    assert_eq!(model.settle_frees(at(24), |_| Some(0)), 0);
-    tell(&mut model, totals(40, 40, 39));
-    assert_eq!(
-        model.settle_frees(at(25), |_| Some(0)),
-        0,
-        "it came after all"
-    );
-    model.close_window(at(26));
-    model.close_window(at(39));
-    assert_eq!(model.close_window(at(40)), [], "no zombies");
-}
-
-#[test]
-fn late_frees_of_a_steady_stream_are_not_taken_for_unseen() {
-    let mut model = Model::default();
-    for second in 1..60 {
-        tell(
-            &mut model,
-            totals(100 * second, 100 * second, 100 * second - 90),
-        );
-        assert_eq!(model.settle_frees(at(second), |_| Some(0)), 0);
-    }
+    let mut counted = totals(9, 9, 5);
+    counted.unnoted = 1;
+    tell(&mut model, counted);
+    model.set_zombies(Some([(ID, 3)].into()));
+    assert_eq!(model.zombies(ID), None);
+    assert_eq!(model.zombies(CgroupId(8)), Some(0));
 }
 
 #[test]
@@ -139,8 +97,7 @@ fn threads_are_freed_as_they_end_unless_they_are_traced() {
     counted.held_threads = 2;
     counted.freed.threads = 1;
     tell(&mut model, counted);
-    assert_eq!(model.close_window(at(1))[0].1.total.freed, 9);
-    assert_eq!(model.close_window(at(13))[0].1.zombies, 1);
+    assert_eq!(model.close_window()[0].1.total.freed, 9);
 }
 
 #[test]
@@ -171,10 +128,31 @@ fn suppressed_failures_are_told_once() {
     for _ in 0..3 {
         model.failed(ID, Reason::PidMax);
     }
-    let counts = model.close_window(at(1))[0].1.window;
+    let counts = model.close_window()[0].1.window;
     assert_eq!(counts.failed[Reason::PidMax as usize], 3);
     assert_eq!(counts.failed[Reason::Unknown as usize], 5);
     assert_eq!(counts.failures(), 8);
+}
+
+#[test]
+fn failures_without_a_record_have_the_reason_of_a_short_look() {
+    use pidwatch_common::totals::Suppressed;
+    let mut model = Model::default();
+    model.failed(ID, Reason::PidsMax);
+    model.failed(ID, Reason::PidNamespaceMax);
+    let mut counted = Totals::ZERO;
+    counted.failed = 402;
+    counted.suppressed = 400;
+    counted.suppressed_by[Suppressed::PidsMax as usize] = 371;
+    counted.suppressed_by[Suppressed::Ids as usize] = 20;
+    // No record has told what there is no room for.
+    counted.suppressed_by[Suppressed::NoSpace as usize] = 4;
+    tell(&mut model, counted);
+    let failed = model.close_window()[0].1.total.failed;
+    assert_eq!(failed[Reason::PidsMax as usize], 1 + 371);
+    assert_eq!(failed[Reason::PidNamespaceMax as usize], 1 + 20);
+    assert_eq!(failed[Reason::Unknown as usize], 9);
+    assert_eq!(failed.iter().sum::<u64>(), 402);
 }
 
 #[test]
@@ -184,7 +162,7 @@ fn one_that_was_never_announced_is_forgotten_once_it_is_quiet() {
     assert!(model.is_gone(ID));
     assert_eq!(model.gone_path(ID), None);
     tell_at(&mut model, totals(2, 2, 2), at(20));
-    model.close_window(at(20));
+    model.close_window();
     assert_eq!(model.forget_gone(at(49)), [], "it did something at 20 s");
     assert_eq!(model.forget_gone(at(50)), [ID]);
     assert!(!model.is_gone(ID));
@@ -193,12 +171,12 @@ fn one_that_was_never_announced_is_forgotten_once_it_is_quiet() {
     model.lost(ID, at(60));
     model.find(|id| id == ID);
     assert!(!model.is_gone(ID));
-    model.close_window(at(60));
-    assert_eq!(model.total(ID).0.created.processes, 3);
+    model.close_window();
+    assert_eq!(model.total(ID).created.processes, 3);
     model.lost(ID, at(61));
     model.added(ID);
     assert_eq!(
-        model.total(ID).0.created.processes,
+        model.total(ID).created.processes,
         3,
         "nor is it another one"
     );
@@ -209,11 +187,14 @@ fn a_gone_cgroup_is_kept_while_records_may_come_and_zombies_last() {
     let mut model = Model::default();
     tell(&mut model, totals(1, 1, 0));
     model.removed(ID, (*b"/gone").into(), at(10));
-    model.close_window(at(31));
+    model.close_window();
     assert_eq!(model.forget_gone(at(12)), []);
     assert_eq!(model.forget_gone(at(30)), [], "a zombie is still there");
-    tell(&mut model, totals(1, 1, 1));
-    model.close_window(at(31));
+    // Its free is lost, which settles it as well.
+    let mut settled = totals(1, 1, 0);
+    settled.unseen_frees = 1;
+    tell(&mut model, settled);
+    model.close_window();
     assert_eq!(model.gone_path(ID), Some(&b"/gone"[..]));
     assert_eq!(model.forget_gone(at(31)), [ID]);
     assert_eq!(model.gone_path(ID), None);
@@ -224,18 +205,14 @@ fn an_id_used_again_is_another_cgroup_and_is_not_forgotten_with_the_old_one() {
     let mut model = Model::default();
     model.added(ID);
     tell(&mut model, totals(7, 7, 7));
-    model.close_window(at(1));
+    model.close_window();
     model.removed(ID, (*b"/old").into(), at(2));
     model.added(ID);
     assert_eq!(model.gone_path(ID), None);
     tell(&mut model, totals(7, 7, 7));
-    assert_eq!(
-        model.close_window(at(3)),
-        [],
-        "what was told was the old one's"
-    );
+    assert_eq!(model.close_window(), [], "what was told was the old one's");
     tell(&mut model, totals(9, 8, 7));
-    let (_, activity) = model.close_window(at(4))[0];
+    let (_, activity) = model.close_window()[0];
     assert_eq!(activity.total.created.processes, 2);
     assert_eq!(activity.window.exited.processes, 1);
     assert_eq!(model.forget_gone(at(3600)), []);

@@ -152,7 +152,7 @@ mod tests {
             tasks,
             subtree_tasks: None,
             processes: Some(1),
-            zombies: 0,
+            zombies: Some(0),
             counts,
             total: counts,
             verdict: None,

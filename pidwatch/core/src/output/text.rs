@@ -7,6 +7,7 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
+use pidwatch_common::totals::REJECTIONS;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Lines;
@@ -20,7 +21,7 @@ use crate::{
     incident,
     limits::{Basis, FailedClone, LimitOwner, Reason, errno_name},
     snapshot::{Row, Snapshot},
-    stream::{Probe, Started},
+    stream::{self, Probe, Started},
 };
 
 /// Column headings come again after this many rows.
@@ -191,7 +192,7 @@ impl Text {
             self.time(snapshot.time),
             count(row.tasks),
             count(row.processes),
-            events(row.zombies, snapshot.knows_frees),
+            events(row.zombies.unwrap_or(0), row.zombies.is_some()),
             rate(counts.created.processes, seconds),
             rate(counts.created.threads, seconds),
             rate(ended, seconds),
@@ -202,7 +203,35 @@ impl Text {
         } else {
             Style::new()
         };
-        writeln!(out, "{}", self.styled(style, &self.about(line, &row.owner)))
+        writeln!(out, "{}", self.styled(style, &self.about(line, &row.owner)))?;
+        self.rejections(out, snapshot, row)
+    }
+
+    /// Creations that no limit refused, so that nobody looks for one.
+    fn rejections(&self, out: &mut dyn Write, snapshot: &Snapshot, row: &Row) -> io::Result<()> {
+        if row.counts.rejected == 0 || !snapshot.knows_failures {
+            return Ok(());
+        }
+        let by = stream::rejections().zip(row.counts.rejected_by);
+        let by: Vec<_> = by
+            .filter(|(_, n)| *n > 0)
+            .map(|(errno, n)| format!("{n} {errno}"))
+            .collect();
+        let is_forbidden = [libc::EPERM, libc::EACCES].iter().any(|errno| {
+            let place = REJECTIONS.iter().position(|known| *known == *errno as u32);
+            place.is_some_and(|place| row.counts.rejected_by[place] > 0)
+        });
+        let why = if is_forbidden {
+            " (EPERM, EACCES: a seccomp filter or a security module forbids it; no limit)"
+        } else {
+            ""
+        };
+        let line = format!(
+            "{}  clone REJECTED: {}{why}  ",
+            self.time(snapshot.time),
+            by.join(", "),
+        );
+        writeln!(out, "{}", self.about(line, &row.owner))
     }
 }
 
@@ -424,7 +453,7 @@ mod tests {
             tasks: Some(46_012),
             subtree_tasks: None,
             processes: None,
-            zombies: 2,
+            zombies: Some(2),
             counts,
             total: counts,
             verdict: None,

@@ -79,7 +79,7 @@ pub enum Charge {
 /// A creation that failed for want of something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The caller's cgroup.
+    /// Where the child was to be born: the caller's cgroup, or the one that it asked for.
     pub cgroup: CgroupId,
     /// When.
     pub time: BootTime,
@@ -287,10 +287,22 @@ fn decode_totals(record: &mut &[u8]) -> Option<Totals> {
         held_threads: record.try_get_u64_ne().ok()?,
         freed: kinds(record)?,
         zombies_before: record.try_get_u64_ne().ok()?,
+        unseen_frees: record.try_get_u64_ne().ok()?,
+        unnoted: record.try_get_u64_ne().ok()?,
         failed: record.try_get_u64_ne().ok()?,
         rejected: record.try_get_u64_ne().ok()?,
         suppressed: record.try_get_u64_ne().ok()?,
+        suppressed_by: array(record)?,
+        rejected_by: array(record)?,
     })
+}
+
+fn array<const N: usize>(record: &mut &[u8]) -> Option<[u64; N]> {
+    let mut all = [0; N];
+    for one in &mut all {
+        *one = record.try_get_u64_ne().ok()?;
+    }
+    Some(all)
 }
 
 fn until_nul(bytes: &[u8]) -> Vec<u8> {
@@ -412,9 +424,12 @@ mod tests {
     fn losses_are_told_apart_from_events() {
         let record = Losses {
             header: header(Kind::Losses),
-            counts: [1, 2, 3, 4, 5, 6],
+            counts: [1, 2, 3, 4, 5, 6, 7],
         };
-        assert_eq!(decode_losses(bytes_of(&record)), Some([1, 2, 3, 4, 5, 6]));
+        assert_eq!(
+            decode_losses(bytes_of(&record)),
+            Some([1, 2, 3, 4, 5, 6, 7])
+        );
         assert_eq!(decode(bytes_of(&record)), None);
         assert_eq!(decode_losses(&bytes_of(&record)[..70]), None);
     }

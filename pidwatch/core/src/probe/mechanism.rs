@@ -86,6 +86,8 @@ pub enum Hook {
     /// Every task, once at start: which had ended before. Not one of [`Hook::ALL`], as it is not
     /// attached.
     TaskIter,
+    /// Every ended task, whenever zombies are counted. Not one of [`Hook::ALL`] either.
+    Zombies,
 }
 
 impl Hook {
@@ -118,6 +120,7 @@ impl Hook {
             Self::CgroupRename => "cgroup_rename",
             Self::CgroupAttachTask => "cgroup_attach_task",
             Self::TaskIter => "bpf_iter_task",
+            Self::Zombies => "bpf_iter_map_elem",
         }
     }
 

@@ -16,13 +16,13 @@ fn meaning(place: &str) -> &'static str {
     match place {
         "task_newtask" => "so many creations are in no count",
         "sched_process_exit" => "so many ends are in no count",
-        "sched_process_free" => "so many frees are in no count; only zombies may be off",
+        "sched_process_free" => "so many frees are in no count",
         "kernel_clone" | "execve" => {
             "so many returns were not looked at; a failure among them is missing"
         }
         "cgroup_map_full" => "so many events of further cgroups are in no count",
         "creation_unresolved" => "so many creations are in no cgroup's count",
-        "held_map_full" => "only zombies may be off",
+        "pending_map_full" => "so many frees are in no count, and zombies are not known there",
         "ring_rate" => "no count is missing: it was read from the kernel's totals",
         "ring_failure" => "so many failures are counted, but without a reason",
         "ring_cgroup" => "so many cgroups came or went untold",

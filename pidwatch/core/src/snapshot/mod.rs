@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub window: Duration,
     /// The cgroups that have something to say, or all.
     pub rows: Vec<Row>,
-    /// Frees are seen; otherwise `freed` and `zombies` are unknown.
+    /// Frees are seen; otherwise `freed` is unknown.
     pub knows_frees: bool,
     /// Failed creations are seen; otherwise `failed` and `rejected` are unknown.
     pub knows_failures: bool,
@@ -53,7 +53,7 @@ pub struct Row {
     /// Processes, without descendants'.
     pub processes: Option<u64>,
     /// Ended tasks that are not freed and stay so.
-    pub zombies: u64,
+    pub zombies: Option<u64>,
     /// What was counted in the window.
     pub counts: Counts,
     /// What was counted since start.

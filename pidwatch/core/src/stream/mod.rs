@@ -23,7 +23,7 @@ pub use self::limit::{Exhaustion, LimitUse};
 pub use self::node::NodeWindow;
 use self::numbers::nanoseconds;
 pub use self::owner::{Cgroup, K8s, Owner, Runtime};
-pub use self::rate::{Counted, Creator, Kinds, Rate};
+pub use self::rate::{Counted, Creator, Kinds, Rate, rejections};
 pub use self::started::{Probe, Started};
 pub use self::state::{LargestProcess, Pattern, State, TaskNames};
 

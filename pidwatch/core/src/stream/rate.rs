@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use pidwatch_common::totals::REJECTIONS;
 use serde::{Deserialize, Serialize};
 
 use super::{LimitUse, Owner};
 use crate::{
     escape,
-    limits::Reason,
+    limits::{Reason, errno_name},
     model::{self, Counts},
     snapshot::{Row, Snapshot},
 };
@@ -76,7 +77,7 @@ impl Rate {
             tasks: row.tasks,
             subtree_tasks: row.subtree_tasks,
             processes: row.processes,
-            zombies: snapshot.knows_frees.then_some(row.zombies),
+            zombies: row.zombies,
             counts: Counted::of(&row.counts, snapshot),
             total: Counted::of(&row.total, snapshot),
             limit: row
@@ -129,6 +130,20 @@ pub struct Counted {
     /// Creations refused for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<u64>,
+    /// Those by error; one that did not occur is left out, those that are not counted each are `other`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_by: Option<BTreeMap<String, u64>>,
+}
+
+/// What [`Counted::rejected_by`] calls the errors that are not counted each.
+pub const OTHER: &str = "other";
+
+/// Names of the errors in [`Counts::rejected_by`].
+pub fn rejections() -> impl Iterator<Item = String> {
+    REJECTIONS
+        .into_iter()
+        .map(errno_name)
+        .chain([OTHER.to_owned()])
 }
 
 impl Counted {
@@ -146,6 +161,10 @@ impl Counted {
             freed: snapshot.knows_frees.then_some(counts.freed),
             failed: snapshot.knows_failures.then(failed),
             rejected: snapshot.knows_failures.then_some(counts.rejected),
+            rejected_by: (snapshot.knows_failures && counts.rejected > 0).then(|| {
+                let counted = rejections().zip(counts.rejected_by);
+                counted.filter(|(_, n)| *n > 0).collect()
+            }),
         }
     }
 }

@@ -18,19 +18,18 @@ impl Board {
             total: self.other,
             tasks: Some(0),
             processes: Some(0),
-            zombies: self.last.knows_frees.then_some(0),
+            zombies: Some(0),
             ..Sample::default()
         };
         let mut folded = 0;
         for entry in self.owners.values() {
             let row = &entry.row;
-            let zombies = self.last.knows_frees.then_some(row.zombies);
             match &entry.place {
                 Some(Place::Own(before)) => owners.push(Sample {
                     labels: &entry.labels,
                     tasks: row.tasks,
                     processes: row.processes,
-                    zombies: zombies.filter(|_| entry.gone.is_none()),
+                    zombies: row.zombies.filter(|_| entry.gone.is_none()),
                     limit: entry.limit,
                     total: row.total.minus(before),
                     verdict: row.verdict.as_ref().filter(|_| entry.gone.is_none()),
@@ -47,7 +46,8 @@ impl Board {
                     };
                     add(&mut sum.tasks, row.tasks);
                     add(&mut sum.processes, row.processes);
-                    add(&mut sum.zombies, zombies);
+                    // One that is not known, and the sum is not.
+                    sum.zombies = sum.zombies.zip(row.zombies).map(|(sum, n)| sum + n);
                 }
                 None => {}
             }

@@ -32,7 +32,7 @@ fn row(id: u64, path: &str, tasks: Option<u64>, created: u64) -> Row {
         tasks,
         subtree_tasks: tasks,
         processes: tasks,
-        zombies: 0,
+        zombies: Some(0),
         counts: Counts::NONE,
         total,
         verdict: None,

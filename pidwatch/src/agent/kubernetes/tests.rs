@@ -189,7 +189,7 @@ fn window(owner: &Owner, second: u64) -> Update {
         tasks: Some(1000),
         subtree_tasks: None,
         processes: None,
-        zombies: 0,
+        zombies: Some(0),
         counts: Counts::NONE,
         total: Counts::NONE,
         verdict: Some(verdict(State::Leaking, second)),

@@ -110,7 +110,10 @@ impl Refusal {
         Self {
             time: failure.time,
             text,
-            is_for_want: verdict.reason != Reason::Other,
+            is_for_want: !matches!(
+                verdict.reason,
+                Reason::Other | Reason::Deadline | Reason::ExecInProgress
+            ),
             pid: failure.pid,
             times: 1,
         }
@@ -133,7 +136,7 @@ pub struct Known {
     /// Processes.
     pub processes: Option<u64>,
     /// Ended and not reaped.
-    pub zombies: u64,
+    pub zombies: Option<u64>,
     /// Created a second in the last window.
     pub created: f64,
     /// Ended a second.
@@ -175,7 +178,7 @@ impl Known {
             badge: Badge::Ok,
             tasks: None,
             processes: None,
-            zombies: 0,
+            zombies: None,
             created: 0.0,
             exited: 0.0,
             failed: 0.0,
@@ -232,7 +235,7 @@ impl Known {
         };
         self.tasks = row.tasks.or(self.tasks);
         self.processes = row.processes.or(self.processes);
-        self.zombies = row.zombies;
+        self.zombies = row.zombies.or(self.zombies);
         self.created = reading.created as f64 / seconds;
         self.exited = reading.exited as f64 / seconds;
         self.failed = reading.failed as f64 / seconds;
@@ -292,7 +295,10 @@ impl Known {
 
     /// Threads that are not their process's first. A zombie is in no list of processes.
     pub fn threads(&self) -> Option<u64> {
-        Some(self.tasks?.saturating_sub(self.processes? + self.zombies))
+        Some(
+            self.tasks?
+                .saturating_sub(self.processes? + self.zombies.unwrap_or(0)),
+        )
     }
 
     /// Tasks a second that come to stay.

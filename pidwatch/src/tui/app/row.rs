@@ -63,7 +63,7 @@ pub struct Row {
     /// Threads.
     pub threads: Option<u64>,
     /// Zombies.
-    pub zombies: u64,
+    pub zombies: Option<u64>,
     /// Growth a second.
     pub growth: Option<f64>,
     /// Created a second.
@@ -132,7 +132,7 @@ impl Row {
             of: Of::None,
             processes: None,
             threads: None,
-            zombies: 0,
+            zombies: None,
             growth: None,
             created: 0.0,
             exited: 0.0,
@@ -162,7 +162,7 @@ impl Row {
         };
         self.processes = sum(self.processes, other.processes);
         self.threads = sum(self.threads, other.threads);
-        self.zombies += other.zombies;
+        self.zombies = sum(self.zombies, other.zombies);
         self.growth = sum_f(self.growth, other.growth);
         self.created += other.created;
         self.exited += other.exited;

@@ -46,7 +46,7 @@ pub fn row(owner: Owner, tasks: u64) -> Told {
         tasks: Some(tasks),
         subtree_tasks: None,
         processes: Some(tasks.min(4)),
-        zombies: 0,
+        zombies: Some(0),
         counts: Counts::NONE,
         total: Counts::NONE,
         verdict: None,

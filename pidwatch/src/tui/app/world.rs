@@ -123,8 +123,6 @@ pub struct World {
     pub lost: HashMap<Cow<'static, str>, u64>,
     /// Failed creations are seen.
     pub knows_failures: bool,
-    /// Frees are seen, so that zombies are known.
-    pub knows_frees: bool,
     /// Created, ended, refused a second in the last window, of the whole node.
     pub rates: [f64; 3],
 }
@@ -313,7 +311,6 @@ impl World {
         let time = snapshot.time;
         self.time = Some(time);
         self.knows_failures = snapshot.knows_failures;
-        self.knows_frees = snapshot.knows_frees;
         for known in self.owners.values_mut() {
             known.quiet();
         }

@@ -105,7 +105,7 @@ fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
         tasks(known.tasks),
         tasks(known.processes),
         tasks(known.threads()),
-        known.zombies,
+        tasks(known.zombies),
         a_second(known.created),
         a_second(known.exited),
         a_second(known.failed),

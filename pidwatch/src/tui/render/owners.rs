@@ -301,14 +301,13 @@ fn draw_row(
             },
             Column::Processes => number(row.processes),
             Column::Threads => number(row.threads),
-            Column::Zombies if !world.knows_frees => ("?".into(), theme.dim),
             Column::Zombies => {
-                let style = if row.zombies > 0 {
+                let style = if row.zombies.is_some_and(|zombies| zombies > 0) {
                     theme.warn
                 } else {
                     theme.dim
                 };
-                (tasks(Some(row.zombies)), style)
+                (tasks(row.zombies), style)
             }
             Column::Growth => match row.growth {
                 Some(growth) if growth > 0.0 => (format!("+{}", rate(growth)), theme.warn),

@@ -95,7 +95,7 @@ pub(super) const ZOMBIES: Family = of_owner(
     "pidwatch_container_zombies",
     Kind::Gauge,
     &[],
-    "Tasks of a cgroup that ended at least twelve seconds ago and are not reaped.",
+    "Processes of a cgroup that ended at least a second ago and are not reaped.",
 );
 pub(super) const TASKS_LIMIT: Family = of_owner(
     "pidwatch_container_tasks_limit",
@@ -120,6 +120,12 @@ pub(super) const FAILURES: Family = of_owner(
     Kind::Counter,
     &["reason"],
     "Creations refused in a cgroup for want of something; a reason that has not occurred is left out.",
+);
+pub(super) const REJECTIONS: Family = of_owner(
+    "pidwatch_clone_rejections_total",
+    Kind::Counter,
+    &["errno"],
+    "Creations refused in a cgroup for another reason, as by seccomp (EPERM); an error that has not occurred is left out.",
 );
 pub(super) const GROWTH: Family = of_owner(
     "pidwatch_container_growth_tasks_per_second",
@@ -207,7 +213,7 @@ pub(super) const BUILD: Family = of_node(
 );
 
 /// Every family, in the order in which they are written.
-pub const FAMILIES: [&Family; 21] = [
+pub const FAMILIES: [&Family; 22] = [
     &TASKS,
     &PROCESSES,
     &ZOMBIES,
@@ -215,6 +221,7 @@ pub const FAMILIES: [&Family; 21] = [
     &CREATED,
     &EXITED,
     &FAILURES,
+    &REJECTIONS,
     &GROWTH,
     &EXHAUSTION,
     &STATE,

@@ -14,7 +14,7 @@ use std::fmt::{Display, Write as _};
 use self::families::{
     BUILD, CREATED, EXHAUSTION, EXITED, FAILURES, FOLDED, GROWTH, INCIDENT_OPEN, INCIDENTS, LOST,
     NODE_EXHAUSTION, NODE_FAILURES, NODE_LIMIT, NODE_LIMIT_USAGE, NODE_TASKS, PROBE, PROCESSES,
-    STATE, TASKS, TASKS_LIMIT, ZOMBIES,
+    REJECTIONS, STATE, TASKS, TASKS_LIMIT, ZOMBIES,
 };
 pub use self::families::{FAMILIES, Family, Format, Kind, MOST_SAMPLES, OWNER_LABELS};
 use crate::{
@@ -213,6 +213,16 @@ fn owners(page: &mut Page, view: &View<'_>) {
                 let n = owner.total.failed[reason as usize];
                 if n > 0 {
                     page.sample_of(&FAILURES, owner.labels, reason.name(), n);
+                }
+            }
+        }
+    }
+    page.family(&REJECTIONS);
+    if view.knows_failures {
+        for owner in &view.owners {
+            for (errno, n) in stream::rejections().zip(owner.total.rejected_by) {
+                if n > 0 {
+                    page.sample_of(&REJECTIONS, owner.labels, &errno, n);
                 }
             }
         }

@@ -57,6 +57,7 @@ fn page(format: Format) -> String {
     let quiet = owner_labels(&Owner::new(CgroupId(2), None));
     let mut total = Counts::NONE;
     total.failed[Reason::PidMax as usize] = 3;
+    (total.rejected, total.rejected_by[0]) = (2, 2);
     let view = View {
         owners: vec![
             Sample {
