@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cri_container::{Config, Linux, NODE, NamespaceOption, OWN, Security};
+use crate::cri_container::{
+    Config, ContainerMetadata, ImageSpec, Linux, NODE, NamespaceOption, OWN, Security,
+};
 use anyhow::{Context, Result, ensure};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -31,22 +33,6 @@ pub struct PodMetadata {
     /// Its namespace.
     #[prost(string, tag = "3")]
     pub namespace: String,
-}
-
-/// `ContainerMetadata`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ContainerMetadata {
-    /// The container's name in its pod.
-    #[prost(string, tag = "1")]
-    pub name: String,
-}
-
-/// `ImageSpec`.
-#[derive(Clone, PartialEq, Message)]
-pub struct ImageSpec {
-    /// A name or an id.
-    #[prost(string, tag = "1")]
-    pub image: String,
 }
 
 /// `Container`, in a list.

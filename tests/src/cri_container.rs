@@ -3,14 +3,28 @@
 
 use prost::Message;
 
-use crate::cri::{ContainerMetadata, ImageSpec};
-
 /// `NamespaceMode.CONTAINER`: its own.
 pub const OWN: i32 = 1;
 /// `NamespaceMode.NODE`: the node's.
 pub const NODE: i32 = 2;
 /// `MountPropagation.PROPAGATION_HOST_TO_CONTAINER`.
 pub const HOST_TO_CONTAINER: i32 = 1;
+
+/// `ContainerMetadata`.
+#[derive(Clone, PartialEq, Message)]
+pub struct ContainerMetadata {
+    /// The container's name in its pod.
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
+/// `ImageSpec`.
+#[derive(Clone, PartialEq, Message)]
+pub struct ImageSpec {
+    /// A name or an id.
+    #[prost(string, tag = "1")]
+    pub image: String,
+}
 
 /// `NamespaceOption`.
 #[derive(Clone, PartialEq, Message)]

@@ -14,9 +14,9 @@ use prost::Message;
 use tokio::io::AsyncWriteExt;
 
 use crate::cri::{
-    Container, ContainerMetadata, Containers, ImageSpec, PodMetadata, PodSandbox, PodSandboxes,
-    VersionResponse, framed,
+    Container, Containers, PodMetadata, PodSandbox, PodSandboxes, VersionResponse, framed,
 };
+use crate::cri_container::{ContainerMetadata, ImageSpec};
 
 /// How it treats those who ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

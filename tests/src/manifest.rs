@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::cri::{ContainerMetadata, ImageSpec};
 use crate::cri_container::{
     Capabilities, Config, HOST_TO_CONTAINER, Linux, Mount, NODE, NamespaceOption, Number, OWN,
     Security, SecurityProfile, Variable,
 };
+use crate::cri_container::{ContainerMetadata, ImageSpec};
 
 /// The pod of the deployed DaemonSet.
 #[derive(Debug)]

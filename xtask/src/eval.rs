@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::dist::target::{self, Arch};
+use crate::dist::{arch::Arch, target};
 use crate::process;
 
 /// What of the corpus.

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -114,4 +115,17 @@ pub fn as_root(program: impl AsRef<OsStr>, keep: &[(String, String)]) -> Result<
         );
     }
     Ok(command)
+}
+
+/// Ties a program to this process, so that a killed run leaves none behind.
+pub fn end_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
 }

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::dist::target::{self, Arch};
+use crate::dist::{arch::Arch, target};
 use crate::{process, setup, workspace};
 
 /// What a run of the scenarios takes.

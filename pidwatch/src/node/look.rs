@@ -6,6 +6,7 @@ use super::{
     Live, Node,
     owners::{anchor_at, with_names},
     parts::Parts,
+    under_way::Looking,
 };
 use crate::{
     cgroup::CgroupId,
@@ -17,12 +18,6 @@ use crate::{
     model::Model,
     slice::Slice,
 };
-
-/// A look that is under way.
-pub(super) struct Looking {
-    /// Owners that are still to be read.
-    rest: Vec<CgroupId>,
-}
 
 impl Node {
     /// Begins the detector's and the incidents' turn.

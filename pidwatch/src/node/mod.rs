@@ -13,6 +13,7 @@ mod parts;
 mod readings;
 mod settings;
 mod state_file;
+mod under_way;
 mod walks;
 pub mod watch;
 mod window;
@@ -23,14 +24,16 @@ use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
 use tokio::time::Instant;
 
-use self::parts::Parts;
 pub use self::{
     live::Live,
     readings::Readings,
     settings::{NodeSettings, Roots},
     state_file::StateFile,
 };
-use self::{look::Looking, walks::Walks, window::Closing};
+use self::{
+    parts::Parts,
+    under_way::{Closing, Looking, Walks},
+};
 use crate::{
     cgroup::{self, CgroupId, Files, Layout, LayoutError, Tree},
     clock::BootTime,
@@ -175,7 +178,7 @@ impl Node {
         }
         let mut parts = Parts::default();
         for (id, _) in tree.iter() {
-            owners::learn(&mut parts, &tree, id);
+            parts.learn_by_path(&tree, id);
         }
         memory::release_code();
         Ok(Self {
@@ -463,7 +466,7 @@ impl Node {
                     // It may be cut.
                     self.walk(now);
                 }
-                owners::learn(&mut self.parts, &self.tree, id);
+                self.parts.learn_by_path(&self.tree, id);
                 self.detector.born(id, time);
                 let owner = self.named(Owner::new(id, Some(path.into())));
                 self.names.announced(id);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cgroup::{CgroupId, Tree},
-    identity::{self, Owner, Resolver},
+    identity::{Owner, Resolver},
     limits::{Limit, LimitOwner},
     probe::Failure,
 };
@@ -110,16 +110,6 @@ impl Node {
 pub(super) fn anchor_at(tree: &Tree, parts: &Parts, part: CgroupId, path: &[u8]) -> Owner {
     let id = parts.owner(part).or_else(|| tree.find(path));
     Owner::new(id.unwrap_or(part), Some(path.into()))
-}
-
-/// Learns whose a cgroup is.
-pub(super) fn learn(parts: &mut Parts, tree: &Tree, id: CgroupId) {
-    let path = tree.get(id).map(|node| &*node.path);
-    let owner = path.and_then(|path| {
-        let anchor = identity::anchor(path)?;
-        (anchor.len() < path.len()).then(|| tree.find(anchor))?
-    });
-    parts.learn(id, owner);
 }
 
 /// With the names that a container runtime has for it, if they are known by now.

@@ -5,7 +5,10 @@
 
 use hashbrown::HashMap;
 
-use crate::cgroup::CgroupId;
+use crate::{
+    cgroup::{CgroupId, Tree},
+    identity::anchor,
+};
 
 /// What is counted in a cgroup since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,16 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Learns whose a cgroup is, as its path says.
+    pub fn learn_by_path(&mut self, tree: &Tree, id: CgroupId) {
+        let path = tree.get(id).map(|node| &*node.path);
+        let owner = path.and_then(|path| {
+            let anchor = anchor(path)?;
+            (anchor.len() < path.len()).then(|| tree.find(anchor))?
+        });
+        self.learn(id, owner);
+    }
+
     /// A cgroup is a part of this owner; `None`: of none.
     pub fn learn(&mut self, cgroup: CgroupId, owner: Option<CgroupId>) {
         let known = self.parts.get(&cgroup).map(|part| part.owner);

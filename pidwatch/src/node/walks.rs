@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
-use hashbrown::HashSet;
 use tokio::time::Instant;
 
-use super::{Node, owners::learn};
+use super::{Node, under_way::Running};
 use crate::{
     cgroup::{CgroupId, Walk},
     clock::BootTime,
@@ -20,43 +19,6 @@ use crate::{
 const PACE: Duration = Duration::from_secs(1);
 /// A walk is followed by so many times its own length without one.
 const REST: u32 = 10;
-
-/// When there is a walk.
-#[derive(Debug, Default)]
-pub(super) struct Walks {
-    /// Something is not known.
-    is_asked: bool,
-    not_before: Option<Instant>,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    walk: Walk,
-    began: Instant,
-    /// Of its slices.
-    took: Duration,
-    /// Those that were not known at its beginning.
-    sought: HashSet<CgroupId>,
-}
-
-impl Walks {
-    /// Whether one is to be gone on with at once.
-    pub fn is_under_way(&self) -> bool {
-        self.running.is_some()
-    }
-
-    /// A cgroup came, with its path, or went.
-    pub fn announced(&mut self, id: CgroupId, path: Option<&[u8]>) {
-        if let Some(running) = &mut self.running {
-            running.walk.announced(id, path);
-        }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.is_asked && self.running.is_none() && self.not_before.is_none_or(|at| now >= at)
-    }
-}
 
 impl Node {
     /// Learns the tree anew: now or, after another walk, in a while. A small tree is known when this
@@ -119,7 +81,7 @@ impl Node {
         let new: Vec<_> = tree.iter().filter(is_new).map(|(id, _)| id).collect();
         self.tree = tree;
         for id in new {
-            learn(&mut self.parts, &self.tree, id);
+            self.parts.learn_by_path(&self.tree, id);
         }
         self.files.renamed();
         self.unknown.retain(|id| self.tree.get(*id).is_none());

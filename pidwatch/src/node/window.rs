@@ -5,7 +5,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use tokio::time::Instant;
 
-use super::{Live, Node};
+use super::{Live, Node, under_way::Closing};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
@@ -38,15 +38,6 @@ const ZOMBIES_PACE: Duration = Duration::from_millis(200);
 const ZOMBIES_SHARE: u32 = 100;
 /// Creators that a row names.
 const CREATORS: usize = 3;
-
-/// A window that is over, and whose rows are being read.
-pub(super) struct Closing {
-    time: BootTime,
-    window: Duration,
-    rest: std::vec::IntoIter<(CgroupId, Activity)>,
-    rows: Vec<Row>,
-    budget: u64,
-}
 
 impl Node {
     /// Ends the window; its rows are then to be read.

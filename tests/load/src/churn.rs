@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use pidwatch_load::truth::{Ends, Truth};
 
-use super::sys;
+use super::{shared, sys};
 
 /// How many, and how used.
 #[derive(clap::Args)]
@@ -75,7 +75,7 @@ fn born(cgroup: &Path, options: &Options) -> Result<libc::pid_t> {
 
 fn moved(cgroup: &Path, options: &Options) -> Result<libc::pid_t> {
     Ok(sys::fork(|| {
-        super::join(cgroup)?;
+        shared::join(cgroup)?;
         live(options.forks)
     })?)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use pidwatch_load::truth::{Failure, Truth};
 
-use super::{fail, sys};
+use super::{fail, shared, sys};
 
 /// Creates the children in `target` and reaps each.
 pub fn run(count: u64, target: &Path, truth: &mut Truth) -> Result<()> {
@@ -47,7 +47,7 @@ pub fn fill(count: u64, target: &Path, truth: &mut Truth) -> Result<()> {
             }),
         }
     }
-    super::keep();
+    shared::keep();
     sys::kill_all(&children)?;
     let there = truth
         .elsewhere

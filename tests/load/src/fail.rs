@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use libc::pid_t;
 use pidwatch_load::truth::{Failure, Truth};
 
-use super::sys;
+use super::{shared, sys};
 
 /// More children than any limit of a test: the load gives up rather than fill the machine.
 const MOST_CHILDREN: usize = 5_000;
@@ -76,7 +76,7 @@ pub fn fill_and_fail(
     let outcome = fill(&mut children, pin, truth)
         .and_then(|()| attempt(count, interval, &mut children, truth));
     if hold && outcome.is_ok() {
-        super::keep();
+        shared::keep();
     }
     truth.here.created.processes += children.len() as u64;
     truth.here.exited.processes += children.len() as u64;

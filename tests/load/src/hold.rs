@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use libc::c_void;
 use pidwatch_load::truth::Truth;
 
-use super::sys;
+use super::{pace, shared, sys};
 
 extern "C" fn sleep(_: *mut c_void) -> *mut c_void {
     sys::pause_for_ever()
@@ -30,7 +30,7 @@ pub fn hold(processes: u64, threads: u64, truth: &mut Truth) -> Result<()> {
     let mut ready = vec![0; children.len()];
     drop(writer);
     std::io::Read::read_exact(&mut &reader, &mut ready)?;
-    super::keep();
+    shared::keep();
     sys::kill_all(&children)?;
     for kinds in [&mut truth.here.created, &mut truth.here.exited] {
         kinds.processes += processes;
@@ -57,7 +57,7 @@ pub fn zombies(options: &Zombies, truth: &mut Truth) -> Result<()> {
     let mut children = Vec::new();
     for _ in 0..options.count {
         children.push(sys::fork(|| match &options.within {
-            Some(cgroup) => super::join(cgroup),
+            Some(cgroup) => shared::join(cgroup),
             None => Ok(()),
         })?);
     }
@@ -65,9 +65,9 @@ pub fn zombies(options: &Zombies, truth: &mut Truth) -> Result<()> {
         wait_until_ended(child)?;
     }
     if options.beside > 0.0 {
-        super::pace::forks(options.beside, truth)?;
+        pace::forks(options.beside, truth)?;
     } else {
-        super::keep();
+        shared::keep();
     }
     for child in children {
         ensure!(sys::reap(child)?, "a child failed");
@@ -96,7 +96,7 @@ pub fn headless(processes: u64, truth: &mut Truth) -> Result<()> {
             Ok(())
         })?);
     }
-    super::keep();
+    shared::keep();
     sys::kill_all(&children)?;
     for kinds in [&mut truth.here.created, &mut truth.here.exited] {
         kinds.processes += processes;

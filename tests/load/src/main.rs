@@ -3,8 +3,7 @@
 //!
 //! Loads that keep something until told to go on print `{"ready":true}` first and then wait for
 //! the end of their standard input, or SIGTERM. The program never has a task besides those that
-//! the load is about. The loads are one a file; here is what they share: arguments, joining a
-//! cgroup, telling the truth.
+//! the load is about. The loads are one a file; here are their arguments.
 
 mod churn;
 mod clone_into;
@@ -16,13 +15,14 @@ mod io_uring;
 mod moves;
 mod pace;
 mod pid_namespace;
+mod shared;
 mod sys;
 mod threads;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pidwatch_load::truth::Truth;
 
@@ -175,7 +175,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let mut truth = Truth::default();
     if let Some(cgroup) = &arguments.cgroup {
-        join(cgroup)?;
+        shared::join(cgroup)?;
         truth.here.exited.processes += 1;
     }
     let truth = &mut truth;
@@ -215,24 +215,5 @@ fn main() -> Result<()> {
         Load::Pace { per_second } => pace::forks(per_second, truth)?,
         Load::Noop => return Ok(()),
     }
-    tell(truth)
-}
-
-/// Moves this process into a cgroup.
-fn join(directory: &Path) -> Result<()> {
-    let procs = directory.join("cgroup.procs");
-    std::fs::write(&procs, std::process::id().to_string())
-        .with_context(|| format!("cannot join {}", procs.display()))
-}
-
-/// Prints the truth, the last line of a load.
-fn tell(truth: &Truth) -> Result<()> {
-    println!("{}", serde_json::to_string(truth)?);
-    Ok(())
-}
-
-/// Says that everything to be kept is there, and waits to be told to let go.
-fn keep() {
-    println!("{{\"ready\":true}}");
-    sys::wait_for_end_of_input();
+    shared::tell(truth)
 }

@@ -5,17 +5,17 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use pidwatch_load::truth::Truth;
 
-use super::sys;
+use super::{shared, sys};
 
 /// A parent in `from` forks; each child moves itself to `to` and ends there. The parent itself is
 /// moved into `from` and ends there.
 pub fn run(count: u64, from: &Path, to: &Path, truth: &mut Truth) -> Result<()> {
     let parent = sys::fork(|| {
         sys::end_with_parent();
-        super::join(from)?;
+        shared::join(from)?;
         for _ in 0..count {
             ensure!(
-                sys::reap(sys::fork(|| super::join(to))?)?,
+                sys::reap(sys::fork(|| shared::join(to))?)?,
                 "a child could not move"
             );
         }

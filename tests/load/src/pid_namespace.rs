@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use pidwatch_load::truth::{Failure, Truth};
 
-use super::{fail, sys};
+use super::{fail, shared, sys};
 
 fn unshare() -> Result<()> {
     // SAFETY: unshare of the PID namespace only concerns children to come.
@@ -26,7 +26,7 @@ pub fn full(count: u64, pid_max: u32, truth: &mut Truth) -> Result<()> {
         std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())
             .context("cannot set the namespace's pid_max")?;
         fail::fill_and_fail(count, Duration::ZERO, false, false, truth)?;
-        super::tell(truth)
+        shared::tell(truth)
     })?;
     ensure!(sys::reap(init)?, "the namespace's init failed");
     Ok(())

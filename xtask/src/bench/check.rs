@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Programs;
+use super::inputs::Programs;
 use super::statistics::median;
 
 const CGROUPS: usize = 1_000;

@@ -5,10 +5,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::inputs::{Options, Programs};
 use super::statistics::{Estimate, estimate, median};
 use super::storm::children_cpu_micros;
 use super::tracer::Tracer;
-use super::{Options, Programs};
 
 /// A user that owns nothing, bounded to few tasks.
 const USER: [&str; 4] = ["--uid", "54399", "--rlimit-nproc", "12"];

@@ -7,10 +7,10 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::inputs::{Options, Programs};
 use super::statistics::{Estimate, estimate, median};
 use super::storm::{PROCESSES, storm};
 use super::tracer::Tracer;
-use super::{Options, Programs};
 use crate::{process, programs};
 
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";

@@ -4,9 +4,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use super::inputs::{Options, Programs};
 use super::statistics::{Estimate, estimate, median};
 use super::tracer::Tracer;
-use super::{Options, Programs};
 
 /// Processes of a storm: one for each core of the smallest machine.
 pub const PROCESSES: u64 = 2;

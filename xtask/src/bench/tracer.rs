@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use super::Programs;
+use super::inputs::Programs;
 use crate::programs;
 
 /// Counts creations and exits per cgroup, as people do with bpftrace.

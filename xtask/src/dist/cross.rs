@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::target::Arch;
+use super::arch::Arch;
 use crate::apt::mirror::Mirror;
 use crate::{apt, cache, packages, process};
 

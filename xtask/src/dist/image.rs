@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::archive::{Tar, gzip};
-use super::{Binary, Release, digest, read};
+use super::release::{Binary, Release, digest, read};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -136,7 +136,7 @@ mod tests {
     use std::collections::HashMap;
     use std::io::Read;
 
-    use super::super::target::Arch;
+    use super::super::arch::Arch;
     use super::*;
 
     fn files(archive: &[u8]) -> HashMap<String, Vec<u8>> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Release, target::Arch};
+use super::{arch::Arch, release::Release};
 use crate::{process, workspace};
 
 /// What is linked in.

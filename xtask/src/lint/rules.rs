@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace;
+use crate::{process, workspace};
 
 /// A crate that only one part of pidwatch may know, so that it can be exchanged there.
 struct Confined {
@@ -50,13 +50,17 @@ const CONFINED: [Confined; 7] = [
 
 /// The library that the confinements hold for.
 const LIBRARY: &str = "pidwatch/src";
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "pidwatch-common/src",
     "pidwatch-ebpf/src",
     LIBRARY,
+    "pidwatch/core/src",
     "tests",
     "xtask/src",
 ];
+
+/// What the core builds without: the kernel, the network, the screen, the event loop.
+const NOT_IN_CORE: [&str; 6] = ["aya", "clap", "kube", "ratatui", "tokio", "tonic"];
 
 /// A file is meant to be read in one sitting.
 const LONG_FILE: usize = 450;
@@ -91,10 +95,23 @@ pub fn check() -> Result<()> {
             }
         }
     }
+    let mut tree = process::cargo();
+    tree.args(["tree", "--package", "pidwatch-core", "--edges", "normal"])
+        .args(["--prefix", "none", "--format", "{p}"]);
+    broken.extend(foreign_in_core(&process::output(&mut tree)?));
     if !broken.is_empty() {
         bail!("\n  {}", broken.join("\n  "));
     }
     Ok(())
+}
+
+/// What of a list of packages (`name v1.0.0`, one a line) the core must do without.
+fn foreign_in_core(packages: &str) -> Vec<String> {
+    let names = packages.lines().filter_map(|line| line.split(' ').next());
+    names
+        .filter(|name| NOT_IN_CORE.contains(name))
+        .map(|name| format!("pidwatch-core depends on {name}, by itself or by another"))
+        .collect()
 }
 
 /// The lines of a library file that name a crate which is confined elsewhere.
@@ -184,6 +201,14 @@ mod tests {
             breaks.iter().map(|(line, _)| *line).collect::<Vec<_>>(),
             [2]
         );
+    }
+
+    #[test]
+    fn what_the_core_must_do_without_is_found_among_all_it_needs() {
+        let packages =
+            "pidwatch-core v0.1.0 (/a)\nserde v1.0.0\ntokio v1.54.1 (*)\ntokio-util v0.7.0";
+        assert_eq!(foreign_in_core(packages).len(), 1);
+        assert!(foreign_in_core(packages)[0].contains("tokio,"));
     }
 
     #[test]

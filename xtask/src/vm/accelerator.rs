@@ -14,9 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::cpio::Archive;
-use super::guest::end_with_parent;
 use super::kernels::Kernel;
-use crate::programs;
+use crate::{process, programs};
 
 /// What the kernel of a trial prints at its end.
 const MARKER: &str = "pidwatch-guest: it runs";
@@ -65,7 +64,7 @@ impl Accelerator {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        end_with_parent(&mut qemu);
+        process::end_with_parent(&mut qemu);
         let mut child = qemu.spawn().context("cannot start QEMU")?;
         let mut stdout = child.stdout.take().context("no standard output")?;
         let console = thread::spawn(move || {

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -109,7 +108,7 @@ impl Guest<'_> {
             File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         let start = Instant::now();
         let mut qemu = self.qemu("")?;
-        end_with_parent(&mut qemu);
+        process::end_with_parent(&mut qemu);
         let mut child = qemu
             .args(["-serial", "stdio"])
             .stdin(Stdio::null())
@@ -165,19 +164,6 @@ impl Guest<'_> {
             console,
             log,
         })
-    }
-}
-
-/// Ties a guest to this process, so that a killed test run leaves none behind.
-pub fn end_with_parent(command: &mut Command) {
-    // SAFETY: between fork and exec only prctl is called, which is async-signal-safe.
-    unsafe {
-        command.pre_exec(
-            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            },
-        );
     }
 }
 

@@ -3,7 +3,10 @@
 //! In: the sources. Out: success, or the names of the checks that failed, after their own output;
 //! one failing check does not hide the next.
 
+mod cycles;
+mod imports;
 mod licences;
+mod modules;
 mod rules;
 
 use std::process::ExitCode;
@@ -14,13 +17,14 @@ use crate::{process, workspace};
 
 type Check = fn() -> Result<()>;
 
-const CHECKS: [(&str, Check); 6] = [
+const CHECKS: [(&str, Check); 7] = [
     ("format", format),
     ("clippy", clippy),
     ("clippy of the kernel side", clippy_kernel_side),
     ("documentation", documentation),
     ("licences and sources", licences::check),
     ("rules of the workspace", rules::check),
+    ("imports point one way", imports::check),
 ];
 
 /// Runs every check.
@@ -85,7 +89,8 @@ fn clippy_kernel_side() -> Result<()> {
 fn documentation() -> Result<()> {
     let mut doc = process::cargo();
     doc.args(["doc", "--no-deps", "--lib", "--document-private-items"])
-        .args(["--package", "pidwatch", "--package", "pidwatch-common"]);
+        .args(["--package", "pidwatch", "--package", "pidwatch-core"])
+        .args(["--package", "pidwatch-common"]);
     doc.env("PIDWATCH_BPF_STUB", "1");
     process::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
 }

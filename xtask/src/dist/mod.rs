@@ -6,10 +6,12 @@
 //!
 //! Invariant: the same commit and toolchain give the same bytes: times are the commit's, orders fixed.
 
+pub mod arch;
 mod archive;
 mod cross;
 mod image;
 mod licences;
+mod release;
 mod sbom;
 pub mod target;
 
@@ -18,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use crate::{process, setup, workspace};
+use arch::Arch;
 use archive::Tar;
-use target::Arch;
+use release::{Binary, Release, digest, read};
 
 /// What to make.
 #[derive(clap::Args)]
@@ -35,20 +37,6 @@ pub struct Options {
         default_value = "x86-64,arm64"
     )]
     arch: Vec<Arch>,
-}
-
-/// What is the same in everything that is made.
-struct Release {
-    version: String,
-    /// Seconds since 1970 that every file bears.
-    time: u64,
-}
-
-/// A binary with what belongs to it.
-struct Binary {
-    arch: Arch,
-    program: Vec<u8>,
-    licences: String,
 }
 
 /// Makes everything.
@@ -125,14 +113,6 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<String> {
     let path = folder.join(name);
     fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(format!("{}  {name}\n", digest(bytes)))
-}
-
-/// SHA-256 in hexadecimal digits.
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// By SOURCE_DATE_EPOCH (<https://reproducible-builds.org/specs/source-date-epoch>), else by the commit;
@@ -235,9 +215,4 @@ fn chart(release: &Release) -> Result<Vec<u8>> {
         tar.file(&format!("pidwatch/{name}"), 0o644, &text)?;
     }
     tar.gzip()
-}
-
-/// A file of the workspace.
-fn read(name: &str) -> Result<Vec<u8>> {
-    fs::read(workspace::root().join(name)).with_context(|| format!("cannot read {name}"))
 }

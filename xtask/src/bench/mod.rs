@@ -9,6 +9,7 @@
 mod check;
 mod failure;
 mod hooks;
+mod inputs;
 mod statistics;
 mod storm;
 mod tracer;
@@ -18,30 +19,12 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
 
+pub use self::inputs::Options;
+use self::inputs::Programs;
 use crate::scenarios::Scenarios;
 use crate::toolchain::Toolchain;
 use crate::{process, programs, workspace};
-
-/// How long and with what.
-#[derive(Args)]
-pub struct Options {
-    /// Alternating pairs of untraced and traced runs
-    #[arg(long, default_value_t = 40)]
-    pairs: usize,
-    /// Threads that each of the two processes of a storm creates and joins
-    #[arg(long, default_value_t = 10_000)]
-    threads: u64,
-}
-
-/// Programs that the measurements run.
-struct Programs {
-    pidwatch: PathBuf,
-    load: PathBuf,
-    /// Loader of the minimal pair and its object.
-    minimal: (PathBuf, PathBuf),
-}
 
 /// Measures and prints the tables as Markdown.
 pub fn bench(options: &Options) -> Result<ExitCode> {
