@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::{SpanRelativeTo, fmt::friendly::SpanParser};
+
+static PARSER: SpanParser = SpanParser::new();
+
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -10,24 +14,18 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-/// A time with its unit: `500ms`, `10s`, `5m`, `1h`.
+/// A time, each number with its unit: `500ms`, `10s`, `1h30m`, `2d`. A day has 24 hours.
 ///
 /// # Errors
 /// When there is no number, no unit, or one that is not known.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) =
-        number_and_unit(text).ok_or_else(|| format!("`{text}` is no time such as 10s"))?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(format!("`{text}` has no unit of ms, s, m, h")),
-    };
-    number
-        .checked_mul(milliseconds)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is too long"))
+    // The parser also takes signs, fractions and words in between.
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let parsed = PARSER.parse_span(text).ok().filter(|_| is_plain);
+    parsed
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
+        .and_then(|duration| duration.try_into().ok())
+        .ok_or_else(|| format!("invalid duration `{text}`: expected e.g. 10s, 1h30m or 2d"))
 }
 
 /// A number of bytes, with or without a unit of 1,024 or 1,000 (`64MiB`, `1G`, `500MB`); at least a
@@ -76,6 +74,8 @@ mod tests {
     fn times_need_a_unit() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("2d"), Ok(Duration::from_secs(2 * 86_400)));
         for bad in [
             "",
             "10",
@@ -83,6 +83,9 @@ mod tests {
             "-1s",
             "1.5s",
             "10 s",
+            "1h 30m",
+            "1mo",
+            "PT10S",
             "99999999999999999999s",
             "9999999999999999999h",
         ] {

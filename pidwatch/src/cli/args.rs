@@ -150,7 +150,7 @@ pub struct TraceArgs {
         env = "PIDWATCH_OUTPUT"
     )]
     pub output: OutputFormat,
-    /// Stop after this time (10s, 5m, 500ms).
+    /// Stop after this time (500ms, 10s, 1h30m, 2d).
     #[arg(long, value_parser = values::parse_duration, env = "PIDWATCH_DURATION")]
     pub duration: Option<Duration>,
     /// Which cgroups to show.
@@ -220,7 +220,7 @@ pub struct RecordArgs {
     /// half kept beside it as FILE.1.
     #[arg(long, value_name = "SIZE", value_parser = values::parse_size, default_value = "1GiB", env = "PIDWATCH_MAX_SIZE")]
     pub max_size: u64,
-    /// Stop after this time (10s, 5m, 500ms).
+    /// Stop after this time (500ms, 10s, 1h30m, 2d).
     #[arg(long, value_parser = values::parse_duration, env = "PIDWATCH_DURATION")]
     pub duration: Option<Duration>,
     /// How the node is watched.
