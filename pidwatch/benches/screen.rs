@@ -19,12 +19,13 @@ use pidwatch::{
     model::Counts,
     snapshot::{NodeState, Row, Snapshot},
     tui::{
+        ansi::Ansi,
         app::{App, Origin, column::Column, table::Mode},
         render,
         theme::Theme,
     },
 };
-use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
+use ratatui::{Terminal, TerminalOptions, Viewport, layout::Rect};
 
 /// Windows that are taken and drawn.
 const WINDOWS: u64 = 200;
@@ -104,7 +105,7 @@ fn measure(owners: u64, mode: Mode, screen: Rect) -> ((f64, f64), (f64, f64)) {
     let theme = Theme::new(ThemeName::Terminal, true);
     let mut out = Vec::new();
     let viewport = Viewport::Fixed(screen);
-    let backend = CrosstermBackend::new(&mut out);
+    let backend = Ansi::new(&mut out, screen.as_size());
     let Ok(mut terminal) = Terminal::with_options(backend, TerminalOptions { viewport }) else {
         return Default::default();
     };

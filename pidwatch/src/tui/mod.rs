@@ -4,6 +4,7 @@
 //! state and decides, pure; [`render`] draws it, a function of the state; here they are joined in one
 //! loop on the one thread.
 
+pub mod ansi;
 pub mod app;
 pub mod input;
 pub mod keys;

@@ -17,15 +17,15 @@ use std::{
     time::Duration,
 };
 
-use ratatui::{
-    Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, buffer::Buffer, layout::Rect,
-};
+use ratatui::{Terminal, TerminalOptions, Viewport, buffer::Buffer, layout::Rect};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::retry_on_intr,
     termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+use super::ansi::Ansi;
 
 /// Another screen, no cursor, clicks and the wheel (in SGR form), pasted text marked.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[2J";
@@ -70,7 +70,7 @@ pub struct Term {
     fd: OwnedFd,
     watched: AsyncFd<OwnedFd>,
     waiting: Waiting,
-    screen: Terminal<CrosstermBackend<Waiting>>,
+    screen: Terminal<Ansi<Waiting>>,
 }
 
 /// Whether there is a terminal that a screen can be drawn on: standard output is one and says which.
@@ -97,7 +97,7 @@ impl Term {
         let waiting = Waiting::default();
         let size = size(&fd);
         let screen = Terminal::with_options(
-            CrosstermBackend::new(waiting.clone()),
+            Ansi::new(waiting.clone(), size.as_size()),
             TerminalOptions {
                 // Not to be asked for by the library, which would start a program for it.
                 viewport: Viewport::Fixed(size),
@@ -145,8 +145,10 @@ impl Term {
         waiting.clear();
         waiting.extend(b"\x1b[0m");
         drop(waiting);
-        // It clears as well. `Terminal::clear` would ask the terminal where its cursor is, and wait.
-        self.screen.resize(size(&self.fd))
+        // It clears as well.
+        let size = size(&self.fd);
+        self.screen.backend_mut().size = size.as_size();
+        self.screen.resize(size)
     }
 
     /// Writes what waits, now: where what comes next takes a while and nothing else is listened for.

@@ -177,7 +177,6 @@ fn in_ascii(text: &str, theme: &Theme) -> String {
 /// Lines of a text that are no wider than this; broken at spaces where there are any.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let options = textwrap::Options::new(width.max(8))
-        .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
         .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
     let lines = textwrap::wrap(text, options).into_iter();
