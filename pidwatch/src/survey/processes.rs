@@ -145,7 +145,12 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
                     .layout
                     .as_ref()
                     .filter(|_| i < PLACED)
-                    .and_then(|layout| cgroup_of(proc_root, dead.pid, layout.hierarchy_id)),
+                    .and_then(|layout| {
+                        // On v1 the kernel shows the root for what has ended (proc_cgroup_show,
+                        // kernel/cgroup/cgroup.c): mostly it is where its parent is.
+                        let pid = if layout.unified { dead.pid } else { parent };
+                        cgroup_of(proc_root, pid, layout.hierarchy_id)
+                    }),
             }
         })
         .collect();
@@ -233,9 +238,9 @@ mod tests {
         write("21/limits", &limits("90"));
         for zombie in 30..33 {
             write(&format!("{zombie}/status"), &status("Z (zombie)", 20, 0, 1));
-            let cgroups = "7:cpu:/other\n4:pids:/a:b\n0::/unified\n";
-            write(&format!("{zombie}/cgroup"), cgroups);
+            write(&format!("{zombie}/cgroup"), "4:pids:/\n0::/a:c\n");
         }
+        write("20/cgroup", "7:cpu:/other\n4:pids:/a:b\n0::/unified\n");
         write("self/status", "nonsense");
         let mut seen = Survey {
             layout: Some(Layout {
@@ -262,6 +267,16 @@ mod tests {
         assert_eq!((seen.unreaped[0].parent, seen.unreaped[0].zombies), (20, 3));
         assert_eq!(seen.unreaped[0].names, [(b"java x".to_vec(), 3)]);
         assert_eq!(seen.unreaped[0].cgroup.as_deref(), Some(&b"/a:b"[..]));
+        let mut on_v2 = Survey {
+            layout: seen.layout.clone().map(|layout| Layout {
+                hierarchy_id: 0,
+                unified: true,
+                ..layout
+            }),
+            ..Survey::default()
+        };
+        read(&mut on_v2, root.path());
+        assert_eq!(on_v2.unreaped[0].cgroup.as_deref(), Some(&b"/a:c"[..]));
         assert_eq!(seen.init_nproc, Some(Bound::None));
         assert!(seen.unseen.is_empty(), "{:?}", seen.unseen);
     }

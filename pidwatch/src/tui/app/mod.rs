@@ -371,8 +371,10 @@ impl App {
                 incident.is_none_or(|incident| self.shows(incident))
             }
             (_, Some(id)) => {
-                let known = self.shown().owners.get(&id);
-                is_named && known.is_none_or(|known| self.wanted.matches(&known.owner))
+                // Names may have come since.
+                let known = self.shown().owners.get(&id).map(|known| &known.owner);
+                let owner = known.or(event.whose.as_ref());
+                is_named && owner.is_some_and(|owner| self.wanted.matches(owner))
             }
             (_, None) => is_named,
         }

@@ -85,16 +85,23 @@ impl Row {
             Some(path) => known.is_below(path),
             None => true,
         };
-        // A stream of an earlier version says it of no owner.
-        let of_gauges = || {
-            let above = gauges.iter().filter(is_above);
-            let nearest = above.min_by_key(|gauge| gauge.value.saturating_sub(gauge.usage))?;
-            Some((nearest.limit, nearest.owner, nearest.value))
+        // Of one that is silent the others below a limit may have taken what was left.
+        let above = gauges.iter().filter(is_above).map(|gauge| {
+            let of = (gauge.limit, gauge.owner, gauge.value);
+            (gauge.value.saturating_sub(gauge.usage), of)
+        });
+        let own = known.limit.map(|limit| {
+            let of = (limit.name, limit.owner, limit.value);
+            (limit.value.saturating_sub(limit.usage), of)
+        });
+        let limit = match own.filter(|_| known.full_in().is_some()) {
+            Some(by_forecast) => Some(by_forecast),
+            None => own
+                .into_iter()
+                .chain(above)
+                .min_by_key(|(headroom, _)| *headroom),
         };
-        let limit = known
-            .limit
-            .map(|limit| (limit.name, limit.owner, limit.value));
-        let limit = limit.or_else(of_gauges);
+        let limit = limit.map(|(_, of)| of);
         let share = |value: u64| Some(known.tasks? as f64 / value.max(1) as f64);
         Self {
             key: RowKey::Owner(known.owner.id),

@@ -665,13 +665,23 @@ fn shares_are_of_the_limit_that_is_reached_first_and_are_not_mixed() {
         row.share.map(|share| (share * 100.0).round() as u64)
     };
     assert_eq!(share(&app, "/a/x"), Some(50));
+    // Of a silent owner too: others have filled what it shares.
+    let mut full = of_cgroup(30, "/b", 400, 1);
+    full.limit.owner = LimitOwner::Cgroup(CgroupId(2));
+    let own = limited(12, "/b/own", 10, 12, 50);
+    app.take([
+        Update::Incident(Box::new(full.clone()), at(2)),
+        window_with(2, vec![own], vec![full.clone()]),
+        window_with(3, Vec::new(), vec![full]),
+    ]);
+    assert_eq!(share(&app, "/b/own"), Some(3), "10 of 400, not of 50");
     press(&mut app, "t");
     assert_eq!(
         share(&app, "a"),
         None,
         "50 % of one and 62 % of another are not 112 %"
     );
-    assert_eq!(share(&app, "b"), Some(28), "112 of 400");
+    assert_eq!(share(&app, "b"), Some(31), "122 of 400");
 }
 
 #[test]
@@ -693,4 +703,24 @@ fn a_filter_is_for_incidents_too() {
     }
     app.order.filter = "nobody".to_owned();
     assert_eq!(app.entries().count(), 0);
+}
+
+#[test]
+fn what_happened_is_the_newest_first() {
+    let mut app = at_2209();
+    app.take([
+        Update::Added(owner(31, "/a"), at(10)),
+        refused(10, calico(), "runc:[2:INIT]"),
+        refused(11, calico(), "sh"),
+        refused(11, calico(), "runc:[2:INIT]"),
+    ]);
+    app.shows_cgroups = true;
+    let times: Vec<_> = app
+        .entries()
+        .filter_map(|entry| match entry {
+            super::commands::Entry::Event(event) => Some(event.time),
+            super::commands::Entry::Incident(_) => None,
+        })
+        .collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
 }

@@ -60,6 +60,8 @@ pub struct Happening {
     pub what: What,
     /// To whom, if to one.
     pub owner: Option<CgroupId>,
+    /// The same with its path and its names, as they were then.
+    pub whose: Option<Owner>,
     /// Its name, safe to show.
     pub name: String,
     /// In words, safe to show.
@@ -377,15 +379,18 @@ impl World {
         let times = 1 + failed.suppressed;
         let text = refusal.text.clone();
         let time = failed.failure.time;
-        let mut latest = self.events.iter_mut().rev().take(SAME_AMONG);
-        let same = latest.find(|event| {
+        let mut latest = self.events.iter().rev().take(SAME_AMONG);
+        let same = latest.position(|event| {
             event.owner == Some(failed.sufferer().id)
                 && event.text == text
                 && time.since(event.time) < SAME_BURST
         });
-        if let Some(same) = same {
+        let same = same.and_then(|place| self.events.remove(self.events.len() - 1 - place));
+        if let Some(mut same) = same {
             same.time = time;
             same.times += times;
+            // The newest is last.
+            self.events.push_back(same);
         } else {
             let is_bad = refusal.is_for_want;
             self.note(What::Failure, time, Some(failed.sufferer()), text, is_bad);
@@ -447,6 +452,7 @@ impl World {
             time,
             what,
             owner: owner.map(|owner| owner.id),
+            whose: owner.cloned(),
             name: owner.map(Owner::name).unwrap_or_default(),
             text,
             is_bad,

@@ -24,11 +24,13 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
     } else {
         "; c shows cgroups that come and go"
     };
+    let is_incident = |entry: &Entry<'_>| matches!(entry, Entry::Incident(_));
+    let incidents = match app.entries().filter(is_incident).count() {
+        1 => "1 incident".to_owned(),
+        count => format!("{count} incidents"),
+    };
     let title = format!(
-        "{} incidents, {} open; then what happened, the newest first{hidden}",
-        app.entries()
-            .filter(|entry| matches!(entry, Entry::Incident(_)))
-            .count(),
+        "{incidents}, {} open; then what happened, the newest first{hidden}",
         app.open_incidents().len(),
     );
     canvas.text(place.x, place.y, place.width, &title, theme.header);

@@ -7,7 +7,7 @@ use crate::{
     escape,
     limits::{
         advice::{allowance, is_pod, raised, unit},
-        survey::{Bound, CgroupLimits, Survey},
+        survey::{Bound, CgroupLimits, Survey, Unreaped},
         table::Chains,
     },
 };
@@ -131,6 +131,23 @@ pub(super) fn near_their_limits(survey: &Survey, found: &mut Vec<Finding>) {
         if let Some(holder) = holder(survey, cgroup) {
             facts.push(holder);
         }
+        let dead = zombies(survey, cgroup);
+        if dead.0 > 0 {
+            facts.push(format!("{} of them have ended and are not reaped", dead.0));
+        }
+        let advice = match dead.1.filter(|_| 2 * dead.0 >= usage) {
+            Some(parent) => format!(
+                "have {}[{}] reap its children (see unreaped-zombies): they would fill a higher limit as well",
+                escape::for_terminal(&parent.comm),
+                parent.parent
+            ),
+            None => raise(
+                survey,
+                &chains,
+                cgroup,
+                raised(max, usage.max(peak.unwrap_or(0))),
+            ),
+        };
         found.push(Finding {
             id,
             severity: if usage >= max && is_near {
@@ -140,14 +157,23 @@ pub(super) fn near_their_limits(survey: &Survey, found: &mut Vec<Finding>) {
             },
             object: escape::for_terminal(&cgroup.path),
             message: facts.join("; "),
-            advice: raise(
-                survey,
-                &chains,
-                cgroup,
-                raised(max, usage.max(peak.unwrap_or(0))),
-            ),
+            advice,
         });
     }
+}
+
+/// Dead children that are charged to a cgroup or below it, and the parent that leaves most of them.
+fn zombies<'a>(survey: &'a Survey, cgroup: &CgroupLimits) -> (u64, Option<&'a Unreaped>) {
+    let is_inside = |dead: &&Unreaped| {
+        let rest = dead
+            .cgroup
+            .as_deref()
+            .and_then(|path| path.strip_prefix(&*cgroup.path));
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    };
+    let inside = || survey.unreaped.iter().filter(is_inside);
+    let most = inside().max_by_key(|dead| dead.zombies);
+    (inside().map(|dead| dead.zombies).sum(), most)
 }
 
 /// Who below a limit that several share holds the most of it.

@@ -300,6 +300,10 @@ fn zombies_are_as_bad_as_their_share_of_the_limit_that_is_hit() {
     for fact in ["/app/inner", "96 probe.sh", "96 % of pids.max of /app"] {
         assert!(finding.message.contains(fact), "{fact}: {finding:?}");
     }
+    // A higher limit would be filled as well.
+    let full = the(&seen, "cgroup-limit-usage");
+    assert!(full.message.contains("96 of them have ended"), "{full:?}");
+    assert!(full.advice.starts_with("have myapp[7] reap"), "{full:?}");
     // As many are little of what a node has.
     seen.unreaped[0].cgroup = None;
     assert_eq!(the(&seen, "unreaped-zombies").severity, Severity::Info);
