@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{board::Board, *};
 use crate::{
-    cgroup::CgroupId,
+    cgroup::{CgroupId, LayoutKind},
     clock::BootTime,
     detect::{Change, State, Verdict},
     event::{StateChange, Update},
@@ -91,7 +91,7 @@ fn shared(owners: u64) -> Rc<Shared> {
     let started = Started {
         version: "1".into(),
         kernel: "6".into(),
-        cgroup_layout: "v2".into(),
+        cgroup_layout: LayoutKind::V2.into(),
         cgroups: owners,
         probes: Vec::new(),
     };

@@ -223,7 +223,7 @@ impl Node {
         Started {
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: self.probe.kernel().into(),
-            cgroup_layout: self.layout.kind.name().into(),
+            cgroup_layout: self.layout.kind.into(),
             cgroups: self.tree.len() as u64,
             probes: self.probe.status().iter().map(Into::into).collect(),
         }

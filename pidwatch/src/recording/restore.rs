@@ -16,7 +16,7 @@ use crate::{
     event::{StateChange, Update},
     identity::Owner,
     incident,
-    limits::{Basis, FailedClone, Limit, LimitOwner, Reason, Verdict, errno_of},
+    limits::{FailedClone, Limit, LimitOwner, Reason, Verdict, errno_of},
     model::{Counts, Creator},
     probe::{Failure, SyscallName, Who},
     snapshot::{NodeState, Row, Snapshot},
@@ -79,10 +79,10 @@ impl Restorer {
             }
             Event::Cgroup(change) => {
                 let owner = self.owner(&change.owner);
-                Some(match change.change.as_str() {
-                    "added" => Update::Added(owner, time),
-                    "named" => Update::Named(owner, time),
-                    _ => Update::Removed(owner, time),
+                Some(match change.change.known()? {
+                    stream::Change::Added => Update::Added(owner, time),
+                    stream::Change::Named => Update::Named(owner, time),
+                    stream::Change::Removed => Update::Removed(owner, time),
                 })
             }
             Event::Lost { place, count } => Some(Update::Lost {
@@ -201,8 +201,6 @@ impl Restorer {
         let on_behalf_of = told.on_behalf_of.as_ref().map(|told| self.owner(told));
         let limit = told.limit.as_ref().map(|limit| self.limit(limit));
         let (limit, limit_owner) = limit.unzip();
-        let reason = |name: &str| Reason::ALL.into_iter().find(|reason| reason.name() == name);
-        let basis = |name: String| Basis::ALL.into_iter().find(|basis| basis.name() == name);
         FailedClone {
             failure: Failure {
                 cgroup: owner.id,
@@ -223,8 +221,8 @@ impl Restorer {
             },
             owner,
             verdict: Verdict {
-                reason: reason(&told.reason).unwrap_or(Reason::Other),
-                basis: told.evidence.and_then(basis),
+                reason: told.reason.known().unwrap_or(Reason::Other),
+                basis: told.evidence.and_then(|basis| basis.known()),
                 limit,
             },
             limit_owner: limit_owner.flatten(),
@@ -254,17 +252,13 @@ impl Restorer {
 
     fn state(&mut self, told: stream::State, time: BootTime) -> StateChange {
         let owner = self.owner(&told.owner);
-        let state = |name: &str| {
-            let mut all = detect::State::ALL.into_iter();
-            all.find(|state| state.name() == name).unwrap_or_default()
-        };
         let (exhaustion, limit_owner) = told
             .exhaustion
             .as_ref()
             .map(|exhaustion| self.exhaustion(exhaustion))
             .unzip();
         let verdict = detect::Verdict {
-            state: state(&told.to),
+            state: told.to.known().unwrap_or_default(),
             since: self.at(told.since),
             tasks: told.tasks,
             growth_per_s: told.growth_per_s,
@@ -284,7 +278,7 @@ impl Restorer {
             time,
             change: Change {
                 owner: owner.id,
-                from: state(&told.from),
+                from: told.from.known().unwrap_or_default(),
                 verdict,
             },
             owner,

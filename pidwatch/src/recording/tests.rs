@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    cgroup::{CgroupId, TaskNames},
+    cgroup::{CgroupId, LayoutKind, TaskNames},
     clock::{BootTime, WallClock},
     detect::{self, Change},
     event::{StateChange, Update},
@@ -182,7 +182,7 @@ fn started() -> Started {
     Started {
         version: "0.1.0".into(),
         kernel: "6.12".into(),
-        cgroup_layout: "v2".into(),
+        cgroup_layout: LayoutKind::V2.into(),
         cgroups: 4,
         probes: Vec::new(),
     }

@@ -1,9 +1,12 @@
 //! Which cgroup hierarchy counts tasks, and where it is mounted.
 
+use serde::{Deserialize, Serialize};
+
 use std::path::PathBuf;
 
 /// How the machine uses cgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LayoutKind {
     /// Version 1 hierarchies only.
     V1,

@@ -1,7 +1,12 @@
 //! The states of an owner.
 
+use serde::{Deserialize, Serialize};
+
 /// How an owner does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Nothing to say.
     #[default]

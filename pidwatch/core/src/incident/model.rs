@@ -1,5 +1,7 @@
 //! An incident as data: its limit, its culprits, its victims, its timeline.
 
+use serde::{Deserialize, Serialize};
+
 use super::Moment;
 use crate::{clock::BootTime, identity::Owner, limits::LimitOwner};
 
@@ -27,7 +29,8 @@ impl LimitKey {
 }
 
 /// What an incident does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// It began.
     Opened,

@@ -1,9 +1,12 @@
 //! What happened when in an incident, in bounded room.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::BootTime;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum What {
     /// A growth began that turned out to be a leak.
     FirstSign,

@@ -1,11 +1,13 @@
 //! Reasons of failed creations, limits, and verdicts: what refused, and how that is known.
 
 use pidwatch_common::evidence::NAMESPACES;
+use serde::{Deserialize, Serialize};
 
 use crate::cgroup::CgroupId;
 
 /// Why a creation failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(usize)]
 pub enum Reason {
     /// The node's `kernel.pid_max`.
@@ -91,7 +93,8 @@ impl Reason {
 }
 
 /// How a reason was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Read in the kernel in the moment of the failure.
     Measured,

@@ -8,7 +8,7 @@ use super::Lines;
 use crate::{
     clock::{BootTime, WallClock},
     event::Update,
-    stream::{CgroupChange, Event, Incident, Line, Rate, Started, State},
+    stream::{CgroupChange, Change, Event, Incident, Line, Rate, Started, State},
 };
 
 /// Writer of JSON lines.
@@ -41,7 +41,7 @@ impl Json {
 
     /// The lines of an update, as data.
     pub fn each_line(&mut self, update: &Update, each: &mut dyn FnMut(Line)) {
-        let changed = |owner, change: &str| {
+        let changed = |owner, change: Change| {
             Event::Cgroup(CgroupChange {
                 owner,
                 change: change.into(),
@@ -52,9 +52,9 @@ impl Json {
                 let event = Event::CloneFailed(Box::new((&**failed).into()));
                 (failed.failure.time, event)
             }
-            Update::Added(owner, time) => (*time, changed(owner.into(), "added")),
-            Update::Removed(owner, time) => (*time, changed(owner.into(), "removed")),
-            Update::Named(owner, time) => (*time, changed(owner.into(), "named")),
+            Update::Added(owner, time) => (*time, changed(owner.into(), Change::Added)),
+            Update::Removed(owner, time) => (*time, changed(owner.into(), Change::Removed)),
+            Update::Named(owner, time) => (*time, changed(owner.into(), Change::Named)),
             Update::State(change) => {
                 let since = self.clock.at(change.change.verdict.since);
                 (

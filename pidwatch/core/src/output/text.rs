@@ -12,7 +12,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Lines;
 use crate::{
-    cgroup::TaskNames,
+    cgroup::{LayoutKind, TaskNames},
     clock::{BootTime, WallClock},
     detect::State,
     escape,
@@ -21,7 +21,7 @@ use crate::{
     incident,
     limits::{Basis, FailedClone, LimitOwner, Reason, errno_name},
     snapshot::{Row, Snapshot},
-    stream::{self, Probe, Started},
+    stream::{self, Probe, ProbeState, Started},
 };
 
 /// Column headings come again after this many rows.
@@ -239,7 +239,10 @@ impl Lines for Text {
     fn started(&mut self, out: &mut dyn Write, started: &Started) -> io::Result<()> {
         let line = format!(
             "pidwatch {}, kernel {}, {} cgroups ({}); Ctrl-C ends",
-            started.version, started.kernel, started.cgroups, started.cgroup_layout,
+            escape::for_terminal(started.version.as_bytes()),
+            escape::for_terminal(started.kernel.as_bytes()),
+            started.cgroups,
+            escape::for_terminal(started.cgroup_layout.name(LayoutKind::name).as_bytes()),
         );
         writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
         for Probe {
@@ -250,6 +253,7 @@ impl Lines for Text {
         } in &started.probes
         {
             let Some(error) = error else { continue };
+            let state = state.name(ProbeState::name);
             let line = match mechanism {
                 Some(mechanism) => format!("{name} is {state} by {mechanism} ({error})"),
                 None => format!("{name} is NOT attached ({error})"),

@@ -13,11 +13,12 @@ use super::{
     words::{code, count, number, strong, words},
 };
 use crate::{
+    cgroup::LayoutKind,
     limits::{
         advice::{self, allowance, is_pod, raised, word},
         survey::PID_MAX_LIMIT,
     },
-    stream::{LimitUse, Owner},
+    stream::{LimitUse, Owner, Word},
 };
 
 /// Culprits that get commands.
@@ -66,9 +67,9 @@ fn file(scene: &Scene<'_>, path: Option<&str>, name: &str) -> Option<String> {
         .all
         .started
         .as_ref()
-        .map(|started| &*started.cgroup_layout);
+        .map(|started| started.cgroup_layout.clone());
     let mount = match layout {
-        Some("v2") | None => "/sys/fs/cgroup",
+        Some(Word::Known(LayoutKind::V2)) | None => "/sys/fs/cgroup",
         Some(_) => "/sys/fs/cgroup/pids",
     };
     advice::file(mount.as_ref(), path?.as_bytes(), name)

@@ -4,17 +4,21 @@ use jiff::Timestamp;
 
 use super::{
     actions, alert,
-    collect::{LimitKey, Refused, Tally, Track},
+    collect::{LimitKey, Refused, Tally, Track, is_alarming},
     curve::Curve,
     findings,
     model::{
-        Case, Creator, Culprit, Durations, Entry, Limit, Moments, Series, Severity, Symptom, Victim,
+        Case, Creator, Culprit, Durations, Entry, EntryKind, Found, Limit, Moments, Series,
+        Severity, Symptom, Victim,
     },
     scene::Scene,
     story,
     words::{Words, code, moment, name_of, number, seconds, words},
 };
-use crate::stream::{self, Incident, Owner, State};
+use crate::{
+    incident::{Phase, What},
+    stream::{self, Incident, Owner, State},
+};
 
 /// Lines of a table of symptoms.
 const SYMPTOMS: usize = 40;
@@ -57,7 +61,7 @@ pub fn case(scene: &Scene<'_>) -> Case {
     let mut case = Case {
         id: incident.id.clone(),
         severity,
-        open: incident.phase != "closed",
+        open: incident.phase != Phase::Closed,
         limit,
         summary: Words::default(),
         durations: durations(scene, &moments),
@@ -92,16 +96,16 @@ fn is_alone(incident: &Incident) -> bool {
 
 fn moments(scene: &Scene<'_>) -> Moments {
     let incident = scene.incident();
-    let first = |what: &str| {
+    let first = |what: What| {
         let mut moments = incident.timeline.iter();
         moments.find(|moment| moment.what == what).map(|m| m.time)
     };
     let refused = scene.told.tally.owners.values();
-    let first_failure = first("first_failure").or_else(|| {
+    let first_failure = first(What::FirstFailure).or_else(|| {
         let spans = refused.clone().map(|refused| refused.span.0);
         spans.min()
     });
-    let flagged = first("flagged");
+    let flagged = first(What::Flagged);
     // What was given back after the culprits' last flag.
     let eased = incident
         .culprits
@@ -109,8 +113,8 @@ fn moments(scene: &Scene<'_>) -> Moments {
         .map(|culprit| eased(scene.track(&culprit.owner)?, flagged?))
         .collect::<Option<Vec<_>>>()
         .and_then(|all| all.into_iter().max());
-    let closed = (incident.phase == "closed").then_some(scene.told.last);
-    let start = [first("first_sign"), flagged, first_failure];
+    let closed = (incident.phase == Phase::Closed).then_some(scene.told.last);
+    let start = [first(What::FirstSign), flagged, first_failure];
     let start = start.into_iter().flatten().min().unwrap_or(incident.opened);
     let end = seconds(closed.unwrap_or(scene.to)) + NEAR;
     let peak = scene.usage().and_then(|usage| {
@@ -119,7 +123,7 @@ fn moments(scene: &Scene<'_>) -> Moments {
         (most * 1.05 >= incident.peak.unwrap_or(0) as f64).then(|| moment(at))
     });
     Moments {
-        first_sign: first("first_sign"),
+        first_sign: first(What::FirstSign),
         flagged,
         first_failure,
         peak,
@@ -131,13 +135,12 @@ fn moments(scene: &Scene<'_>) -> Moments {
 
 /// When an owner last went from a leak, or a full limit, to something harmless.
 fn eased(track: &Track, flagged: Timestamp) -> Option<Timestamp> {
-    let is_bad = |state: &str| matches!(state, "leaking" | "saturated");
     let (time, last) = track.changes.last()?;
-    if is_bad(&last.to) || *time < flagged {
+    if is_alarming(&last.to) || *time < flagged {
         return None;
     }
     let mut changes = track.changes.iter().rev();
-    let change = changes.find(|(_, change)| is_bad(&change.from) && !is_bad(&change.to));
+    let change = changes.find(|(_, change)| is_alarming(&change.from) && !is_alarming(&change.to));
     change.map(|(time, _)| *time).filter(|time| *time > flagged)
 }
 
@@ -155,7 +158,7 @@ fn durations(scene: &Scene<'_>, moments: &Moments) -> Durations {
         ..
     } = *moments;
     let start = first_sign.or(first_failure).or(flagged);
-    let is_over = scene.incident().phase == "closed";
+    let is_over = scene.incident().phase == Phase::Closed;
     let end = last_failure.max(eased).filter(|_| is_over);
     Durations {
         to_flag_s: between(first_sign, flagged),
@@ -293,7 +296,7 @@ fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<Creator> {
 
 /// The change of state that called it a leak: the one nearest to the incident's opening.
 fn flag(track: &Track, opened: Timestamp) -> Option<&State> {
-    let bad = |change: &&(Timestamp, State)| matches!(&*change.1.to, "leaking" | "saturated");
+    let bad = |change: &&(Timestamp, State)| is_alarming(&change.1.to);
     let distance = |time: Timestamp| (seconds(time) - seconds(opened)).abs();
     let flags = track.changes.iter().filter(bad);
     let nearest = flags.min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)));
@@ -424,35 +427,49 @@ fn refused(tally: &Tally, incident: &Incident, zero: f64) -> Vec<(f64, f64, u64,
 
 fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<Entry> {
     let incident = scene.incident();
-    let mut all: Vec<(Timestamp, &str, Words)> = incident
+    let mut all: Vec<(Timestamp, EntryKind, Words)> = incident
         .timeline
         .iter()
-        .map(|moment| (moment.time, &*moment.what, code_free(&moment.text)))
+        .map(|moment| {
+            (
+                moment.time,
+                EntryKind::Incident(moment.what.clone()),
+                code_free(&moment.text),
+            )
+        })
         .collect();
     let peak = incident.peak.map_or_else(String::new, number);
     if let Some(time) = moments.peak.filter(|_| !peak.is_empty()) {
-        all.push((time, "peak", words!["at most ", peak, " in use"]));
+        all.push((
+            time,
+            EntryKind::Report(Found::Peak),
+            words!["at most ", peak, " in use"],
+        ));
     }
     if let Some(time) = moments
         .last_failure
         .filter(|_| moments.first_failure < moments.last_failure)
     {
-        all.push((time, "last_failure", "last refused creation".into()));
+        all.push((
+            time,
+            EntryKind::Report(Found::LastFailure),
+            "last refused creation".into(),
+        ));
     }
     if let Some(time) = moments.eased {
         let who = incident.culprits.first();
         let who = who.map_or_else(String::new, |culprit| name_of(&culprit.owner));
         let text = words![code(&who), " is no longer leaking"];
-        all.push((time, "eased", text));
+        all.push((time, EntryKind::Report(Found::Eased), text));
     }
-    all.extend(changes(scene).map(|(time, text)| (time, "raised", text)));
+    all.extend(changes(scene).map(|(time, text)| (time, EntryKind::Report(Found::Raised), text)));
     all.sort_by_key(|entry| entry.0);
     let start = all.first().map_or(scene.from, |entry| entry.0);
     all.into_iter()
         .map(|(time, what, text)| Entry {
             time,
             after_s: ((seconds(time) - seconds(start)) * 1000.0).round() / 1000.0,
-            what: what.to_owned(),
+            what,
             text,
         })
         .collect()

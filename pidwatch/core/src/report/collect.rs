@@ -14,9 +14,14 @@ use super::{
     curve::{Curve, Histogram},
     words::seconds,
 };
-use crate::stream::{
-    CloneFailed, Event, Incident, Kinds, LimitUse, Line, NodeWindow, Owner, Rate, Started, State,
-    Victim,
+use crate::{
+    detect,
+    incident::Phase,
+    limits::{Basis, Reason},
+    stream::{
+        Change, CloneFailed, Event, Incident, Kinds, LimitUse, Line, NodeWindow, Owner, Rate,
+        Started, State, Victim, Word,
+    },
 };
 
 /// Owners that are kept when there are twice as many: who was flagged or refused first, then who
@@ -38,6 +43,14 @@ const CREATORS: usize = 16;
 const GAPS: usize = 16;
 /// So many windows without a word are a gap.
 const GAP_WINDOWS: f64 = 5.0;
+
+/// Whether an owner in this state leaks or fills its limit.
+pub(super) fn is_alarming(state: &Word<detect::State>) -> bool {
+    matches!(
+        state.known(),
+        Some(detect::State::Leaking | detect::State::Saturated)
+    )
+}
 
 /// A limit as lines name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -87,10 +100,10 @@ impl LimitKey {
         if let Some(limit) = &failed.limit {
             return Some(Self::of(limit));
         }
-        let (name, uid) = match failed.reason.as_str() {
-            "pid_max" => ("kernel.pid_max", None),
-            "threads_max" => ("kernel.threads-max", None),
-            "rlimit_nproc" => ("RLIMIT_NPROC", Some(failed.proc.uid)),
+        let (name, uid) = match failed.reason.known()? {
+            Reason::PidMax => ("kernel.pid_max", None),
+            Reason::ThreadsMax => ("kernel.threads-max", None),
+            Reason::RlimitNproc => ("RLIMIT_NPROC", Some(failed.proc.uid)),
             _ => return None,
         };
         Some(Self {
@@ -179,9 +192,9 @@ pub struct Kind {
     /// The error's name.
     pub errno: String,
     /// Why.
-    pub reason: String,
+    pub reason: Word<Reason>,
     /// How that is known.
-    pub evidence: Option<String>,
+    pub evidence: Option<Word<Basis>>,
     /// The caller was an exec probe.
     pub exec_probe: bool,
 }
@@ -335,7 +348,7 @@ impl Collected {
             Event::Cgroup(change) => {
                 if let Some(track) = self.owners.get_mut(&change.owner.cgroup.id) {
                     learn(&mut track.owner, &change.owner);
-                    if change.change == "removed" {
+                    if change.change == Change::Removed {
                         track.removed = Some(time);
                         track.tasks.hold(seconds(time));
                         track.tasks.push(seconds(time) + 0.001, 0.0);
@@ -467,10 +480,10 @@ impl Collected {
             self.use_of(time, key, exhaustion.value, exhaustion.usage);
         }
         let track = self.track(&state.owner);
-        if matches!(state.to.as_str(), "leaking" | "saturated") {
+        if is_alarming(&state.to) {
             track.flags += 1;
         }
-        if state.to != "gone" {
+        if state.to != detect::State::Gone {
             track.tasks.push(seconds(time), state.tasks as f64);
             track.peak = track.peak.max(state.tasks);
         }
@@ -502,7 +515,7 @@ impl Collected {
         });
         told.incident.clone_from(incident);
         told.last = time;
-        if incident.phase == "closed"
+        if incident.phase == Phase::Closed
             && let Some(tally) = self.tallies.remove(&key)
         {
             told.tally = tally;
@@ -513,7 +526,11 @@ impl Collected {
     fn forget_incident(&mut self) {
         let worth = |told: &&Told| {
             let incident = &told.incident;
-            (incident.phase != "closed", incident.failures, told.last)
+            (
+                incident.phase != Phase::Closed,
+                incident.failures,
+                told.last,
+            )
         };
         let least = self.incidents.values().min_by_key(worth);
         let least = least.map(|told| told.incident.id.clone());
@@ -550,7 +567,7 @@ impl Collected {
         let mut open: Vec<_> = self
             .incidents
             .values_mut()
-            .filter(|told| told.incident.phase != "closed")
+            .filter(|told| told.incident.phase != Phase::Closed)
             .collect();
         open.sort_by_key(|told| std::cmp::Reverse(told.incident.opened));
         for told in open {

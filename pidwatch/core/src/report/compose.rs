@@ -4,11 +4,16 @@ use jiff::Timestamp;
 
 use super::{
     document::{Block, Chart, Figure, Happening, Mark, Row, Table, Tone},
-    model::{Case, OwnerLine, Report, Severity, Symptom, When},
+    model::{Case, EntryKind, Found, OwnerLine, Report, Role, Severity, Symptom, When},
     story::limit_name,
     words::{
         Clock, Words, code, count, lasting, number, pace, percent, seconds, shown, span, words,
     },
+};
+use crate::{
+    incident::What,
+    limits::{Basis, Reason},
+    stream::Word,
 };
 
 /// The whole report.
@@ -307,19 +312,18 @@ fn figures(case: &Case) -> Vec<Figure> {
 fn timeline(case: &Case, clock: Clock) -> Vec<Happening> {
     let mut happenings = Vec::new();
     for entry in &case.timeline {
-        let (what, tone) = match entry.what.as_str() {
-            "first_sign" => ("First sign", Tone::Neutral),
-            "flagged" => ("Flagged", Tone::Warning),
-            "first_failure" => ("First refusal", Tone::Bad),
-            "victim" => ("Victim", Tone::Bad),
-            "peak" => ("Peak", Tone::Neutral),
-            "full" => ("Full", Tone::Bad),
-            "last_failure" => ("Last refusal", Tone::Bad),
-            "eased" => ("Growth ended", Tone::Good),
-            "raised" => ("Limit changed", Tone::Neutral),
-            "restarted" => ("Restarted", Tone::Neutral),
-            "calm" | "closed" => ("Closed", Tone::Good),
-            _ => ("", Tone::Neutral),
+        let (what, tone) = match &entry.what {
+            EntryKind::Incident(Word::Known(What::FirstSign)) => ("First sign", Tone::Neutral),
+            EntryKind::Incident(Word::Known(What::Flagged)) => ("Flagged", Tone::Warning),
+            EntryKind::Incident(Word::Known(What::FirstFailure)) => ("First refusal", Tone::Bad),
+            EntryKind::Incident(Word::Known(What::Victim)) => ("Victim", Tone::Bad),
+            EntryKind::Report(Found::Peak) => ("Peak", Tone::Neutral),
+            EntryKind::Report(Found::LastFailure) => ("Last refusal", Tone::Bad),
+            EntryKind::Report(Found::Eased) => ("Growth ended", Tone::Good),
+            EntryKind::Report(Found::Raised) => ("Limit changed", Tone::Neutral),
+            EntryKind::Incident(Word::Known(What::Restarted)) => ("Restarted", Tone::Neutral),
+            EntryKind::Incident(Word::Known(What::Closed)) => ("Closed", Tone::Good),
+            EntryKind::Incident(Word::Later(_)) => ("", Tone::Neutral),
         };
         happenings.push(Happening {
             time: clock.show(entry.time),
@@ -400,8 +404,11 @@ fn symptoms(symptoms: &[Symptom]) -> Table {
         if symptom.exec_probe {
             caller.push(" (exec probe)");
         }
-        let mut reason = or(&symptom.reason, "");
-        if symptom.evidence.as_deref() == Some("inferred") {
+        let mut reason = match &symptom.reason {
+            Some(reason) => words![code(reason.name(Reason::name))],
+            None => "".into(),
+        };
+        if symptom.evidence == Some(Basis::Inferred.into()) {
             reason.push(" (inferred)");
         }
         let (what, tone) = if symptom.culprit {
@@ -511,18 +518,18 @@ fn around(report: &Report, blocks: &mut Vec<Block>) {
 
 fn owners(owners: &[OwnerLine]) -> Table {
     let rows = owners.iter().map(|owner| {
-        let role = owner.role.as_deref();
+        let role = owner.role;
         Row {
             cells: vec![
                 code(&owner.name).into(),
-                role.map(shown).unwrap_or_default().into(),
+                role.map(Role::name).map(shown).unwrap_or_default().into(),
                 number(owner.tasks_peak).into(),
                 number(owner.created).into(),
                 number(owner.failures).into(),
             ],
             tone: match role {
-                Some("culprit") => Some(Tone::Warning),
-                Some("victim") => Some(Tone::Bad),
+                Some(Role::Culprit) => Some(Tone::Warning),
+                Some(Role::Victim) => Some(Tone::Bad),
                 _ => None,
             },
             curve: Some(owner.tasks.clone()),

@@ -31,7 +31,7 @@ use self::{
     scene::Scene,
     words::{Clock, Words, code, words},
 };
-use crate::stream::Line;
+use crate::{cgroup::LayoutKind, stream::Line};
 
 /// There is nothing to report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +111,8 @@ impl Reporter {
             node: all.node.clone(),
             kernel: started.map(|started| started.kernel.clone()),
             pidwatch: started.map(|started| started.version.clone()),
-            cgroup_layout: started.map(|started| started.cgroup_layout.clone()),
+            cgroup_layout: started
+                .map(|started| started.cgroup_layout.name(LayoutKind::name).to_owned()),
             summary: overview::summary(all, &incidents, &limits, &owners, (from, to)),
             from,
             to,

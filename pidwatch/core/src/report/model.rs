@@ -6,7 +6,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::words::Words;
-use crate::stream::{LimitUse, Owner, TaskNames};
+use crate::{
+    detect::State,
+    incident::What,
+    limits::{Basis, Reason},
+    stream::{LimitUse, Owner, TaskNames, Word},
+};
 
 /// The post-mortem of a recording.
 #[derive(Clone, Debug, Serialize)]
@@ -180,6 +185,30 @@ pub struct Durations {
     pub whole_s: Option<f64>,
 }
 
+/// What an entry of a timeline is about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum EntryKind {
+    /// A moment of the incident's own timeline.
+    Incident(Word<What>),
+    /// What the report adds to it.
+    Report(Found),
+}
+
+/// What a report finds in the curves.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// The most that was used of the limit.
+    Peak,
+    /// The last refused creation.
+    LastFailure,
+    /// The culprits no longer leak.
+    Eased,
+    /// The limit was set to another value.
+    Raised,
+}
+
 /// A point of a timeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
@@ -187,9 +216,8 @@ pub struct Entry {
     pub time: Timestamp,
     /// Seconds from the timeline's first.
     pub after_s: f64,
-    /// `first_sign`, `flagged`, `first_failure`, `victim`, `restarted`, `peak`, `last_failure`,
-    /// `eased`, `raised`, `closed`.
-    pub what: String,
+    /// What happened.
+    pub what: EntryKind,
     /// In words.
     pub text: Words,
 }
@@ -286,10 +314,10 @@ pub struct Symptom {
     pub errno: Option<String>,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// How that is known: `measured` or `inferred`.
+    pub reason: Option<Word<Reason>>,
+    /// How that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<String>,
+    pub evidence: Option<Word<Basis>>,
     /// The caller was an exec probe.
     pub exec_probe: bool,
     /// How often.
@@ -345,6 +373,30 @@ pub struct Alert {
     pub text: Words,
 }
 
+/// An owner's part in what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It used up a limit.
+    Culprit,
+    /// It was refused.
+    Victim,
+    /// Neither; the worst state that it was in.
+    #[serde(untagged)]
+    Was(State),
+}
+
+impl Role {
+    /// Name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Culprit => "culprit",
+            Self::Victim => "victim",
+            Self::Was(state) => state.name(),
+        }
+    }
+}
+
 /// An owner in the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct OwnerLine {
@@ -353,9 +405,9 @@ pub struct OwnerLine {
     /// Who.
     #[serde(flatten)]
     pub owner: Owner,
-    /// `culprit`, `victim`, the worst state that it was in, or nothing.
+    /// Its part in what happened, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    pub role: Option<Role>,
     /// The most tasks it had.
     pub tasks_peak: u64,
     /// Tasks at the end.

@@ -6,10 +6,11 @@ use super::{
     case::{held, kinds_of, ratio},
     collect::{Collected, LimitKey, Tally, Track},
     curve::Curve,
-    model::{Case, Limit, OwnerLine, Series, Severity, Symptom},
+    model::{Case, Limit, OwnerLine, Role, Series, Severity, Symptom},
     scene::series,
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
 };
+use crate::detect::State;
 
 /// Owners in the table that have no part in an incident: who held the most, who created the most.
 const LARGEST: usize = 8;
@@ -61,10 +62,15 @@ fn whole(curve: &Curve, from: Timestamp, to: Timestamp) -> Series {
 }
 
 /// The worst state that an owner was in.
-fn worst_state(track: &Track) -> Option<&'static str> {
-    const BAD: [&str; 4] = ["leaking", "saturated", "growing", "storm"];
-    let was = |state: &&&str| track.changes.iter().any(|(_, change)| change.to == **state);
-    BAD.iter().find(was).copied()
+fn worst_state(track: &Track) -> Option<State> {
+    const BAD: [State; 4] = [
+        State::Leaking,
+        State::Saturated,
+        State::Growing,
+        State::Storm,
+    ];
+    let was = |state: &State| track.changes.iter().any(|(_, change)| change.to == *state);
+    BAD.into_iter().find(was)
 }
 
 /// The table of owners: culprits, victims, then who held the most.
@@ -106,16 +112,16 @@ pub fn owners(
         .map(|track| {
             let id = track.owner.cgroup.id;
             let role = match rank(id) {
-                0 => Some("culprit"),
-                1 => Some("victim"),
-                _ => worst_state(track),
+                0 => Some(Role::Culprit),
+                1 => Some(Role::Victim),
+                _ => worst_state(track).map(Role::Was),
             };
             let tallies = all.incidents.values().map(|told| &told.tally);
             let refused = tallies.filter_map(|tally| tally.owners.get(&id));
             let told = refused.map(|refused| refused.count);
             OwnerLine {
                 name: name_of(&track.owner),
-                role: role.map(Into::into),
+                role,
                 tasks_peak: track.peak,
                 tasks_last: track.tasks.last().map(|last| last as u64),
                 created: track.created_in_all(),
@@ -185,7 +191,7 @@ pub fn summary(
     ];
     let leaks = owners
         .iter()
-        .filter(|o| o.role.as_deref() == Some("leaking"));
+        .filter(|o| o.role == Some(Role::Was(State::Leaking)));
     let leaks: Vec<Words> = leaks.map(|owner| code(&owner.name).into()).collect();
     let refused: u64 = all.stray_tallies().map(Tally::count).sum();
     match (leaks.len(), refused) {

@@ -7,6 +7,7 @@ use super::{
     model::{Case, Lost, Trust},
     words::{Clock, Words, code, count, lasting, number, seconds, shown, words},
 };
+use crate::stream::ProbeState;
 
 /// Notes of one kind.
 const NOTES: usize = 8;
@@ -54,7 +55,7 @@ pub fn trust(all: &Collected, incidents: &[Case], (from, to): (Timestamp, Timest
             let failed = started
                 .probes
                 .iter()
-                .filter(|probe| probe.state == "failed");
+                .filter(|probe| probe.state == ProbeState::Failed);
             notes.extend(failed.take(NOTES).map(|probe| {
                 let why = probe.error.as_deref().map_or_else(String::new, shown);
                 words!["Not watched: ", code(&probe.name), format!(" ({why})")]

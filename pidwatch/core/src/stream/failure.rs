@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LimitUse, Owner};
+use super::{LimitUse, Owner, Word};
 use crate::{
     escape,
-    limits::{Basis, FailedClone, errno_name},
+    limits::{Basis, FailedClone, Reason, errno_name},
 };
 
 /// A creation that failed.
@@ -20,10 +20,10 @@ pub struct CloneFailed {
     /// The error's name.
     pub errno: String,
     /// Why.
-    pub reason: String,
-    /// How that is known: `measured` or `inferred`.
+    pub reason: Word<Reason>,
+    /// How that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<String>,
+    pub evidence: Option<Word<Basis>>,
     /// The limit that refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitUse>,
@@ -58,8 +58,8 @@ impl From<&FailedClone> for CloneFailed {
             owner: owner.into(),
             syscall: failure.syscall.map(|name| name.to_string()),
             errno: errno_name(failure.errno),
-            reason: verdict.reason.name().into(),
-            evidence: verdict.basis.map(Basis::name).map(Into::into),
+            reason: verdict.reason.into(),
+            evidence: verdict.basis.map(Into::into),
             limit: verdict
                 .limit
                 .map(|limit| LimitUse::of(&limit, limit_owner.as_ref())),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Owner,
+    Owner, Word,
     limit::user_or_namespace,
     numbers::{nanoseconds, rounded},
 };
@@ -23,7 +23,7 @@ pub struct Incident {
     /// Its own.
     pub id: String,
     /// `opened`, `updated` or `closed`.
-    pub phase: String,
+    pub phase: Word<incident::Phase>,
     /// The limit's name.
     pub limit: String,
     /// The cgroup whose limit it is.
@@ -96,7 +96,7 @@ pub struct Moment {
     #[serde(serialize_with = "nanoseconds")]
     pub time: Timestamp,
     /// `first_sign`, `flagged`, `first_failure`, `victim`, `full`, `peak`, `calm`, `closed`, `restarted`.
-    pub what: String,
+    pub what: Word<incident::What>,
     /// In words.
     pub text: String,
 }
@@ -108,7 +108,7 @@ impl Incident {
         let (uid, pid_namespace) = user_or_namespace(limit.owner);
         Self {
             id: incident.id.clone(),
-            phase: incident.phase.name().into(),
+            phase: incident.phase.into(),
             limit: limit.name.into(),
             cgroup: limit.path.as_deref().map(escape::for_json),
             uid,
@@ -150,7 +150,7 @@ impl Incident {
                 .iter()
                 .map(|moment| Moment {
                     time: wall(moment.time),
-                    what: moment.what.name().into(),
+                    what: moment.what.into(),
                     text: moment.text.clone(),
                 })
                 .collect(),
@@ -172,16 +172,14 @@ impl Incident {
             (None, None, None) => LimitOwner::Node,
         };
         let moment = |moment: Moment| {
-            let mut all = incident::What::ALL.into_iter();
             Some(incident::Moment {
                 time: boot(moment.time),
-                what: all.find(|what| what.name() == moment.what)?,
+                what: moment.what.known()?,
                 text: moment.text,
             })
         };
-        let mut phases = incident::Phase::ALL.into_iter();
         Some(incident::Incident {
-            phase: phases.find(|phase| phase.name() == self.phase)?,
+            phase: self.phase.known()?,
             id: self.id,
             limit: incident::LimitKey {
                 name: Limit::known_name(&self.limit),

@@ -13,6 +13,7 @@ mod owner;
 mod rate;
 mod started;
 mod state;
+mod word;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,9 @@ pub use self::node::NodeWindow;
 use self::numbers::nanoseconds;
 pub use self::owner::{Cgroup, K8s, Owner, Runtime};
 pub use self::rate::{Counted, Creator, Kinds, Rate, rejections};
-pub use self::started::{Probe, Started};
+pub use self::started::{Probe, ProbeState, Started};
 pub use self::state::{LargestProcess, Pattern, State, TaskNames};
+pub use self::word::Word;
 
 /// One event of the stream.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -74,8 +76,20 @@ pub struct CgroupChange {
     /// Which.
     #[serde(flatten)]
     pub owner: Owner,
-    /// `added` or `removed`.
-    pub change: String,
+    /// What.
+    pub change: Word<Change>,
+}
+
+/// What became of a cgroup.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It was created.
+    Added,
+    /// Its container runtime gave the names of its owner.
+    Named,
+    /// It was removed.
+    Removed,
 }
 
 /// Every value of [`Line`]'s `type`.

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::probe::{Mechanism, ProbeStatus};
+use super::Word;
+use crate::{
+    cgroup::LayoutKind,
+    probe::{Mechanism, ProbeStatus},
+};
 
 /// How the stream began.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -11,13 +15,36 @@ pub struct Started {
     pub version: String,
     /// Release of the kernel.
     pub kernel: String,
-    /// `v1`, `hybrid` or `v2`.
-    pub cgroup_layout: String,
+    /// How cgroups are mounted.
+    pub cgroup_layout: Word<LayoutKind>,
     /// How many cgroups there are.
     #[serde(default)]
     pub cgroups: u64,
     /// What is attached.
     pub probes: Vec<Probe>,
+}
+
+/// Whether a probe works.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeState {
+    /// It is attached.
+    Attached,
+    /// It could not be attached.
+    Failed,
+    /// It was switched off.
+    Off,
+}
+
+impl ProbeState {
+    /// Name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attached => "attached",
+            Self::Failed => "failed",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// One probe.
@@ -28,8 +55,8 @@ pub struct Probe {
     /// How it is attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<String>,
-    /// `attached`, `failed` or `off`.
-    pub state: String,
+    /// Whether it is attached.
+    pub state: Word<ProbeState>,
     /// Why not, or not better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -44,9 +71,9 @@ impl From<&ProbeStatus> for Probe {
                 .filter(|mechanism| *mechanism != Mechanism::Off)
                 .map(|mechanism| mechanism.name().into()),
             state: match mechanism {
-                Some(Mechanism::Off) => "off",
-                Some(_) => "attached",
-                None => "failed",
+                Some(Mechanism::Off) => ProbeState::Off,
+                Some(_) => ProbeState::Attached,
+                None => ProbeState::Failed,
             }
             .into(),
             error: status.error.clone(),

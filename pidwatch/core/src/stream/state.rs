@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Exhaustion, LimitUse, Owner,
+    Exhaustion, LimitUse, Owner, Word,
     numbers::{nanoseconds, rounded},
 };
-use crate::{cgroup, escape, event::StateChange};
+use crate::{cgroup, detect, escape, event::StateChange};
 
 /// An owner in another state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -16,9 +16,9 @@ pub struct State {
     #[serde(flatten)]
     pub owner: Owner,
     /// The state before.
-    pub from: String,
+    pub from: Word<detect::State>,
     /// The state now.
-    pub to: String,
+    pub to: Word<detect::State>,
     /// Its tasks.
     pub tasks: u64,
     /// Tasks a second that come to stay.
@@ -57,8 +57,8 @@ impl State {
         let verdict = &change.verdict;
         Self {
             owner: owner.into(),
-            from: change.from.name().into(),
-            to: verdict.state.name().into(),
+            from: change.from.into(),
+            to: verdict.state.into(),
             tasks: verdict.tasks,
             growth_per_s: verdict.growth_per_s.map(rounded),
             since,

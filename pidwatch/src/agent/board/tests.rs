@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    cgroup::LayoutKind,
     detect::Verdict,
     identity::Owner,
     output::prometheus::{Format, text},
@@ -10,7 +11,7 @@ fn started() -> Started {
     Started {
         version: "1".into(),
         kernel: "6".into(),
-        cgroup_layout: "v2".into(),
+        cgroup_layout: LayoutKind::V2.into(),
         cgroups: 0,
         probes: Vec::new(),
     }

@@ -23,7 +23,7 @@ use crate::{
     limits::Reason,
     model::Counts,
     snapshot::NodeState,
-    stream,
+    stream::{self, ProbeState},
 };
 
 /// An owner as it is exported. `None` is unknown, or not set.
@@ -284,7 +284,11 @@ fn node(page: &mut Page, view: &View<'_>) {
         labels.push(',');
         let mechanism = probe.mechanism.as_deref().unwrap_or_default();
         label(&mut labels, PROBE.labels[1], mechanism);
-        page.sample(&PROBE, &labels, u8::from(probe.state == "attached"));
+        page.sample(
+            &PROBE,
+            &labels,
+            u8::from(probe.state == ProbeState::Attached),
+        );
     }
     page.family(&FOLDED);
     page.sample(&FOLDED, "", view.folded);

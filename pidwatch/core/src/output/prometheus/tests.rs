@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    cgroup::CgroupId,
+    cgroup::{CgroupId, LayoutKind},
     clock::BootTime,
     detect::Exhaustion,
     limits::{Limit, LimitOwner},
@@ -44,12 +44,12 @@ fn page(format: Format) -> String {
     let started = stream::Started {
         version: "0.1.0".into(),
         kernel: "6.18 \"odd\"".into(),
-        cgroup_layout: "v2".into(),
+        cgroup_layout: LayoutKind::V2.into(),
         cgroups: 1,
         probes: vec![stream::Probe {
             name: "task_newtask".into(),
             mechanism: Some("tp_btf".into()),
-            state: "attached".into(),
+            state: ProbeState::Attached.into(),
             error: None,
         }],
     };
