@@ -89,17 +89,16 @@ pub fn test(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Guests run while what is tested beside them measures nothing; the scenarios of this host, which do,
-/// come when the guests have ended.
+/// Guests wait about as long as they compute, and so do the scenarios of this host: they run side by
+/// side. No scenario minds what else the machine does.
 fn everything(scenarios: &Scenarios, dist: &Path) -> Vec<Part> {
     let guests = vm::prepare()
         .and_then(|()| Guests::new(&vm::Options::all(), scenarios, Some(&dist::image(dist))));
     thread::scope(|scope| {
         let guests = scope.spawn(|| in_guests(&guests));
         let mut parts = on_compiler(dist);
-        let guests = guests.join().expect("the guests' thread panicked");
         parts.push(on_host(scenarios, dist, false));
-        parts.extend(guests);
+        parts.extend(guests.join().expect("the guests' thread panicked"));
         parts
     })
 }
