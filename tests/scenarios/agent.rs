@@ -20,7 +20,9 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario!(KERNELS, metrics_have_the_exact_counts),
         scenario!(LAYOUTS, a_limit_is_the_smallest_up_to_the_root),
-        scenario!(LAYOUTS, a_task_that_moves_away_is_missed_by_nobody).minutes(4),
+        scenario!(LAYOUTS, a_task_that_moves_away_is_missed_by_nobody)
+            .slow()
+            .minutes(4),
         scenario!(HOST, both_formats_are_served_as_asked_for),
         scenario!(HOST, the_snapshot_has_every_owner),
         scenario!(HOST, events_begin_with_the_state_and_go_on_live),

@@ -14,8 +14,11 @@ use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        scenario!(HOST, a_thousand_containers_of_which_fifty_are_busy).minutes(6),
+        scenario!(HOST, a_thousand_containers_of_which_fifty_are_busy)
+            .slow()
+            .minutes(6),
         scenario!(HOST, containers_that_come_and_go_leave_nothing_behind)
+            .slow()
             .minutes(3 + rounds() as u64),
     ]
 }

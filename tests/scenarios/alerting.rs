@@ -15,7 +15,11 @@ use serde_json::{Value, json};
 use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
-    vec![scenario!(HOST, a_leak_arrives_at_alertmanager_with_the_culprits_name).minutes(5)]
+    vec![
+        scenario!(HOST, a_leak_arrives_at_alertmanager_with_the_culprits_name)
+            .slow()
+            .minutes(5),
+    ]
 }
 
 /// From the flag to the alert; what people are promised.

@@ -28,7 +28,9 @@ pub fn scenarios() -> Vec<Scenario> {
         // The ring is the same in all kernels.
         scenario!(HOST, a_ring_of_odd_size_loses_no_count),
         scenario!(HOST, a_ring_too_small_loses_no_count),
-        scenario!(HOST, cgroups_that_nobody_announced_are_forgotten).minutes(5),
+        scenario!(HOST, cgroups_that_nobody_announced_are_forgotten)
+            .slow()
+            .minutes(5),
         scenario!(HOST, a_wrong_flag_is_wrong_usage),
         scenario!(HOST, a_wrong_value_is_wrong_usage),
         scenario!(HOST, an_unknown_key_is_named_with_the_nearest),

@@ -32,7 +32,8 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(
             EVERYWHERE,
             frees_add_up_though_tasks_from_before_the_start_are_freed_late
-        ),
+        )
+        .slow(),
         scenario!(KERNELS, an_exec_from_a_thread_keeps_the_sum),
         scenario!(EVERYWHERE, a_moved_process_ends_where_it_is),
         scenario!(KERNELS, a_second_instance_counts_the_same),

@@ -31,12 +31,16 @@ pub fn scenarios() -> Vec<Scenario> {
             KERNELS,
             with_the_chart_s_rights_it_counts_the_node_and_names_containers
         )
+        .slow()
         .minutes(10),
-        scenario!(KERNELS, with_its_own_seccomp_profile_it_does_the_same).minutes(10),
+        scenario!(KERNELS, with_its_own_seccomp_profile_it_does_the_same)
+            .slow()
+            .minutes(10),
         scenario!(
             KERNELS,
             without_one_of_the_chart_s_capabilities_it_says_which
         )
+        .slow()
         .minutes(10),
         scenario!(KERNELS, on_5_10_it_names_the_limit_on_locked_memory)
             .before((5, 11))

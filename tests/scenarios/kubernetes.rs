@@ -19,12 +19,16 @@ use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        scenario!(HOST, the_owner_of_a_pod_reads_of_its_leak_and_of_refusals).minutes(5),
+        scenario!(HOST, the_owner_of_a_pod_reads_of_its_leak_and_of_refusals)
+            .slow()
+            .minutes(5),
         scenario!(
             HOST,
             an_api_server_that_is_away_is_waited_for_and_disturbs_nothing
         ),
-        scenario!(HOST, an_api_server_that_refuses_or_hangs_is_told_of_once).minutes(3),
+        scenario!(HOST, an_api_server_that_refuses_or_hangs_is_told_of_once)
+            .slow()
+            .minutes(3),
         scenario!(HOST, where_there_is_no_api_server_it_says_so_and_watches_on),
     ]
 }

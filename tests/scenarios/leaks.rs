@@ -23,19 +23,20 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(
             LAYOUTS,
             a_leak_below_a_pods_limit_is_flagged_before_it_is_full
-        ),
+        )
+        .slow(),
         // The limit of the whole machine is lowered where nothing else runs.
         scenario!(GUESTS, the_incident_in_small).minutes(4),
         scenario!(GUEST_WITH_CONTAINERS, the_incident_in_real_containers).minutes(6),
         // What follows depends on no kernel.
-        scenario!(HOST, a_jvm_that_leaks_threads_is_told_with_their_names),
-        scenario!(HOST, zombies_that_nobody_reaps_are_a_leak),
-        scenario!(HOST, a_runtime_that_forks_and_moves_is_not_accused),
-        scenario!(HOST, a_leaker_that_vanishes_is_gone),
-        scenario!(HOST, an_incident_outlives_a_killed_pidwatch),
+        scenario!(HOST, a_jvm_that_leaks_threads_is_told_with_their_names).slow(),
+        scenario!(HOST, zombies_that_nobody_reaps_are_a_leak).slow(),
+        scenario!(HOST, a_runtime_that_forks_and_moves_is_not_accused).slow(),
+        scenario!(HOST, a_leaker_that_vanishes_is_gone).slow(),
+        scenario!(HOST, an_incident_outlives_a_killed_pidwatch).slow(),
         scenario!(HOST, a_state_file_that_is_not_ours_is_refused),
         scenario!(HOST, a_recording_is_replayed_as_it_was),
-        scenario!(HOST, a_full_disk_ends_the_recording_and_not_the_watch),
+        scenario!(HOST, a_full_disk_ends_the_recording_and_not_the_watch).slow(),
         scenario!(HOST, a_recording_is_never_overwritten),
     ]
 }

@@ -29,8 +29,8 @@ pub fn scenarios() -> Vec<Scenario> {
             HOST,
             a_reader_that_does_not_read_does_not_keep_it_from_ending
         ),
-        scenario!(KERNELS, zombies_are_told_while_they_last),
-        scenario!(KERNELS, zombies_from_before_the_start_are_told),
+        scenario!(KERNELS, zombies_are_told_while_they_last).slow(),
+        scenario!(KERNELS, zombies_from_before_the_start_are_told).slow(),
         scenario!(KERNELS, held_tasks_are_told_by_kind),
         scenario!(EVERYWHERE, a_cgroup_is_told_as_added_and_removed),
         scenario!(EVERYWHERE, a_cgroup_removed_at_once_keeps_its_counts),
@@ -43,8 +43,12 @@ pub fn scenarios() -> Vec<Scenario> {
         // There the kernel keeps what a program made in tracefs until someone removes it.
         scenario!(GUESTS, no_return_probe_stays_behind).since((7, 0)),
         // An emulated guest needs some 50 ms for each: there the 300 of a scenario above must do.
-        scenario!(HOST, twenty_thousand_cgroups_come_and_go).minutes(10),
-        scenario!(HOST, a_signal_is_heard_though_every_window_is_late).minutes(3),
+        scenario!(HOST, twenty_thousand_cgroups_come_and_go)
+            .slow()
+            .minutes(10),
+        scenario!(HOST, a_signal_is_heard_though_every_window_is_late)
+            .slow()
+            .minutes(3),
     ]
 }
 

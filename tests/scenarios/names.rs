@@ -29,6 +29,7 @@ pub fn scenarios() -> Vec<Scenario> {
             HOST,
             a_thousand_containers_come_and_go_and_each_has_its_names
         )
+        .slow()
         .minutes(5),
     ]
 }

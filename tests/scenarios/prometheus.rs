@@ -18,7 +18,7 @@ use crate::scenario::{Scenario, scenario};
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario!(HOST, prometheus_scrapes_the_agent_s_exact_counts),
-        scenario!(HOST, a_restart_of_the_agent_is_a_reset_to_prometheus),
+        scenario!(HOST, a_restart_of_the_agent_is_a_reset_to_prometheus).slow(),
     ]
 }
 

@@ -19,18 +19,23 @@ pub fn scenarios() -> Vec<Scenario> {
             CONTAINERS,
             containers_are_named_within_a_second_of_their_start
         )
+        .slow()
         .minutes(5),
-        scenario!(CONTAINERS, a_container_of_200_ms_is_counted_and_named).minutes(5),
+        scenario!(CONTAINERS, a_container_of_200_ms_is_counted_and_named)
+            .slow()
+            .minutes(5),
         scenario!(CONTAINERS, a_container_without_a_pod_is_known_by_its_id).minutes(5),
         scenario!(
             CONTAINERS,
             a_failing_exec_probe_is_told_from_the_container_s_own_failures
         )
+        .slow()
         .minutes(10),
         scenario!(
             CONTAINERS,
             what_a_runtime_is_refused_its_container_suffers_from
         )
+        .slow()
         .minutes(5),
     ]
 }

@@ -18,7 +18,9 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         scenario!(HOST, without_a_terminal_top_names_trace),
         scenario!(HOST, top_shows_the_node_and_hears_every_key),
-        scenario!(HOST, the_culprit_and_the_victim_are_on_the_first_screen).minutes(4),
+        scenario!(HOST, the_culprit_and_the_victim_are_on_the_first_screen)
+            .slow()
+            .minutes(4),
         scenario!(HOST, the_terminal_is_given_back_on_signals),
         scenario!(HOST, the_terminal_is_given_to_the_shell_and_taken_again),
         scenario!(HOST, a_recording_is_paused_and_moved_in),

@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::dist::{arch::Arch, target};
 use crate::{process, setup, workspace};
 
+/// How all but pidwatch is compiled.
+pub const PROFILE: &str = "harness";
+
 /// What a run of the scenarios takes.
 pub struct Scenarios {
     /// The program under test.
@@ -29,11 +32,11 @@ impl Scenarios {
         // As it is given to others, so that it is compiled once for all tests.
         let pidwatch = target::build(Arch::of_host()?)?;
         let mut cargo = process::cargo();
-        cargo.args(["build", "--release", "--package", "pidwatch-load"]);
+        cargo.args(["build", "--profile", PROFILE, "--package", "pidwatch-load"]);
         process::run(&mut cargo)?;
         let mut cargo = process::cargo();
         cargo
-            .args(["test", "--release", "--package", "pidwatch-tests"])
+            .args(["test", "--profile", PROFILE, "--package", "pidwatch-tests"])
             .args(["--test", "scenarios", "--no-run"])
             .args(["--message-format", "json-render-diagnostics"])
             .stderr(Stdio::inherit());
@@ -47,7 +50,7 @@ impl Scenarios {
         let messages = String::from_utf8_lossy(&output.stdout);
         let runner = messages.lines().find_map(runner_in);
         Ok(Self {
-            load: workspace::target_dir().join("release/pidwatch-load"),
+            load: workspace::target_dir().join(PROFILE).join("pidwatch-load"),
             pidwatch,
             runner: runner.context("the package pidwatch-tests has no scenarios")?,
         })

@@ -13,7 +13,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 
 use crate::libtest::{Counts, Tally};
-use crate::scenarios::Scenarios;
+use crate::scenarios::{self, Scenarios};
 use crate::vm::Guests;
 use crate::{deploy, dist, eval, process, programs, setup, vm, workspace};
 
@@ -127,7 +127,8 @@ fn unit() -> Part {
         // As the scenarios are built, which need the same.
         let mut harness = process::cargo();
         harness
-            .args(["test", "--no-fail-fast", "--release", "--lib", "--bins"])
+            .args(["test", "--no-fail-fast", "--profile", scenarios::PROFILE])
+            .args(["--lib", "--bins"])
             .args(["--package=pidwatch-tests", "--package=pidwatch-load"]);
         sum += tallied(&mut harness)?;
         sum += tallied(&mut eval::tests()?)?;
