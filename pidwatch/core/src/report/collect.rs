@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     curve::{Curve, Histogram},
+    members::{Counted, Members},
     words::seconds,
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     limits::{Basis, Reason},
     stream::{
         Change, CloneFailed, Event, Incident, Kinds, LimitUse, Line, NodeWindow, Owner, Rate,
-        Started, State, Victim, Word,
+        Started, State, Word,
     },
 };
 
@@ -217,7 +218,7 @@ pub struct Refused {
 /// Everybody refused by one limit in one incident.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// By cgroup.
+    /// By owner: the id of the first cgroup that it was seen with.
     pub owners: HashMap<u64, Refused>,
     /// Of owners that are not kept by name.
     pub others: u64,
@@ -226,12 +227,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn push(&mut self, time: Timestamp, failed: &CloneFailed) {
+    fn push(&mut self, time: Timestamp, failed: &CloneFailed, members: &mut Members) {
         if failed.suppressed > 0 {
             // Whom those were for is not known.
-            self.add(time, &failed.owner, failed.suppressed);
+            let owner = members.owner(&failed.owner);
+            self.add(time, &owner, failed.suppressed);
         }
-        let Some(refused) = self.add(time, failed.sufferer(), 1) else {
+        let victim = members.owner(failed.sufferer());
+        let Some(refused) = self.add(time, &victim, 1) else {
             return;
         };
         let kind = Kind {
@@ -301,7 +304,7 @@ pub struct Collected {
     pub span: Option<(Timestamp, Timestamp)>,
     /// Lines.
     pub lines: u64,
-    /// Owners by cgroup.
+    /// Owners by the first cgroup that each was seen with.
     pub owners: HashMap<u64, Track>,
     /// Owners that were not kept.
     pub owners_left_out: u64,
@@ -326,6 +329,7 @@ pub struct Collected {
     /// The clock was set back so often.
     pub steps_back: u64,
     last_window: Option<Timestamp>,
+    members: Members,
 }
 
 impl Collected {
@@ -346,12 +350,21 @@ impl Collected {
             Event::State(state) => self.state(time, state),
             Event::Incident(incident) => self.incident(time, incident),
             Event::Cgroup(change) => {
-                if let Some(track) = self.owners.get_mut(&change.owner.cgroup.id) {
-                    learn(&mut track.owner, &change.owner);
-                    if change.change == Change::Removed {
+                let owner = self.members.owner(&change.owner);
+                let is_removed = change.change == Change::Removed;
+                let left = match is_removed {
+                    true => self.members.removed(&change.owner),
+                    false => None,
+                };
+                if let Some(track) = self.owners.get_mut(&owner.cgroup.id) {
+                    learn(&mut track.owner, &owner);
+                    let is_part = Members::is_part(&change.owner);
+                    if is_removed && !is_part {
                         track.removed = Some(time);
+                    }
+                    if let Some(left) = left.or((is_removed && !is_part).then_some(0)) {
                         track.tasks.hold(seconds(time));
-                        track.tasks.push(seconds(time) + 0.001, 0.0);
+                        track.tasks.push(seconds(time) + 0.001, left as f64);
                     }
                 }
             }
@@ -371,6 +384,7 @@ impl Collected {
     fn start(&mut self, started: &Started) {
         if self.started.is_some() {
             self.restarts += 1;
+            self.members.restarted();
             // Counters begin anew.
             for track in self.owners.values_mut() {
                 let last = |curve: &Curve| curve.last().unwrap_or(0.0) as u64;
@@ -383,23 +397,30 @@ impl Collected {
     fn rate(&mut self, time: Timestamp, rate: &Rate) {
         let at = seconds(time);
         let began = at - rate.window_s;
-        let track = self.track(&rate.owner);
-        if let (None, Some(tasks)) = (track.tasks.last(), rate.tasks) {
+        let created = rate.total.created;
+        let counted = self.members.count(
+            &rate.owner,
+            Counted {
+                tasks: rate.tasks,
+                created: [created.processes, created.threads],
+            },
+        );
+        let tasks = rate.tasks.and(counted.tasks);
+        let owner = self.members.owner(&rate.owner);
+        let track = self.track(&owner);
+        if let (None, Some(tasks)) = (track.tasks.last(), tasks) {
             // Where it came from, if nothing moved in or out.
             let sum = |kinds: Kinds| kinds.processes + kinds.threads;
             let before = tasks + sum(rate.counts.exited);
             let before = before.saturating_sub(sum(rate.counts.created));
             track.tasks.push(began, before as f64);
         }
-        for (i, total) in [rate.total.created.processes, rate.total.created.threads]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, total) in counted.created.into_iter().enumerate() {
             let curve = &mut track.created[i];
             curve.hold(began);
             curve.push(at, (track.before_start[i].saturating_add(total)) as f64);
         }
-        if let Some(tasks) = rate.tasks {
+        if let Some(tasks) = tasks {
             track.tasks.hold(began);
             track.tasks.push(at, tasks as f64);
             track.peak = track.peak.max(tasks);
@@ -465,9 +486,12 @@ impl Collected {
         }
         match LimitKey::of_failure(failed) {
             Some(key) if self.tallies.len() < LIMITS || self.tallies.contains_key(&key) => {
-                self.tallies.entry(key).or_default().push(time, failed);
+                self.tallies
+                    .entry(key)
+                    .or_default()
+                    .push(time, failed, &mut self.members);
             }
-            _ => self.elsewhere.push(time, failed),
+            _ => self.elsewhere.push(time, failed, &mut self.members),
         }
     }
 
@@ -479,7 +503,12 @@ impl Collected {
             };
             self.use_of(time, key, exhaustion.value, exhaustion.usage);
         }
-        let track = self.track(&state.owner);
+        let owner = self.members.owner(&state.owner);
+        let track = self.track(&owner);
+        if Members::is_part(&state.owner) {
+            // Its owner is judged with all of its parts.
+            return;
+        }
         if is_alarming(&state.to) {
             track.flags += 1;
         }
@@ -498,10 +527,11 @@ impl Collected {
         if let (Some(value), Some(usage)) = (incident.value, incident.usage) {
             self.use_of(time, key.clone(), value, usage);
         }
-        for culprit in &incident.culprits {
-            self.track(&culprit.owner).flags += 1;
-        }
-        for Victim { owner, .. } in &incident.victims {
+        let mut incident = incident.clone();
+        let culprits = incident.culprits.iter_mut().map(|of| &mut of.owner);
+        let victims = incident.victims.iter_mut().map(|of| &mut of.owner);
+        for owner in culprits.chain(victims) {
+            *owner = self.members.owner(owner);
             self.track(owner).flags += 1;
         }
         if self.incidents.len() >= INCIDENTS && !self.incidents.contains_key(&incident.id) {
@@ -513,11 +543,10 @@ impl Collected {
             last: time,
             tally: Tally::default(),
         });
-        told.incident.clone_from(incident);
+        let is_closed = incident.phase == Phase::Closed;
+        told.incident = incident;
         told.last = time;
-        if incident.phase == Phase::Closed
-            && let Some(tally) = self.tallies.remove(&key)
-        {
+        if is_closed && let Some(tally) = self.tallies.remove(&key) {
             told.tally = tally;
         }
     }

@@ -16,6 +16,7 @@ mod findings;
 pub mod html;
 pub mod markdown;
 mod markup;
+mod members;
 mod model;
 mod overview;
 mod scene;
