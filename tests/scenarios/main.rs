@@ -21,6 +21,7 @@ mod layout;
 mod leaks;
 mod lifecycle;
 mod names;
+mod owners;
 mod prometheus;
 mod runtime;
 mod scenario;
@@ -106,6 +107,7 @@ fn main() {
         check::scenarios(),
         compatibility::scenarios(),
         names::scenarios(),
+        owners::scenarios(),
         runtime::scenarios(),
         image::scenarios(),
         alerting::scenarios(),
