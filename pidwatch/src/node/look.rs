@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{
     Live, Node,
+    census::Census,
     owners::{anchor_at, with_names},
     parts::Parts,
     under_way::Looking,
@@ -15,6 +16,7 @@ use crate::{
     event::{StateChange, Update},
     identity::{Owner, Resolver},
     incident::{self, LimitKey},
+    limits::LimitOwner,
     model::Model,
     slice::Slice,
 };
@@ -82,6 +84,7 @@ impl Node {
             model: &self.model,
             names: &self.names,
             parts: &self.parts,
+            census: &self.census,
             detector: &self.detector,
         };
         let growers = self.detector.growers();
@@ -145,6 +148,7 @@ struct View<'a> {
     model: &'a Model,
     names: &'a Resolver,
     parts: &'a Parts,
+    census: &'a Census,
     detector: &'a Detector,
 }
 
@@ -170,7 +174,10 @@ impl incident::View for View<'_> {
     }
 
     fn holders(&self, limit: &LimitKey) -> Vec<(CgroupId, u64)> {
-        self.live.holders(limit.owner)
+        match limit.owner {
+            LimitOwner::Node | LimitOwner::Cgroup(_) => self.live.holders(limit.owner),
+            LimitOwner::User(_) | LimitOwner::PidNamespace(_) => self.census.holders(limit.owner),
+        }
     }
 
     fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)> {

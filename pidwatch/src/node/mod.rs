@@ -6,6 +6,7 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
 
+mod census;
 mod live;
 mod look;
 mod owners;
@@ -24,15 +25,16 @@ use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
 use tokio::time::Instant;
 
+use self::{
+    census::Census,
+    parts::Parts,
+    under_way::{Closing, Looking, Walks},
+};
 pub use self::{
     live::Live,
     readings::Readings,
     settings::{NodeSettings, Roots},
     state_file::StateFile,
-};
-use self::{
-    parts::Parts,
-    under_way::{Closing, Looking, Walks},
 };
 use crate::{
     cgroup::{self, CgroupId, Files, Layout, LayoutError, Tree},
@@ -40,7 +42,7 @@ use crate::{
     detect::Detector,
     event::Update,
     identity::{Errands, Execs, Owner, Resolver, identify},
-    incident::Tracker,
+    incident::{Tracker, key_of},
     limits::{FailedClone, Limit, Reason, Reasons},
     model::Model,
     probe::{self, Cause, Event, Probe, ProbeError, ProbeSettings},
@@ -101,6 +103,7 @@ pub struct Node {
     execs: Execs,
     errands: Errands,
     parts: Parts,
+    census: Census,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     reasons: Reasons,
@@ -187,6 +190,7 @@ impl Node {
             execs: Execs::default(),
             errands: Errands::default(),
             parts,
+            census: Census::default(),
             flagged_owners: HashSet::new(),
             files: Files::new(&layout, &settings.roots.proc_root),
             layout,
@@ -320,6 +324,7 @@ impl Node {
         }
         self.apply(now, &slice, updates);
         self.go_on_walking(now, &slice);
+        self.go_on_counting(&slice);
         let is_time = now >= self.look.min(self.window_end);
         if !is_time && self.looking.is_none() && self.closing.is_none() {
             return;
@@ -358,6 +363,7 @@ impl Node {
     fn is_busy(&self) -> bool {
         !self.waiting.is_empty()
             || self.walks.is_under_way()
+            || self.census.is_under_way()
             || self.looking.is_some()
             || self.closing.is_some()
     }
@@ -454,6 +460,9 @@ impl Node {
                     suppressed,
                     exec_probe,
                 };
+                if let Some(limit) = key_of(&failed) {
+                    self.census.ask(limit.owner);
+                }
                 self.incidents.failed(&failed, &anchor);
                 updates.push(Update::Failed(Box::new(failed)));
             }

@@ -11,6 +11,7 @@ use crate::{
     identity::{Owner, Resolver},
     limits::{Limit, LimitOwner},
     probe::Failure,
+    slice::Slice,
 };
 
 impl Node {
@@ -35,6 +36,19 @@ impl Node {
             Some(path) => self.named(anchor_at(&self.tree, &self.parts, id, path)),
             None => owner,
         }
+    }
+
+    /// Goes on finding out who has the tasks of a user or of a PID namespace, if that is asked for.
+    pub(super) fn go_on_counting(&mut self, slice: &Slice) {
+        let Self {
+            census,
+            files,
+            tree,
+            parts,
+            ..
+        } = self;
+        let owner = |id| parts.owner(id).unwrap_or(id);
+        census.go_on(files.proc().root(), tree, owner, slice);
     }
 
     /// Takes in what is counted in a cgroup by now. Its owner, if it is a part of one.

@@ -8,6 +8,7 @@ use crate::{
     clock::BootTime,
     detect::Verdict,
     identity::{Owner, OwnerKey},
+    limits::LimitOwner,
 };
 
 /// Victims and culprits that are kept by name; the rest is in the sums.
@@ -48,9 +49,13 @@ pub(super) struct Open {
     pub(super) failures_told: u64,
 }
 
-/// Takes in the limit as it was seen.
+/// Takes in the limit as it was seen. A user's differs from process to process: the first that refused is
+/// the incident's, and another process' limit is no change of it.
 pub(super) fn seen(incident: &mut Incident, value: u64, usage: u64) {
-    incident.value = Some(value);
-    incident.usage = Some(usage);
+    let is_users = matches!(incident.limit.owner, LimitOwner::User(_));
+    if !is_users || incident.value.is_none_or(|first| first == value) {
+        incident.value = Some(value);
+        incident.usage = Some(usage);
+    }
     incident.peak = incident.peak.max(Some(usage));
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::BootTime,
     detect::{Grower, State},
     identity::Owner,
-    limits::Limit,
+    limits::{Limit, LimitOwner},
 };
 
 /// Where nothing grows, who holds less than this share of a limit's usage is not its culprit.
@@ -116,7 +116,12 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
         };
         accuse(&mut incident.culprits, owner, charge);
     }
-    if !has_leak && incident.culprits.is_empty() && open.is_due {
+    // Who has a user's tasks, or a PID namespace's, is known some time after it was asked for.
+    let is_known_later = matches!(
+        limit.owner,
+        LimitOwner::User(_) | LimitOwner::PidNamespace(_)
+    );
+    if !has_leak && incident.culprits.is_empty() && (open.is_due || is_known_later) {
         // It was full before anybody looked, or fills without a leak.
         let used = incident.usage.unwrap_or(0).max(1) as f64;
         if let Some(&(id, tasks)) = view.holders(limit).first()

@@ -90,7 +90,7 @@ pub fn case(scene: &Scene<'_>) -> Case {
 
 /// Nobody grew like a leak, and one owner alone was refused by a limit below the node's.
 fn is_alone(incident: &Incident) -> bool {
-    let is_nodes = incident.limit.starts_with("kernel.");
+    let is_nodes = incident.limit.starts_with("kernel.") && incident.pid_namespace.is_none();
     incident.culprits.is_empty() && incident.victims.len() == 1 && !is_nodes
 }
 
@@ -203,6 +203,7 @@ fn limit(scene: &Scene<'_>, from: f64, to: f64) -> Limit {
         name: incident.limit.clone(),
         cgroup: incident.cgroup.clone(),
         uid: incident.uid,
+        pid_namespace: incident.pid_namespace,
         value,
         peak,
         ratio: ratio(peak, value),

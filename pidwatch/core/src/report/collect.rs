@@ -470,9 +470,15 @@ impl Collected {
         if self.limits.len() >= LIMITS && !self.limits.contains_key(&key) {
             return;
         }
+        let is_users = key.uid.is_some();
         let track = self.limits.entry(key).or_default();
         let at = seconds(time);
-        if track.value.last().is_some_and(|last| last != value as f64) {
+        let is_other = track.value.last().is_some_and(|last| last != value as f64);
+        if is_other && is_users {
+            // Another process of that user has another limit: no change of the first one's.
+            return;
+        }
+        if is_other {
             // It was set to another value at once, not little by little.
             track.value.hold(at - 0.001);
         }

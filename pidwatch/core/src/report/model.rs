@@ -86,6 +86,9 @@ pub struct Limit {
     /// The user whose it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
+    /// The PID namespace whose it is, by its inode number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u32>,
     /// The limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<u64>,

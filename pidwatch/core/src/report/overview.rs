@@ -32,6 +32,7 @@ pub fn limits(all: &Collected) -> Vec<Limit> {
                 name: key.name.clone(),
                 cgroup: None,
                 uid: None,
+                pid_namespace: None,
                 value,
                 peak,
                 ratio: ratio(peak, value),

@@ -41,7 +41,7 @@ pub fn limit_meaning(limit: &Limit) -> Words {
 
 /// Whether a limit is everybody's on the node.
 pub fn is_node_wide(limit: &Limit) -> bool {
-    limit.name.starts_with("kernel.")
+    limit.name.starts_with("kernel.") && limit.pid_namespace.is_none()
 }
 
 /// One paragraph, for a manager.

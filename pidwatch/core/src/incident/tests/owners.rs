@@ -82,8 +82,9 @@ impl View for Paths {
         self.holders.clone()
     }
 
-    fn usage(&self, _: &LimitKey) -> Option<(u64, u64)> {
-        Some((NODE.value, NODE.usage))
+    fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)> {
+        let is_known = !matches!(limit.owner, LimitOwner::User(_));
+        is_known.then_some((NODE.value, NODE.usage))
     }
 }
 
@@ -309,4 +310,40 @@ fn who_is_stopped_by_a_limit_of_its_own_does_not_fill_the_node() {
         .map(|of| (of.owner.id.0, of.share))
         .collect();
     assert_eq!(culprits, [(11, 1.0)]);
+}
+
+#[test]
+fn who_has_most_of_a_users_tasks_is_the_culprit_as_soon_as_that_is_known() {
+    let limit = |value, usage| Limit {
+        name: "RLIMIT_NPROC",
+        value,
+        usage,
+        owner: LimitOwner::User(61_000),
+    };
+    let mut scene = Paths::default().at(1, "/a").at(2, "/b");
+    let mut tracker = Tracker::default();
+    scene.refuse(&mut tracker, 2, limit(64, 64));
+    // Another process of that user has another limit.
+    scene.refuse(&mut tracker, 2, limit(40, 62));
+    let told = tracker.look(at(101), &[], &scene);
+    assert!(told[0].culprits.is_empty());
+    assert_eq!(tracker.open().next().unwrap().id, told[0].id);
+    scene.holders = vec![(CgroupId(1), 60), (CgroupId(2), 4)];
+    let told = tracker.look(at(102), &[], &scene);
+    let culprits: Vec<_> = told[0]
+        .culprits
+        .iter()
+        .map(|of| (of.owner.id.0, of.tasks))
+        .collect();
+    assert_eq!(culprits, [(1, 60)]);
+    assert_eq!(
+        (told[0].value, told[0].usage, told[0].peak),
+        (Some(64), Some(64), Some(64))
+    );
+    let victims: Vec<_> = told[0]
+        .victims
+        .iter()
+        .map(|of| (of.owner.id.0, of.failures))
+        .collect();
+    assert_eq!(victims, [(2, 2)]);
 }
