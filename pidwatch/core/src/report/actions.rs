@@ -51,7 +51,7 @@ pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<Action> {
     if pods {
         all.extend(kubelet(scene, case));
     }
-    all.extend(raise(scene, case));
+    all.extend(raise(scene, case).or_else(|| raise_inside(case)));
     if case.limit.name == "RLIMIT_NPROC" {
         all.push(user_limit(case));
     }
@@ -516,6 +516,31 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<Action> {
 fn value(scene: &Scene<'_>, name: &str) -> Option<u64> {
     let track = scene.all.limits.get(&LimitKey::of_node(name))?;
     Some(track.value.last()? as u64)
+}
+
+/// A higher limit of a PID namespace: it is set from within (Linux 6.14).
+fn raise_inside(case: &Case) -> Option<Action> {
+    let inum = case.limit.pid_namespace?;
+    let now = case.limit.value?;
+    let value = now.saturating_mul(2).min(PID_MAX_LIMIT);
+    (value > now).then(|| Action {
+        id: "raise-namespace-limit",
+        when: When::ToStay,
+        title: words![
+            "If the load is meant to be, raise ",
+            code(&case.limit.name),
+            format!(" of PID namespace {inum} from {} to {}", number(now), number(value))
+        ],
+        why: words![
+            "The limit is the namespace's own, and the node's has nothing to do with it. A process inside \
+             sets it; it bounds nobody outside."
+        ],
+        commands: Vec::new(),
+        config: Some(format!(
+            "# in the container, or: nsenter --target PID --pid --mount (PID of a process in it)\n\
+             sysctl -w kernel.pid_max={value}"
+        )),
+    })
 }
 
 /// A higher limit of the node, where it is low without need.

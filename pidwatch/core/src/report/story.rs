@@ -25,11 +25,17 @@ pub fn limit_name(limit: &Limit) -> Words {
     if let Some(uid) = limit.uid {
         words.push(format!(" of user {uid}"));
     }
+    if let Some(inum) = limit.pid_namespace {
+        words.push(format!(" of PID namespace {inum}"));
+    }
     words
 }
 
 /// What a limit bounds, for those who do not know it.
 pub fn limit_meaning(limit: &Limit) -> Words {
+    if limit.pid_namespace.is_some() {
+        return "the IDs that processes and threads of this PID namespace share".into();
+    }
     match limit.name.as_str() {
         "kernel.pid_max" => "the IDs that processes and threads of the whole node share".into(),
         "kernel.threads-max" => "the processes and threads that the whole node may have".into(),
