@@ -8,6 +8,7 @@ use super::{
     owners::{anchor_at, with_names},
     parts::Parts,
     under_way::Looking,
+    unseen,
 };
 use crate::{
     cgroup::CgroupId,
@@ -18,6 +19,7 @@ use crate::{
     incident::{self, LimitKey},
     limits::LimitOwner,
     model::Model,
+    probe::Hook,
     slice::Slice,
 };
 
@@ -41,6 +43,11 @@ impl Node {
         if let Some(half_way) = self.looking.take() {
             self.touched.extend(half_way.rest);
         }
+        let compares = now >= self.unseen_due && self.probe.is_attached(Hook::KernelClone);
+        if compares {
+            self.unseen_due = now + unseen::EVERY;
+            self.touched.extend(self.unseen.watched(now));
+        }
         let touched = self.touched.iter();
         let owners: Vec<_> = touched.filter_map(|&id| self.parts.owner(id)).collect();
         self.touched.extend(owners);
@@ -50,7 +57,7 @@ impl Node {
             .drain()
             .partition(|&id| self.parts.owner(id).is_some());
         rest.extend(parts);
-        self.looking = Some(Looking { rest });
+        self.looking = Some(Looking { rest, compares });
     }
 
     /// Goes on with a look, if one is under way.
@@ -63,12 +70,29 @@ impl Node {
             if let Some(sample) = self.sample(id) {
                 self.detector.observe(id, time, sample);
             }
+            if looking.compares || !self.unseen.knows(id) {
+                self.compare_refusals(id, now);
+            }
             if slice.is_over() {
                 self.looking = Some(looking);
                 return;
             }
         }
         self.judge(time, now, updates);
+    }
+
+    /// Counts what a cgroup's limit has refused and no hook has seen.
+    fn compare_refusals(&mut self, id: CgroupId, now: Instant) {
+        let node = self.tree.get(id).filter(|node| node.children.is_empty());
+        let Some(refusals) = node.and_then(|node| self.files.pids_refused(&node.path)) else {
+            return;
+        };
+        let failures = self.model.total(id).failures();
+        let unseen = self.unseen.compare(id, refusals, failures, now);
+        if unseen > 0 {
+            self.model.refused_unseen(id, unseen);
+            self.incidents.failed_unrecorded(id, unseen);
+        }
     }
 
     /// Takes what the detector and the incidents make of what was read.

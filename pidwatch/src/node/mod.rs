@@ -15,6 +15,7 @@ mod readings;
 mod settings;
 mod state_file;
 mod under_way;
+mod unseen;
 mod walks;
 pub mod watch;
 mod window;
@@ -29,6 +30,7 @@ use self::{
     census::Census,
     parts::Parts,
     under_way::{Closing, Looking, Walks},
+    unseen::Unseen,
 };
 pub use self::{
     live::Live,
@@ -106,6 +108,9 @@ pub struct Node {
     census: Census,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
+    unseen: Unseen,
+    /// When refusals are to be compared again.
+    unseen_due: Instant,
     reasons: Reasons,
     window: Duration,
     state_file: Option<StateFile>,
@@ -192,6 +197,8 @@ impl Node {
             parts,
             census: Census::default(),
             flagged_owners: HashSet::new(),
+            unseen: Unseen::default(),
+            unseen_due: now + unseen::EVERY,
             files: Files::new(&layout, &settings.roots.proc_root),
             layout,
             tree,
@@ -468,8 +475,12 @@ impl Node {
             }
             Event::CgroupAdded(id, time, path) => {
                 self.model.added(id);
+                self.unseen.added(id);
                 if path.len() + 1 < PATH_MAX {
                     self.tree.insert(id, &path);
+                    if let Some((above, _)) = self.tree.upwards(id).nth(1) {
+                        self.unseen.added_below(above);
+                    }
                     self.walks.announced(id, Some(&path));
                 } else {
                     // It may be cut.

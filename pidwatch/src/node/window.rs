@@ -112,6 +112,7 @@ impl Node {
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
             self.reasons.forget(id);
+            self.unseen.forget(id);
             self.names.forget(id);
             self.execs.forget(id);
             self.parts.forget(id);

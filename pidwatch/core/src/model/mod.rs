@@ -206,6 +206,13 @@ impl Model {
         self.changed.insert(cgroup);
     }
 
+    /// Counts refusals of a cgroup's `pids.max` that no hook saw.
+    pub fn refused_unseen(&mut self, cgroup: CgroupId, count: u64) {
+        let state = self.states.entry(cgroup).or_default();
+        state.reasons[Reason::PidsMax as usize] += count;
+        self.changed.insert(cgroup);
+    }
+
     /// Failures of a cgroup that sent no record since the last call.
     pub fn take_suppressed(&mut self, failure: &Failure) -> u64 {
         let state = self.states.entry(failure.cgroup).or_default();
