@@ -292,6 +292,10 @@ pub struct Settings {
     pub evidence: u32,
     /// 1: the pids controller counts refusals at the cgroup that forks.
     pub events_at_forker: u32,
+    /// 1: frees are seen, so ended tasks are noted until theirs.
+    pub frees: u32,
+    /// Unused, 0.
+    pub reserved: u32,
     /// Address of `nr_threads`, 0 when hidden.
     pub nr_threads: u64,
     /// Address of `max_threads`, 0 when hidden.
@@ -313,6 +317,8 @@ impl Settings {
         pt_regs_above_stack: 0,
         evidence: 0,
         events_at_forker: 0,
+        frees: 0,
+        reserved: 0,
         nr_threads: 0,
         max_threads: 0,
         pid_max: 0,
@@ -320,7 +326,7 @@ impl Settings {
 }
 
 const _: () = assert!(size_of::<Offsets>() == 82 * 4);
-const _: () = assert!(size_of::<Settings>() == 80);
+const _: () = assert!(size_of::<Settings>() == 88);
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding.

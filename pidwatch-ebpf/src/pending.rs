@@ -35,9 +35,13 @@ fn slot(start_time: u64) -> *mut u64 {
     FILTER[hash as usize & ((1 << FILTER_BITS) - 1)].as_ptr()
 }
 
-/// Notes a task that ends in `cgroup`; false (and counted) when there is no room.
+/// Notes a task that ends in `cgroup`; false when there is no room (which is counted), and where frees are
+/// not seen.
 #[inline(never)]
 pub fn note(task: Task, cgroup: u64, entry: *mut Cgroup, is_process: bool, ended_at: u64) -> bool {
+    if setting!(frees) == 0 {
+        return false;
+    }
     let key = task.address();
     let pending = Pending {
         cgroup,

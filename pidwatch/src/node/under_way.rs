@@ -17,7 +17,7 @@ pub(super) struct Looking {
     /// Owners that are still to be read.
     pub rest: Vec<CgroupId>,
     /// Refusals are compared as well.
-    pub(super) compares: bool,
+    pub compares: bool,
 }
 
 /// A window that is over, and whose rows are being read.

@@ -111,6 +111,7 @@ impl Probe {
         let events_at_forker = !offsets::has_local_events(&types)
             || !layout.unified
             || cgroup::counts_refusals_locally(&settings.proc_root);
+        let no_frees = Choice(Hook::SchedProcessFree, Mechanism::Off);
         let off = Choice(Hook::FailureEvidence, Mechanism::Off);
         let evidence = if settings.choices.contains(&off) {
             Err("switched off".to_owned())
@@ -139,6 +140,8 @@ impl Probe {
             },
             evidence: u32::from(evidence.is_ok()),
             events_at_forker: u32::from(events_at_forker),
+            frees: u32::from(!settings.choices.contains(&no_frees)),
+            reserved: 0,
             nr_threads,
             max_threads,
             pid_max: if offsets.pid_ns_pid_max == 0 {
