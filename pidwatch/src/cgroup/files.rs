@@ -13,6 +13,9 @@ use hashbrown::HashMap;
 use super::{Layout, Node, TaskNames, Tree, charges::Charges, names, walk::directory};
 use crate::procfs::Proc;
 
+/// `pids.max` by path; `None` for no limit.
+type Limits = HashMap<Box<[u8]>, Option<u64>>;
+
 /// Reader of the files of one hierarchy.
 #[derive(Debug)]
 pub struct Files {
@@ -21,7 +24,7 @@ pub struct Files {
     has_pids: bool,
     charges: RefCell<Charges>,
     /// `pids.max` of those that were asked for while all is held: what is above many is read once.
-    limits: RefCell<Option<HashMap<Box<[u8]>, Option<u64>>>>,
+    limits: RefCell<Option<Limits>>,
 }
 
 impl Files {

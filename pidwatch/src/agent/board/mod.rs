@@ -45,6 +45,10 @@ const CLOSED: usize = 64;
 
 /// Where an owner's counts go.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every owner has series of its own"
+)]
 enum Place {
     /// To series of its own, less what was counted elsewhere before.
     Own(Counts),
