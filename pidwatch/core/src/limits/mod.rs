@@ -1,4 +1,4 @@
-//! Limits on tasks: which one refused a creation ([`refusal`]), which are in force ([`survey()`]), and
+//! Limits on tasks: which one refused a creation ([`refusal`]), which are in force ([`survey`]), and
 //! what is wrong with them ([`findings`]).
 
 pub mod advice;

@@ -1,6 +1,6 @@
 //! A report as one HTML page: no script, nothing loaded, charts as SVG, light and dark, fit to print.
 //!
-//! Invariant: text goes in by [`escaped`] alone, and names from outside in elements of their own
+//! Invariant: text goes in by `escaped` alone, and names from outside in elements of their own
 //! that no writing direction leaves.
 
 use std::fmt::Write as _;
