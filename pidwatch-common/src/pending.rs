@@ -24,8 +24,9 @@ pub struct Pending {
 /// What is found at the address of an entry's task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// `task_struct.start_time`; `None` when the address cannot be read.
-    pub start_time: Option<u64>,
+    /// `task_struct.start_time`; 0, which is nobody's, when the address cannot be read. No `Option`: 5.10's
+    /// verifier refuses to copy what one leaves unwritten.
+    pub start_time: u64,
     /// `task_struct.exit_state`.
     pub exit_state: u32,
     /// Whether other tasks of its thread group live.
@@ -59,9 +60,8 @@ impl Pending {
     /// Judges the entry, and notes since when it is reaped. `lasting` and `longest_free` in jiffies.
     #[inline(always)]
     pub fn judge(&mut self, look: Look, now: u64, lasting: u64, longest_free: u64) -> Finding {
-        match look.start_time {
-            Some(start_time) if self.is_of(start_time) => {}
-            _ => return Finding::Stale,
+        if !self.is_of(look.start_time) {
+            return Finding::Stale;
         }
         if look.exit_state & EXIT_DEAD != 0 {
             if self.reaped_at == 0 {

@@ -132,7 +132,7 @@ pub fn judge(pending: &mut Pending, address: u64) -> Finding {
     let live: Option<u32> = signal.and_then(|signal| probe(signal, offset!(signal_live)));
     let look = Look {
         // Last: if it is still the same task, so was what was read before.
-        start_time: probe(task, offset!(task_start_time)),
+        start_time: probe(task, offset!(task_start_time)).unwrap_or(0),
         exit_state,
         group_lives: live.is_none_or(|live| live != 0),
     };

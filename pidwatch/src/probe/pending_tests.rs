@@ -63,7 +63,7 @@ impl Kernel {
     fn look(&self, address: u64) -> Look {
         let task = self.memory.get(&address);
         Look {
-            start_time: task.map(|task| task.start_time),
+            start_time: task.map_or(0, |task| task.start_time),
             exit_state: match task.map(|task| task.life) {
                 Some(Life::Zombie | Life::EndedBeforeItsGroup) => EXIT_ZOMBIE,
                 Some(Life::Reaped | Life::Freed) => EXIT_DEAD,
