@@ -4,6 +4,8 @@
 
 mod errand;
 mod execs;
+#[cfg(test)]
+pub(crate) mod hostile;
 pub mod names;
 mod owner;
 mod path;

@@ -295,6 +295,7 @@ fn is_unit(part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::hostile;
 
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     const OUTER: &str = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210";
@@ -447,50 +448,6 @@ mod tests {
         assert_eq!(identify(b"/docker/\xff"), Identity::default());
     }
 
-    /// Names that somebody who may make cgroups would choose to be taken for somebody else.
-    fn hostile_name(random: &mut u64) -> Vec<u8> {
-        let mut draw = |below: u64| {
-            *random ^= *random << 13;
-            *random ^= *random >> 7;
-            *random ^= *random << 17;
-            *random % below
-        };
-        let known = [
-            "kubepods",
-            "burstable",
-            "kubepods.slice",
-            "pod{U}",
-            "pod{S}",
-            "kubepods-burstable-pod{W}.slice",
-            "kubepods-burstable-pod{W}.slice:cri-containerd:{I}",
-            "{I}",
-            "docker",
-            "docker-{I}.scope",
-            "crio-{I}.scope",
-            "crio-conmon-{I}.scope",
-            "cri-containerd-{I}.scope",
-            "libpod-{I}",
-            "lxc.payload.web",
-            "lxc",
-            "system.slice",
-            "containerd.service",
-            "user@0.service",
-            "machine.slice",
-            "systemd-nspawn@web.service",
-            "nomad",
-            "{U}.web.scope",
-            "{S}-0000000001",
-        ];
-        match draw(8) {
-            0 => (0..1 + draw(255))
-                .map(|_| 1 + draw(255) as u8)
-                .filter(|&byte| byte != b'/')
-                .collect(),
-            1 => vec![b'x'; 1 + draw(254) as usize],
-            _ => fill(known[draw(known.len() as u64) as usize]).into_bytes(),
-        }
-    }
-
     #[test]
     fn nothing_below_an_owner_changes_who_it_is() {
         let mut random = 0x9e37_79b9_7f4a_7c15;
@@ -514,10 +471,7 @@ mod tests {
             assert!(alone.is_anchored());
             for _ in 0..2_000 {
                 let mut path = owner.clone();
-                while path.len() < 1023 && random % 5 != 0 {
-                    path.push(b'/');
-                    path.extend(hostile_name(&mut random));
-                }
+                path.extend(hostile::way(&mut random, UID, ID));
                 assert_eq!(identify(&path), alone, "{}", path.escape_ascii());
                 assert_eq!(anchor(&path), Some(&*owner));
             }

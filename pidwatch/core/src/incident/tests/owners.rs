@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::identity::hostile;
 
 const CONTAINER: &str = "/docker/00000000000000000000000000000000000000000000000000000000000000aa";
 const OWNER: CgroupId = CgroupId(20);
@@ -10,14 +11,14 @@ const OWNER: CgroupId = CgroupId(20);
 /// Cgroups at paths of one's choice, of which some grow.
 #[derive(Default)]
 struct Paths {
-    paths: HashMap<CgroupId, String>,
+    paths: HashMap<CgroupId, Vec<u8>>,
     names: HashMap<CgroupId, &'static str>,
     growers: Vec<Grower>,
     holders: Vec<(CgroupId, u64)>,
 }
 
 impl Paths {
-    fn at(mut self, id: u64, path: impl Into<String>) -> Self {
+    fn at(mut self, id: u64, path: impl Into<Vec<u8>>) -> Self {
         self.paths.insert(CgroupId(id), path.into());
         self
     }
@@ -44,7 +45,7 @@ impl Paths {
 
 impl View for Paths {
     fn owner(&self, id: CgroupId) -> Owner {
-        let path = self.paths.get(&id).map(|path| path.as_bytes().into());
+        let path = self.paths.get(&id).map(|path| path.as_slice().into());
         let names = self.names.get(&id).map(|container| {
             Arc::new(Names {
                 namespace: Some("shop".into()),
@@ -64,7 +65,7 @@ impl View for Paths {
         let Some(anchor) = owner.anchor() else {
             return owner;
         };
-        let is_it = |(_, path): &(&CgroupId, &String)| path.as_bytes() == anchor;
+        let is_it = |(_, path): &(&CgroupId, &Vec<u8>)| path.as_slice() == anchor;
         match self.paths.iter().find(is_it) {
             Some((id, _)) => self.owner(*id),
             None => Owner::new(id, Some(anchor.into())),
@@ -346,4 +347,70 @@ fn who_has_most_of_a_users_tasks_is_the_culprit_as_soon_as_that_is_known() {
         .map(|of| (of.owner.id.0, of.failures))
         .collect();
     assert_eq!(victims, [(2, 2)]);
+}
+
+/// Who is accused and who is a victim, whatever the paths of the parts are.
+#[test]
+fn hostile_names_below_an_owner_change_no_verdict() {
+    let pod = "3f2a7c1e-9b40-4d1c-8a55-0c9e6f1b2d37";
+    let container = "d".repeat(64);
+    let victim = format!("/kubepods/burstable/pod{pod}/{container}");
+    let mut random = 0x2545_f491_4f6c_dd1d;
+    for round in 0..300 {
+        let seed = random;
+        let parties = |is_hostile: bool| {
+            let mut random = seed;
+            let mut scene = Paths::default()
+                .at(OWNER.0, CONTAINER)
+                .at(90, victim.as_bytes());
+            let mut tracker = Tracker::default();
+            let leaks = hostile::draw(&mut random, 2) == 0;
+            let state = if leaks {
+                State::Leaking
+            } else {
+                State::Growing
+            };
+            scene
+                .growers
+                .push(grower(OWNER, state, 20.0, &[NODE], None));
+            for id in 100..110 {
+                let mut path = CONTAINER.as_bytes().to_vec();
+                path.extend(format!("/{id}").bytes());
+                let way = hostile::way(&mut random, pod, &container);
+                if is_hostile {
+                    path.truncate(CONTAINER.len());
+                    path.extend(way);
+                }
+                scene = scene.at(id, path);
+                if hostile::draw(&mut random, 2) == 0 {
+                    let part_of = PartOf {
+                        owner: OWNER,
+                        limits_inside: 0,
+                    };
+                    let part = grower(CgroupId(id), state, 2.0, &[NODE], Some(part_of));
+                    scene.growers.push(part);
+                }
+            }
+            for id in [90, OWNER.0].into_iter().chain(100..110) {
+                if hostile::draw(&mut random, 3) > 0 {
+                    scene.refuse(&mut tracker, id, NODE);
+                }
+            }
+            tracker.look(at(120), &scene.growers, &scene);
+            let open = tracker.open().next().cloned();
+            open.map(|incident| {
+                let culprits = incident
+                    .culprits
+                    .iter()
+                    .map(|of| (of.owner.key(), of.tasks));
+                let victims = incident
+                    .victims
+                    .iter()
+                    .map(|of| (of.owner.key(), of.failures));
+                (culprits.collect::<Vec<_>>(), victims.collect::<Vec<_>>())
+            })
+        };
+        assert_eq!(parties(true), parties(false), "round {round}");
+        hostile::draw(&mut random, 2);
+    }
 }
