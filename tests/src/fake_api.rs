@@ -46,6 +46,7 @@ struct State {
     manner: Manner,
     events: Vec<Value>,
     wrong: Vec<String>,
+    forbidden: Vec<String>,
     asked: usize,
 }
 
@@ -73,6 +74,7 @@ impl FakeApi {
                 manner: Manner::Right,
                 events: Vec::new(),
                 wrong: Vec::new(),
+                forbidden: Vec::new(),
                 asked: 0,
             })),
             ends: Arc::default(),
@@ -138,6 +140,11 @@ impl FakeApi {
         self.state().wrong.clone()
     }
 
+    /// What was sent to it while it forbade, whoever it is about.
+    pub fn forbidden(&self) -> Vec<String> {
+        self.state().forbidden.clone()
+    }
+
     /// How many requests there were.
     pub fn asked(&self) -> usize {
         self.state().asked
@@ -199,6 +206,8 @@ fn serve(
                 }
             },
             Manner::Forbids => {
+                let refused = String::from_utf8_lossy(&request.body).into_owned();
+                state.forbidden.push(refused);
                 let cause = "events.events.k8s.io is forbidden: cannot create resource";
                 (403, status(403, cause))
             }

@@ -161,7 +161,9 @@ fn offer(folder: &Path, name: &str) -> Result<()> {
         .iter()
         .map(|folder| format!("$root/{}", folder.display()))
         .collect();
-    script += &format!("export LD_LIBRARY_PATH=\"{}\"\n", libraries.join(":"));
+    if !libraries.is_empty() {
+        script += &format!("export LD_LIBRARY_PATH=\"{}\"\n", libraries.join(":"));
+    }
     if is_bound {
         script += "exec unshare --mount sh -c \
                    'mount --bind \"$0/usr/share\" /usr/share && exec \"$@\"' \"$root\" ";
