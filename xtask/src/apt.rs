@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{process, workspace};
+use crate::{packages, process, workspace};
 
 /// An apt with lists of its own, and with sources and a state of its own or the host's.
 pub struct Apt {
@@ -84,15 +84,18 @@ impl Apt {
 
 /// Unpacks a package of the host's own sources, with what it depends on and the host lacks.
 ///
-/// What the host has stays out of it even where the two exclude each other: apt would have to remove
-/// that to install the package, and nothing is installed here.
+/// What it takes is resolved as if nothing were installed: what is may exclude the package, and then apt
+/// would find no way, or one that removes something.
 pub fn unpack_for_this_host(package: &str, work: &Path, into: &Path) -> Result<()> {
     if process::find("apt-get").is_none() {
         bail!("there is no apt here; install what your distribution calls {package}");
     }
     let folder = workspace::cache_dir()?.join("apt");
-    let apt = Apt::new(&folder.join("lists"), work)
+    let mut apt = Apt::new(&folder.join("lists"), work)
         .with_context(|| format!("cannot prepare {}", folder.display()))?;
+    let status = work.join("status");
+    fs::write(&status, "")?;
+    apt.settings.push(("Dir::State::Status", status));
     // One at a time, also of several processes: apt's own locks are off.
     let lock = File::create(folder.join("lock"))?;
     lock.lock()?;
@@ -103,8 +106,33 @@ pub fn unpack_for_this_host(package: &str, work: &Path, into: &Path) -> Result<(
         process::run(apt.command("apt-get").args(["--quiet", "update"]))?;
         *is_updated = true;
     }
-    apt.extract_with_dependencies(package, into)?;
+    let mut plan = apt.command("apt-get");
+    plan.args(["--simulate", "--no-install-recommends", "install", package]);
+    let plan = process::output(&mut plan)?;
+    let mut wanted = planned(&plan);
+    wanted.retain(|(name, _)| *name == package || !packages::is_installed(name));
+    let download = work.join("download");
+    fs::create_dir_all(&download)?;
+    let mut fetch = apt.command("apt-get");
+    fetch.args(["--quiet", "download"]).current_dir(&download);
+    fetch.args(
+        wanted
+            .iter()
+            .map(|(name, version)| format!("{name}={version}")),
+    );
+    process::run(&mut fetch)?;
+    extract(&download, into)?;
     keep_links_within(into, into)
+}
+
+/// Names and versions of what apt would install: `Inst runc (1.1.5+ds1-1 Debian:12.15/oldstable [amd64])`.
+fn planned(plan: &str) -> Vec<(&str, &str)> {
+    plan.lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+            Some((name, rest.split_whitespace().next()?))
+        })
+        .collect()
 }
 
 /// Unpacks the packages that lie in a folder; nothing is installed and no script of theirs runs.
@@ -145,6 +173,16 @@ fn keep_links_within(root: &Path, folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_has_names_and_versions() {
+        let plan = "NOTE: This is only a simulation!\n\
+                    Inst libslirp0 (4.7.0-1 Debian:12.15/oldstable [amd64])\n\
+                    Inst seabios (1.16.2-1 Debian:12.15/oldstable [all])\n\
+                    Conf seabios (1.16.2-1 Debian:12.15/oldstable [all])\n";
+        let expected = [("libslirp0", "4.7.0-1"), ("seabios", "1.16.2-1")];
+        assert_eq!(planned(plan), expected);
+    }
 
     #[test]
     fn a_link_to_an_absolute_path_leads_to_what_was_unpacked() {
