@@ -408,7 +408,7 @@ fn find_namespaces(first: *const u8, flags: u64) -> Option<u64> {
             let usage: i64 = probe(counts, offset!(ucounts_namespaces) + at)?;
             let limit: i64 = probe(space, offset!(user_ns_namespaces_max) + at)?;
             if usage >= limit {
-                return Some(kind as u64 + 1 | level << 8);
+                return Some((kind as u64 + 1) | (level << 8));
             }
             counts = probe(space, offset!(user_ns_ucounts))?;
         }

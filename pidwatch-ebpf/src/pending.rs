@@ -37,6 +37,10 @@ fn slot(start_time: u64) -> *mut u64 {
 
 /// Notes a task that ends in `cgroup`; false when there is no room (which is counted), and where frees are
 /// not seen.
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value the entry would be copied on a stack of 512 bytes"
+)]
 #[inline(never)]
 pub fn note(task: Task, cgroup: u64, entry: *mut Cgroup, is_process: bool, ended_at: u64) -> bool {
     if setting!(frees) == 0 {
