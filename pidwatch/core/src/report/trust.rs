@@ -23,6 +23,8 @@ fn meaning(place: &str) -> &'static str {
         }
         "cgroup_map_full" => "so many events of further cgroups are in no count",
         "creation_unresolved" => "so many creations are in no cgroup's count",
+        // Its name in 0.1.0, whose recordings are still read.
+        "held_map_full" => "only zombies may be off",
         "pending_map_full" => "so many frees are in no count, and zombies are not known there",
         "ring_rate" => "no count is missing: it was read from the kernel's totals",
         "ring_failure" => "so many failures are counted, but without a reason",
