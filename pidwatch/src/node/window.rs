@@ -34,7 +34,7 @@ const TELL_OF_CGROUPS: [&str; 4] = [
 ];
 /// Least time between two counts of the zombies, for windows that are shorter.
 const ZOMBIES_PACE: Duration = Duration::from_millis(200);
-/// A count of the zombies takes at most one part in so many of the time: one of 30,000 takes some 10 ms.
+/// A count of the zombies takes at most one part in so many of the time: after a long one the next waits.
 const ZOMBIES_SHARE: u32 = 100;
 /// Creators that a row names.
 const CREATORS: usize = 3;
