@@ -8,6 +8,7 @@ mod imports;
 mod licences;
 mod modules;
 mod rules;
+mod twins;
 
 use std::process::ExitCode;
 
@@ -17,7 +18,7 @@ use crate::{process, workspace};
 
 type Check = fn() -> Result<()>;
 
-const CHECKS: [(&str, Check); 7] = [
+const CHECKS: [(&str, Check); 8] = [
     ("format", format),
     ("clippy", clippy),
     ("clippy of the kernel side", clippy_kernel_side),
@@ -25,6 +26,7 @@ const CHECKS: [(&str, Check); 7] = [
     ("licences and sources", licences::check),
     ("rules of the workspace", rules::check),
     ("imports point one way", imports::check),
+    ("one fact, one type", twins::check),
 ];
 
 /// Runs every check.
