@@ -71,7 +71,7 @@ impl Node {
                 self.detector.observe(id, time, sample);
             }
             if looking.compares || !self.unseen.knows(id) {
-                self.compare_refusals(id, now);
+                self.compare_refusals(&[id], now);
             }
             if slice.is_over() {
                 self.looking = Some(looking);
@@ -81,17 +81,32 @@ impl Node {
         self.judge(time, now, updates);
     }
 
-    /// Counts what a cgroup's limit has refused and no hook has seen.
-    fn compare_refusals(&mut self, id: CgroupId, now: Instant) {
-        let node = self.tree.get(id).filter(|node| node.children.is_empty());
-        let Some(refusals) = node.and_then(|node| self.files.pids_refused(&node.path)) else {
+    /// Cgroups whose limits may have refused something since they were compared last.
+    pub(super) fn possibly_refused(&self, now: Instant) -> Vec<CgroupId> {
+        if !self.probe.is_attached(Hook::KernelClone) {
+            return Vec::new();
+        }
+        let watched = self.unseen.watched(now);
+        watched.chain(self.touched.iter().copied()).collect()
+    }
+
+    /// Counts what the limits of cgroups have refused and no hook has seen.
+    pub(super) fn compare_refusals(&mut self, cgroups: &[CgroupId], now: Instant) {
+        // A failure whose event still waits for its turn would be counted twice.
+        if !self.waiting.is_empty() {
             return;
-        };
-        let failures = self.model.total(id).failures();
-        let unseen = self.unseen.compare(id, refusals, failures, now);
-        if unseen > 0 {
-            self.model.refused_unseen(id, unseen);
-            self.incidents.failed_unrecorded(id, unseen);
+        }
+        for &id in cgroups {
+            let node = self.tree.get(id).filter(|node| node.children.is_empty());
+            let Some(refusals) = node.and_then(|node| self.files.pids_refused(&node.path)) else {
+                continue;
+            };
+            let failures = self.model.total(id).failures();
+            let unseen = self.unseen.compare(id, refusals, failures, now);
+            if unseen > 0 {
+                self.model.refused_unseen(id, unseen);
+                self.incidents.failed_unrecorded(id, unseen);
+            }
         }
     }
 

@@ -188,6 +188,13 @@ impl Node {
         for (id, _) in tree.iter() {
             parts.learn_by_path(&tree, id);
         }
+        let files = Files::new(&layout, &settings.roots.proc_root);
+        let mut unseen = Unseen::default();
+        for (id, node) in tree.iter().filter(|(_, node)| node.children.is_empty()) {
+            if let Some(refusals) = files.pids_refused(&node.path) {
+                unseen.found(id, refusals);
+            }
+        }
         memory::release_code();
         Ok(Self {
             probe,
@@ -197,9 +204,9 @@ impl Node {
             parts,
             census: Census::default(),
             flagged_owners: HashSet::new(),
-            unseen: Unseen::default(),
+            unseen,
             unseen_due: now + unseen::EVERY,
-            files: Files::new(&layout, &settings.roots.proc_root),
+            files,
             layout,
             tree,
             model: Model::default(),
@@ -380,9 +387,14 @@ impl Node {
         let now = Instant::now();
         self.files.release();
         let half_way = self.closing.take();
+        self.apply(now, &Slice::ENDLESS, updates);
+        // Read before the last counts, which then have every failure among these refusals.
+        let refused = self.possibly_refused(now);
+        self.compare_refusals(&refused, now);
         self.probe.finish(now, &mut self.events);
         self.waiting.extend(self.events.drain(..));
         self.apply(now, &Slice::ENDLESS, updates);
+        self.compare_refusals(&refused, now);
         self.begin_look(now, updates);
         self.go_on_looking(now, &Slice::ENDLESS, updates);
         if let Some(half_way) = half_way {

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use crate::cgroup::CgroupId;
 
-/// How often the counts of refusals are read: a file for each cgroup in which something happened.
-pub const EVERY: Duration = Duration::from_secs(5);
+/// How often the counts of refusals are read: a file for each cgroup in which something happened. Longer
+/// than a hook's count takes on its way to the model (a tick and a sweep, some 220 ms).
+pub const EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of one cgroup.
 #[derive(Debug)]
@@ -46,6 +47,11 @@ pub struct Unseen {
 }
 
 impl Unseen {
+    /// A cgroup was there at the start, with what had been refused in it by then.
+    pub fn found(&mut self, cgroup: CgroupId, refusals: u64) {
+        self.seen.insert(cgroup, Seen::since(refusals, 0));
+    }
+
     /// A cgroup came, in which nothing was refused yet.
     pub fn added(&mut self, cgroup: CgroupId) {
         self.seen.insert(cgroup, Seen::since(0, 0));
@@ -110,6 +116,17 @@ mod tests {
         assert_eq!(unseen.compare(ID, 20, 20, now), 0, "they are counted now");
         assert_eq!(unseen.compare(ID, 25, 20, now), 0);
         assert_eq!(unseen.compare(ID, 25, 25, now), 0, "all were seen");
+    }
+
+    #[test]
+    fn what_is_refused_in_the_first_second_after_the_start_is_counted() {
+        let now = Instant::now();
+        let mut unseen = Unseen::default();
+        unseen.found(ID, 100);
+        assert_eq!(unseen.watched(now).count(), 0, "nothing happened there");
+        assert_eq!(unseen.compare(ID, 121, 0, now), 0, "counts may be late");
+        assert_eq!(unseen.watched(now).count(), 1);
+        assert_eq!(unseen.compare(ID, 121, 0, now), 21);
     }
 
     #[test]
