@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use jiff::Timestamp;
-use pidwatch_common::totals::{Kinds, Totals};
+use pidwatch_common::totals::Totals;
 
 use crate::{
     cgroup::CgroupId,
@@ -16,8 +16,8 @@ use crate::{
     event::{StateChange, Update},
     identity::Owner,
     incident,
-    limits::{FailedClone, Limit, LimitOwner, Reason, Verdict, errno_of},
-    model::{Counts, Creator},
+    limits::{FailedClone, Limit, LimitOwner, Reason, Verdict},
+    model::Creator,
     probe::{Failure, SyscallName, Who},
     snapshot::{NodeState, Row, Snapshot},
     stream::{self, Event, Line},
@@ -142,8 +142,8 @@ impl Restorer {
             subtree_tasks: rate.subtree_tasks,
             processes: rate.processes,
             zombies: rate.zombies,
-            counts: counts(&rate.counts),
-            total: counts(&rate.total),
+            counts: (&rate.counts).into(),
+            total: (&rate.total).into(),
             creators: rate
                 .creators
                 .into_iter()
@@ -206,7 +206,7 @@ impl Restorer {
                 cgroup: owner.id,
                 time,
                 totals: Totals::ZERO,
-                errno: errno_of(&told.errno),
+                errno: told.errno.known().map_or(0, |errno| errno.0),
                 syscall: told.syscall.as_deref().and_then(SyscallName::known),
                 pid: told.proc.pid,
                 tid: told.proc.tid,
@@ -289,35 +289,6 @@ impl Restorer {
     /// `None` for an incident whose phase or moments are not known here.
     fn incident(&mut self, told: stream::Incident) -> Option<incident::Incident> {
         told.restore(|path| self.id_of(path), |time| self.clock.boot_time(time))
-    }
-}
-
-fn kinds(kinds: stream::Kinds) -> Kinds {
-    Kinds {
-        processes: kinds.processes,
-        threads: kinds.threads,
-    }
-}
-
-fn counts(told: &stream::Counted) -> Counts {
-    let mut failed = [0; Reason::ALL.len()];
-    if let Some(by_reason) = &told.failed {
-        for (name, n) in by_reason {
-            let reason = Reason::ALL.into_iter().find(|reason| reason.name() == name);
-            failed[reason.unwrap_or(Reason::Other) as usize] += n;
-        }
-    }
-    Counts {
-        created: kinds(told.created),
-        exited: kinds(told.exited),
-        freed: told.freed.unwrap_or(0),
-        failed,
-        rejected: told.rejected.unwrap_or(0),
-        rejected_by: {
-            let mut names = stream::rejections();
-            let told = |name| told.rejected_by.as_ref()?.get(&name).copied();
-            std::array::from_fn(|_| names.next().and_then(told).unwrap_or(0))
-        },
     }
 }
 

@@ -13,7 +13,7 @@ pub mod survey;
 pub mod table;
 
 pub use self::{
-    errno::{errno_name, errno_of},
+    errno::{Errno, UnknownErrno},
     failed_clone::FailedClone,
     findings::{Finding, Severity, find},
     kubelet::Kubelet,

@@ -7,7 +7,6 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
-use pidwatch_common::totals::REJECTIONS;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Lines;
@@ -19,9 +18,9 @@ use crate::{
     event::Update,
     identity::Owner,
     incident,
-    limits::{Basis, FailedClone, LimitOwner, Reason, errno_name},
+    limits::{Basis, Errno, FailedClone, LimitOwner, Reason},
     snapshot::{Row, Snapshot},
-    stream::{self, Probe, ProbeState, Started},
+    stream::{Probe, ProbeState, Rejection, Started},
 };
 
 /// Column headings come again after this many rows.
@@ -212,15 +211,15 @@ impl Text {
         if row.counts.rejected == 0 || !snapshot.knows_failures {
             return Ok(());
         }
-        let by = stream::rejections().zip(row.counts.rejected_by);
-        let by: Vec<_> = by
-            .filter(|(_, n)| *n > 0)
-            .map(|(errno, n)| format!("{n} {errno}"))
+        let by: Vec<_> = Rejection::ALL
+            .into_iter()
+            .zip(row.counts.rejected_by)
             .collect();
-        let is_forbidden = [libc::EPERM, libc::EACCES].iter().any(|errno| {
-            let place = REJECTIONS.iter().position(|known| *known == *errno as u32);
-            place.is_some_and(|place| row.counts.rejected_by[place] > 0)
-        });
+        let by = by.iter().filter(|(_, n)| *n > 0);
+        let is_forbidden = by.clone().any(|(rejection, _)| rejection.is_forbidden());
+        let by: Vec<_> = by
+            .map(|(rejection, n)| format!("{n} {rejection}"))
+            .collect();
         let why = if is_forbidden {
             " (EPERM, EACCES: a seccomp filter or a security module forbids it; no limit)"
         } else {
@@ -355,14 +354,14 @@ pub fn why(failed: &FailedClone) -> String {
         limit_owner,
         ..
     } = failed;
-    let errno = errno_name(failure.errno);
+    let errno = Errno(failure.errno);
     let sure = match verdict.basis {
         Some(Basis::Inferred) => " (inferred)",
         _ => "",
     };
     let Some(limit) = verdict.limit else {
         return match verdict.reason {
-            Reason::Unknown => errno,
+            Reason::Unknown => errno.to_string(),
             Reason::PidNamespaceDying => format!("{errno}, the PID namespace's init is gone{sure}"),
             Reason::Memory => format!("{errno}, no memory{sure}"),
             Reason::RlimitNproc => format!("{errno}, RLIMIT_NPROC{sure}"),

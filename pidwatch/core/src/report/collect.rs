@@ -18,7 +18,7 @@ use super::{
 use crate::{
     detect,
     incident::Phase,
-    limits::{Basis, Reason},
+    limits::{Basis, Errno, Reason},
     stream::{
         Change, CloneFailed, Event, Incident, Kinds, LimitUse, Line, NodeWindow, Owner, Rate,
         Started, State, Word,
@@ -191,7 +191,7 @@ pub struct Kind {
     /// How it asked.
     pub syscall: Option<String>,
     /// The error's name.
-    pub errno: String,
+    pub errno: Word<Errno>,
     /// Why.
     pub reason: Word<Reason>,
     /// How that is known.
@@ -436,7 +436,7 @@ impl Collected {
         }
         track.zombies = track.zombies.max(rate.zombies.unwrap_or(0));
         if let Some(failed) = &rate.counts.failed {
-            track.refused = track.refused.saturating_add(failed.values().sum());
+            track.refused = track.refused.saturating_add(failed.total());
         }
     }
 

@@ -422,7 +422,7 @@ fn symptoms(symptoms: &[Symptom]) -> Table {
                 what.into(),
                 caller,
                 or(&symptom.syscall, ""),
-                or(&symptom.errno, ""),
+                or(&symptom.errno.as_ref().map(Word::to_string), ""),
                 reason,
                 number(symptom.count).into(),
             ],

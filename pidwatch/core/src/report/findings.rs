@@ -10,7 +10,7 @@ use super::{
     story::{is_node_wide, limit_name},
     words::{Words, code, count, lasting, number, percent, seconds, strong, words},
 };
-use crate::stream::LimitUse;
+use crate::{limits::Errno, stream::LimitUse};
 
 /// The share of use that people alert on.
 pub const USUAL_ALERT: f64 = 0.8;
@@ -205,7 +205,7 @@ fn message(case: &Case, found: &mut Vec<Finding>) {
         || !case
             .symptoms
             .iter()
-            .any(|s| s.errno.as_deref() == Some("EAGAIN"))
+            .any(|symptom| symptom.errno == Some(Errno::EAGAIN.into()))
     {
         return;
     }

@@ -9,7 +9,7 @@ use super::words::Words;
 use crate::{
     detect::State,
     incident::What,
-    limits::{Basis, Reason},
+    limits::{Basis, Errno, Reason},
     stream::{LimitUse, Owner, TaskNames, Word},
 };
 
@@ -312,9 +312,9 @@ pub struct Symptom {
     /// How it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub syscall: Option<String>,
-    /// The error's name.
+    /// The error.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub errno: Option<String>,
+    pub errno: Option<Word<Errno>>,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Word<Reason>>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{LimitUse, Owner, Word};
 use crate::{
     escape,
-    limits::{Basis, FailedClone, Reason, errno_name},
+    limits::{Basis, Errno, FailedClone, Reason},
 };
 
 /// A creation that failed.
@@ -17,8 +17,8 @@ pub struct CloneFailed {
     /// How it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscall: Option<String>,
-    /// The error's name.
-    pub errno: String,
+    /// The error.
+    pub errno: Word<Errno>,
     /// Why.
     pub reason: Word<Reason>,
     /// How that is known.
@@ -57,7 +57,7 @@ impl From<&FailedClone> for CloneFailed {
         Self {
             owner: owner.into(),
             syscall: failure.syscall.map(|name| name.to_string()),
-            errno: errno_name(failure.errno),
+            errno: Errno(failure.errno).into(),
             reason: verdict.reason.into(),
             evidence: verdict.basis.map(Into::into),
             limit: verdict

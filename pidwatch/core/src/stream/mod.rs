@@ -4,6 +4,7 @@
 //! comes from outside (names, paths) is in it escaped, so that a line is valid UTF-8 whatever they
 //! hold.
 
+mod breakdown;
 mod failure;
 mod incident;
 mod limit;
@@ -11,6 +12,7 @@ mod node;
 mod numbers;
 mod owner;
 mod rate;
+mod rejection;
 mod started;
 mod state;
 mod word;
@@ -18,13 +20,15 @@ mod word;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::breakdown::Breakdown;
 pub use self::failure::{CloneFailed, Parent, Process};
 pub use self::incident::{Culprit, Incident, Moment, Victim};
 pub use self::limit::{Exhaustion, LimitUse};
 pub use self::node::NodeWindow;
 use self::numbers::nanoseconds;
 pub use self::owner::{Cgroup, K8s, Owner, Runtime};
-pub use self::rate::{Counted, Creator, Kinds, Rate, rejections};
+pub use self::rate::{Counted, Creator, Kinds, Rate};
+pub use self::rejection::Rejection;
 pub use self::started::{Probe, ProbeState, Started};
 pub use self::state::{LargestProcess, Pattern, State, TaskNames};
 pub use self::word::Word;

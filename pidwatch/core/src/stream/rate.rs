@@ -1,14 +1,11 @@
 //! What a cgroup did in a window.
 
-use std::collections::BTreeMap;
-
-use pidwatch_common::totals::REJECTIONS;
 use serde::{Deserialize, Serialize};
 
-use super::{LimitUse, Owner};
+use super::{Breakdown, LimitUse, Owner, Rejection};
 use crate::{
     escape,
-    limits::{Reason, errno_name},
+    limits::Reason,
     model::{self, Counts},
     snapshot::{Row, Snapshot},
 };
@@ -114,6 +111,15 @@ impl From<pidwatch_common::totals::Kinds> for Kinds {
     }
 }
 
+impl From<Kinds> for pidwatch_common::totals::Kinds {
+    fn from(kinds: Kinds) -> Self {
+        Self {
+            processes: kinds.processes,
+            threads: kinds.threads,
+        }
+    }
+}
+
 /// What was counted.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Counted {
@@ -126,34 +132,24 @@ pub struct Counted {
     pub freed: Option<u64>,
     /// Creations refused for want of something, by reason; a reason that did not occur is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<BTreeMap<String, u64>>,
+    pub failed: Option<Breakdown<Reason>>,
     /// Creations refused for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<u64>,
     /// Those by error; one that did not occur is left out, those that are not counted each are `other`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rejected_by: Option<BTreeMap<String, u64>>,
-}
-
-/// What [`Counted::rejected_by`] calls the errors that are not counted each.
-pub const OTHER: &str = "other";
-
-/// Names of the errors in [`Counts::rejected_by`].
-pub fn rejections() -> impl Iterator<Item = String> {
-    REJECTIONS
-        .into_iter()
-        .map(errno_name)
-        .chain([OTHER.to_owned()])
+    pub rejected_by: Option<Breakdown<Rejection>>,
 }
 
 impl Counted {
     fn of(counts: &Counts, snapshot: &Snapshot) -> Self {
         let failed = || {
-            Reason::ALL
-                .into_iter()
-                .map(|reason| (reason.name().into(), counts.failed[reason as usize]))
-                .filter(|(_, n)| *n > 0)
-                .collect()
+            let reasons = Reason::ALL.into_iter();
+            reasons.zip(counts.failed).collect()
+        };
+        let rejected_by = || {
+            let rejections = Rejection::ALL.into_iter();
+            rejections.zip(counts.rejected_by).collect()
         };
         Self {
             created: counts.created.into(),
@@ -161,10 +157,62 @@ impl Counted {
             freed: snapshot.knows_frees.then_some(counts.freed),
             failed: snapshot.knows_failures.then(failed),
             rejected: snapshot.knows_failures.then_some(counts.rejected),
-            rejected_by: (snapshot.knows_failures && counts.rejected > 0).then(|| {
-                let counted = rejections().zip(counts.rejected_by);
-                counted.filter(|(_, n)| *n > 0).collect()
-            }),
+            rejected_by: (snapshot.knows_failures && counts.rejected > 0).then(rejected_by),
         }
+    }
+
+    /// Creations refused for want of something; 0 where that is not known.
+    pub fn failures(&self) -> u64 {
+        self.failed.as_ref().map_or(0, Breakdown::total)
+    }
+}
+
+impl From<&Counted> for Counts {
+    /// What is not known counts nothing; what a later version counts apart is with the rest here.
+    fn from(counted: &Counted) -> Self {
+        let mut counts = Self {
+            created: counted.created.into(),
+            exited: counted.exited.into(),
+            freed: counted.freed.unwrap_or(0),
+            rejected: counted.rejected.unwrap_or(0),
+            ..Self::NONE
+        };
+        let failed = counted.failed.iter().flat_map(Breakdown::iter);
+        for (reason, n) in failed {
+            counts.failed[reason.known().unwrap_or(Reason::Other) as usize] += n;
+        }
+        let rejected = counted.rejected_by.iter().flat_map(Breakdown::iter);
+        for (rejection, n) in rejected {
+            let same = |known: &Rejection| *rejection == *known;
+            let place = Rejection::ALL.iter().position(same);
+            counts.rejected_by[place.unwrap_or(Rejection::ALL.len() - 1)] += n;
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_back_and_what_is_new_is_with_the_rest() {
+        let text = r#"{"created":{"processes":1,"threads":2},"exited":{"processes":3,"threads":4},
+            "freed":5,"failed":{"memory":6,"cosmic_rays":7,"other":1},
+            "rejected":9,"rejected_by":{"EPERM":2,"ENOSYS":3,"errno 99":4}}"#;
+        let counted: Counted = serde_json::from_str(text).unwrap();
+        let counts = Counts::from(&counted);
+        assert_eq!((counts.created.processes, counts.created.threads), (1, 2));
+        assert_eq!((counts.exited.processes, counts.exited.threads), (3, 4));
+        assert_eq!((counts.freed, counts.rejected), (5, 9));
+        assert_eq!(counts.failed[Reason::Memory as usize], 6);
+        assert_eq!(counts.failed[Reason::Other as usize], 8);
+        assert_eq!(counts.rejected_by, [2, 0, 0, 0, 0, 7]);
+        assert_eq!(counted.failures(), counts.failures());
+        let unknown: Counted = serde_json::from_str(
+            r#"{"created":{"processes":0,"threads":0},"exited":{"processes":0,"threads":0}}"#,
+        )
+        .unwrap();
+        assert!(Counts::from(&unknown).is_zero());
     }
 }

@@ -3,6 +3,8 @@
 //! A later version may have added names: what this one does not know is kept and written again as it
 //! was, and never taken for something else.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A value of this version's set, or a name that it does not know.
@@ -29,6 +31,15 @@ impl<T: Copy> Word<T> {
         match self {
             Self::Known(value) => own(*value),
             Self::Later(name) => name,
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(value) => value.fmt(f),
+            Self::Later(name) => f.write_str(name),
         }
     }
 }

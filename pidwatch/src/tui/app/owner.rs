@@ -11,7 +11,7 @@ use crate::{
     escape,
     history::{History, Reading},
     identity::Owner,
-    limits::{Basis, FailedClone, Limit, Reason, errno_name},
+    limits::{Basis, Errno, FailedClone, Limit, Reason},
     model::Creator,
     snapshot::Row,
 };
@@ -90,7 +90,7 @@ impl Refusal {
         let mut text = format!(
             "{syscall} by {}: {}, {}",
             escape::for_terminal(&failure.comm),
-            errno_name(failure.errno),
+            Errno(failure.errno),
             match verdict.limit {
                 Some(limit) => format!("{} {}", limit.name, limit.value),
                 None => verdict.reason.name().to_owned(),

@@ -23,7 +23,7 @@ use crate::{
     limits::Reason,
     model::Counts,
     snapshot::NodeState,
-    stream::{self, ProbeState},
+    stream::{self, ProbeState, Rejection},
 };
 
 /// An owner as it is exported. `None` is unknown, or not set.
@@ -220,9 +220,9 @@ fn owners(page: &mut Page, view: &View<'_>) {
     page.family(&REJECTIONS);
     if view.knows_failures {
         for owner in &view.owners {
-            for (errno, n) in stream::rejections().zip(owner.total.rejected_by) {
+            for (errno, n) in Rejection::ALL.into_iter().zip(owner.total.rejected_by) {
                 if n > 0 {
-                    page.sample_of(&REJECTIONS, owner.labels, &errno, n);
+                    page.sample_of(&REJECTIONS, owner.labels, &errno.to_string(), n);
                 }
             }
         }
