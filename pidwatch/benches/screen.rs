@@ -9,15 +9,9 @@ use std::{
 };
 
 use pidwatch::{
-    cgroup::CgroupId,
     cli::args::ThemeName,
-    clock::{BootTime, WallClock},
-    event::Update,
     filter::Filter,
-    identity::Owner,
-    limits::{Limit, LimitOwner},
-    model::Counts,
-    snapshot::{NodeState, Row, Snapshot},
+    stream::{Event, LimitUse, Line, NodeWindow, Owner, Rate},
     tui::{
         ansi::Ansi,
         app::{App, Origin, column::Column, table::Mode},
@@ -30,43 +24,32 @@ use ratatui::{Terminal, TerminalOptions, Viewport, layout::Rect};
 /// Windows that are taken and drawn.
 const WINDOWS: u64 = 200;
 
-fn window(second: u64, owners: u64) -> Update {
-    let row = |i: u64| {
-        let mut counts = Counts::NONE;
-        counts.created.threads = i % 7;
-        counts.exited.threads = (i + second) % 5;
+fn window(second: u64, owners: u64) -> Vec<Line> {
+    let rate = |i: u64| {
         let path = format!("/kubepods/burstable/pod{i:08}/container-{i:064}");
-        Row {
-            owner: Owner::new(CgroupId(i), Some(path.into_bytes().into())),
-            tasks: Some(1 + (i * 7919 + second * i) % 500),
-            subtree_tasks: None,
-            processes: Some(1 + i % 9),
-            zombies: Some(0),
-            counts,
-            total: counts,
-            verdict: None,
-            creators: Vec::new(),
-            limit: None,
-        }
+        let owner = Owner::example(i, Some(&path));
+        let mut rate = Rate::example(owner, Some(1 + (i * 7919 + second * i) % 500));
+        rate.processes = Some(1 + i % 9);
+        rate.counts.created.threads = i % 7;
+        rate.counts.exited.threads = (i + second) % 5;
+        rate.total = rate.counts.clone();
+        Event::Rate(Box::new(rate))
     };
-    Update::Window(Snapshot {
-        time: BootTime::from_seconds(1_000_000 + second),
-        window: Duration::from_secs(1),
-        rows: (0..owners).map(row).collect(),
-        knows_frees: true,
-        knows_failures: true,
-        node: NodeState {
-            tasks: Some(46_000),
-            limits: vec![Limit {
-                name: "kernel.pid_max",
-                value: 49_152,
-                usage: 46_000,
-                owner: LimitOwner::Node,
-            }],
-            exhaustion: None,
-        },
-        incidents: Vec::new(),
-    })
+    let node = NodeWindow {
+        limits: vec![LimitUse {
+            name: "kernel.pid_max".into(),
+            value: 49_152,
+            usage: 46_000,
+            cgroup: None,
+            uid: None,
+            pid_namespace: None,
+        }],
+        ..NodeWindow::example(46_000)
+    };
+    let events = (0..owners).map(rate).chain([Event::Node(node)]);
+    events
+        .map(|event| Line::example(1_000_000 + second, event))
+        .collect()
 }
 
 fn median(mut times: Vec<Duration>) -> (f64, f64) {
@@ -94,11 +77,7 @@ fn main() {
 }
 
 fn measure(owners: u64, mode: Mode, screen: Rect) -> ((f64, f64), (f64, f64)) {
-    let mut app = App::new(
-        Filter::default(),
-        WallClock::recorded(),
-        jiff::tz::TimeZone::UTC,
-    );
+    let mut app = App::new(Filter::default(), jiff::tz::TimeZone::UTC);
     app.origin = Origin::Live;
     app.order.mode = mode;
     app.order.sort = Column::Tasks;
@@ -111,9 +90,9 @@ fn measure(owners: u64, mode: Mode, screen: Rect) -> ((f64, f64), (f64, f64)) {
     };
     let (mut took, mut drew) = (Vec::new(), Vec::new());
     for second in 0..WINDOWS {
-        let update = window(second, owners);
+        let lines = window(second, owners);
         let began = Instant::now();
-        black_box(app.take([update]));
+        black_box(app.take(lines));
         took.push(began.elapsed());
         let began = Instant::now();
         let mut areas = Default::default();

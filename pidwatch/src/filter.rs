@@ -1,16 +1,11 @@
 //! Which owners are shown.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, str::FromStr};
+use std::str::FromStr;
 
 use clap::Args;
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::{
-    cgroup::CgroupId,
-    identity::{Names, Owner},
-    incident::Incident,
-    stream::{Event, Line},
-};
+use crate::stream::{Event, Incident, K8s, Line, Owner};
 
 /// A pattern of a path or name; `*` also matches `/`.
 #[derive(Clone, Debug)]
@@ -46,30 +41,28 @@ pub struct Filter {
 impl Filter {
     /// Whether a cgroup is to be shown. What is unknown of it matches no pattern.
     pub fn matches(&self, owner: &Owner) -> bool {
-        let matches = |pattern: &Option<Pattern>, text: Option<&[u8]>| {
-            pattern.as_ref().is_none_or(|Pattern(glob)| {
-                text.is_some_and(|text| glob.is_match(OsStr::from_bytes(text)))
-            })
+        self.matches_parts(owner.path(), owner.k8s.as_ref())
+    }
+
+    fn matches_parts(&self, path: Option<&str>, k8s: Option<&K8s>) -> bool {
+        let matches = |pattern: &Option<Pattern>, text: Option<&str>| {
+            pattern
+                .as_ref()
+                .is_none_or(|Pattern(glob)| text.is_some_and(|text| glob.is_match(text)))
         };
-        let names = owner.names.as_deref();
-        let name = |name: fn(&Names) -> &Option<Box<str>>| {
-            names.and_then(|names| name(names).as_deref().map(str::as_bytes))
-        };
-        matches(&self.cgroup, owner.path.as_deref())
-            && matches(&self.namespace, name(|names| &names.namespace))
-            && matches(&self.pod, name(|names| &names.pod))
+        let name = |name: fn(&K8s) -> &Option<String>| k8s.and_then(|k8s| name(k8s).as_deref());
+        matches(&self.cgroup, path)
+            && matches(&self.namespace, name(|k8s| &k8s.namespace))
+            && matches(&self.pod, name(|k8s| &k8s.pod_name))
     }
 
     /// Whether an incident is to be shown: its limit is of a cgroup that is, or one that is has a part in it.
     pub fn matches_incident(&self, incident: &Incident) -> bool {
-        let limit = incident.limit.path.as_deref().map(of_path);
         let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
         let victims = incident.victims.iter().map(|victim| &victim.owner);
         self.is_empty()
-            || culprits
-                .chain(victims)
-                .chain(&limit)
-                .any(|owner| self.matches(owner))
+            || incident.cgroup.is_some() && self.matches_parts(incident.cgroup.as_deref(), None)
+            || culprits.chain(victims).any(|owner| self.matches(owner))
     }
 
     /// Whether everything is shown.
@@ -79,35 +72,39 @@ impl Filter {
 
     /// Whether a line of the stream is to be shown: those about no cgroup always are.
     pub fn matches_line(&self, line: &Line) -> bool {
-        let owner = match &line.event {
-            Event::Rate(rate) => &rate.owner,
-            Event::CloneFailed(failed) => &failed.owner,
-            Event::State(state) => &state.owner,
-            Event::Cgroup(change) => &change.owner,
-            Event::Incident(incident) => {
-                let limit = incident.cgroup.as_deref().map(str::as_bytes).map(of_path);
-                let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
-                let victims = incident.victims.iter().map(|victim| &victim.owner);
-                let mut parties = culprits.chain(victims).map(Owner::from).chain(limit);
-                return self.is_empty() || parties.any(|owner| self.matches(&owner));
+        match &line.event {
+            Event::Rate(rate) => self.matches(&rate.owner),
+            Event::CloneFailed(failed) => {
+                self.matches(&failed.owner) || self.matches(failed.sufferer())
             }
-            Event::Started(_) | Event::Lost { .. } | Event::Node(_) => return true,
-        };
-        self.matches(&owner.into())
+            Event::State(state) => self.matches(&state.owner),
+            Event::Cgroup(change) => self.matches(&change.owner),
+            Event::Incident(incident) => self.matches_incident(incident),
+            Event::Started(_) | Event::Lost { .. } | Event::Node(_) => true,
+        }
     }
-}
-
-/// The cgroup at a path, of which nothing else is known.
-fn of_path(path: &[u8]) -> Owner {
-    Owner::new(CgroupId(0), Some(path.into()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::cgroup::CgroupId;
+    use crate::stream::Cgroup;
+
+    fn owner(path: Option<&str>, k8s: Option<(&str, &str)>) -> Owner {
+        Owner {
+            cgroup: Cgroup {
+                id: 1,
+                path: path.map(str::to_owned),
+            },
+            k8s: k8s.map(|(namespace, pod)| K8s {
+                namespace: Some(namespace.to_owned()),
+                pod_name: Some(pod.to_owned()),
+                ..K8s::default()
+            }),
+            runtime: None,
+            unit: None,
+        }
+    }
 
     #[test]
     fn a_star_matches_everything_below() {
@@ -115,23 +112,16 @@ mod tests {
             cgroup: "/kube*".parse().ok(),
             ..Filter::default()
         };
-        let owner = |path: &[u8]| Owner::new(CgroupId(1), Some(path.into()));
-        assert!(filter.matches(&owner(b"/kubepods/pod1/abc")));
-        assert!(!filter.matches(&owner(b"/system.slice")));
-        assert!(!filter.matches(&Owner::new(CgroupId(1), None)));
-        assert!(Filter::default().matches(&Owner::new(CgroupId(1), None)));
+        let owner = |path| owner(path, None);
+        assert!(filter.matches(&owner(Some("/kubepods/pod1/abc"))));
+        assert!(!filter.matches(&owner(Some("/system.slice"))));
+        assert!(!filter.matches(&owner(None)));
+        assert!(Filter::default().matches(&owner(None)));
     }
 
     #[test]
     fn an_owner_without_names_is_in_no_namespace() {
-        let owner = |namespace: &str, pod: &str| Owner {
-            names: Some(Arc::new(Names {
-                namespace: Some(namespace.into()),
-                pod: Some(pod.into()),
-                ..Names::default()
-            })),
-            ..Owner::new(CgroupId(1), None)
-        };
+        let owner = |namespace, pod| owner(None, Some((namespace, pod)));
         let filter = Filter {
             namespace: "shop*".parse().ok(),
             pod: "web-?".parse().ok(),
@@ -140,7 +130,7 @@ mod tests {
         assert!(filter.matches(&owner("shop-eu", "web-1")));
         assert!(!filter.matches(&owner("shop-eu", "web-10")));
         assert!(!filter.matches(&owner("bank", "web-1")));
-        assert!(!filter.matches(&Owner::new(CgroupId(1), None)));
+        assert!(!filter.matches(&self::owner(None, None)));
         assert!("[".parse::<Pattern>().unwrap_err().contains("class"));
     }
 }

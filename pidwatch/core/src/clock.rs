@@ -46,7 +46,6 @@ impl BootTime {
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     offset_ns: i128,
-    is_recorded: bool,
 }
 
 /// A change of the offset beyond this is a step (somebody set the clock), not slewing.
@@ -57,22 +56,13 @@ impl WallClock {
     pub fn now() -> Self {
         Self {
             offset_ns: offset(),
-            is_recorded: false,
-        }
-    }
-
-    /// For times of a recording: boot times in it count from 1970, and no step concerns them.
-    pub fn recorded() -> Self {
-        Self {
-            offset_ns: 0,
-            is_recorded: true,
         }
     }
 
     /// Takes the offset again if the wall clock was stepped.
     pub fn follow_steps(&mut self) {
         let offset = offset();
-        if !self.is_recorded && (offset - self.offset_ns).abs() > STEP {
+        if (offset - self.offset_ns).abs() > STEP {
             self.offset_ns = offset;
         }
     }
@@ -97,4 +87,14 @@ fn offset() -> i128 {
 fn read(clock: ClockId) -> i128 {
     let time = clock_gettime(clock);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+/// Time from one moment to a later one; zero when it is earlier.
+pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
+}
+
+/// Whole seconds since 1970.
+pub fn seconds(time: Timestamp) -> u64 {
+    time.as_second().try_into().unwrap_or(0)
 }

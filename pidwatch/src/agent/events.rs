@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     io::Write,
     rc::{Rc, Weak},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -57,14 +58,14 @@ struct Queue {
 /// All readers.
 #[derive(Debug)]
 pub struct Hub {
-    node: String,
+    node: Arc<str>,
     readers: Vec<Weak<RefCell<Queue>>>,
     next_id: u64,
 }
 
 impl Hub {
     /// For this node's stream.
-    pub fn new(node: String) -> Self {
+    pub fn new(node: Arc<str>) -> Self {
         Self {
             node,
             readers: Vec::new(),
@@ -137,7 +138,11 @@ impl Hub {
             },
         };
         let mut batch = Batch::default();
-        batch.push("lost", id, &serde_json::to_vec(&line).unwrap_or_default());
+        batch.push(
+            line.event.kind(),
+            id,
+            &serde_json::to_vec(&line).unwrap_or_default(),
+        );
         batch.text.into()
     }
 

@@ -1,13 +1,13 @@
 //! The node as one JSON object: the model behind `top`, and the incidents.
 
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::shared::Shared;
-use crate::{
-    clock::BootTime,
-    stream::{self, Incident, NodeWindow, Rate, Started},
-};
+use crate::stream::{Incident, NodeWindow, Rate, Started, State};
 
 /// `/api/v1/snapshot`.
 #[derive(Debug, Serialize)]
@@ -15,7 +15,7 @@ pub struct Overview {
     /// End of the last window.
     time: Timestamp,
     /// The node's name.
-    node: String,
+    node: Arc<str>,
     /// How the stream began.
     started: Started,
     /// The node as a whole.
@@ -32,7 +32,7 @@ struct OwnerNow {
     #[serde(flatten)]
     rate: Rate,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<stream::State>,
+    state: Option<State>,
 }
 
 /// `/api/v1/incidents`.
@@ -53,30 +53,22 @@ struct Closed {
 pub fn snapshot(shared: &Shared) -> Option<Overview> {
     let board = shared.board.borrow();
     let board = board.as_ref().filter(|board| board.is_ready())?;
-    let wall = |time: BootTime| shared.at(time);
-    let snapshot = board.snapshot();
-    let mut states: hashbrown::HashMap<u64, stream::State> = board
-        .states()
-        .map(|(_, state)| (state.owner.cgroup.id, state.clone()))
-        .collect();
+    let states = board.states();
+    let states = states.map(|(_, state)| (state.owner.cgroup.id, state.clone()));
+    let mut states: HashMap<u64, State> = states.collect();
+    let rates = board.rates().into_iter();
     Some(Overview {
-        time: wall(snapshot.time),
+        time: board.time(),
         node: shared.name.clone(),
         started: board.started().clone(),
-        owners: snapshot
-            .rows
-            .iter()
-            .map(|row| OwnerNow {
-                rate: Rate::of(row, &snapshot),
-                state: states.remove(&row.owner.id.0),
+        owners: rates
+            .map(|rate| OwnerNow {
+                state: states.remove(&rate.owner.cgroup.id),
+                rate,
             })
             .collect(),
-        incidents: snapshot
-            .incidents
-            .iter()
-            .map(|incident| Incident::of(incident, wall))
-            .collect(),
-        window: (&snapshot).into(),
+        incidents: board.open().to_vec(),
+        window: board.node().clone(),
     })
 }
 
@@ -89,11 +81,7 @@ pub fn incidents(shared: &Shared) -> Option<Incidents> {
         incident: incident.clone(),
     });
     Some(Incidents {
-        open: board
-            .open()
-            .iter()
-            .map(|incident| Incident::of(incident, |time| shared.at(time)))
-            .collect(),
+        open: board.open().to_vec(),
         closed: closed.collect(),
     })
 }

@@ -4,10 +4,10 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{
@@ -15,15 +15,7 @@ use super::{
     events::{Batch, Hub, Reader},
     flight::Flight,
 };
-use crate::{
-    clock::{BootTime, WallClock},
-    event::Update,
-    output::{
-        Lines,
-        json::{Json, node_name},
-    },
-    stream::{Event, Line},
-};
+use crate::stream::{Event, Line, node_name};
 
 /// The watch looks at least at every window; after so many without, and so long, it hangs.
 const STUCK: Duration = Duration::from_secs(10);
@@ -41,9 +33,7 @@ pub enum Health {
 pub struct Shared {
     pub(super) board: RefCell<Option<Board>>,
     /// The node's name.
-    pub(super) name: String,
-    pub(super) clock: Cell<WallClock>,
-    pub(super) json: RefCell<Json>,
+    pub(super) name: Arc<str>,
     pub(super) hub: RefCell<Hub>,
     pub(super) flight: RefCell<Option<Flight>>,
     /// Large answers under way.
@@ -56,24 +46,17 @@ pub struct Shared {
 
 impl Shared {
     pub(super) fn new(window: Duration) -> Self {
-        let (name, clock) = (node_name(), WallClock::now());
+        let name: Arc<str> = node_name().into();
         Self {
             board: RefCell::new(None),
             hub: RefCell::new(Hub::new(name.clone())),
-            json: RefCell::new(Json::new(clock)),
             name,
-            clock: Cell::new(clock),
             flight: RefCell::new(None),
             large: Rc::default(),
             reports: Rc::default(),
             looked: Cell::new(Instant::now()),
             patience: STUCK.max(window * 3),
         }
-    }
-
-    /// Wall time of a moment.
-    pub(super) fn at(&self, time: BootTime) -> Timestamp {
-        self.clock.get().at(time)
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -108,44 +91,30 @@ impl Shared {
         let Some(board) = board.as_ref() else {
             return Ok(batch);
         };
-        let mut json = self.json.borrow_mut();
-        let snapshot = board.snapshot();
-        let time = snapshot.time;
-        let incidents = snapshot.incidents.clone();
-        let mut line = Vec::new();
-        let mut push = |kind: &str, line: &mut Vec<u8>| {
-            batch.push(kind, hub.next_id(), line.trim_ascii_end());
-            line.clear();
-        };
-        let write = |line: &mut Vec<u8>, time, event| {
-            let told = Line {
-                time: self.at(time),
+        let mut text = Vec::new();
+        let mut push = |time, event| -> io::Result<()> {
+            let line = Line {
+                time,
                 node: self.name.clone(),
                 event,
             };
-            serde_json::to_writer(line, &told)
+            text.clear();
+            serde_json::to_writer(&mut text, &line)?;
+            batch.push(line.event.kind(), hub.next_id(), &text);
+            Ok(())
         };
-        let started = Event::Started(board.started().clone());
-        write(&mut line, time, started)?;
-        push("started", &mut line);
-        let mut window = Vec::new();
-        json.update(&mut window, &Update::Window(snapshot))?;
-        let mut lines: Vec<&[u8]> = window.trim_ascii_end().split(|&b| b == b'\n').collect();
-        let node = lines.pop().unwrap_or_default();
-        for rate in lines {
-            line.extend_from_slice(rate);
-            push("rate", &mut line);
+        let time = board.time();
+        push(time, Event::Started(board.started().clone()))?;
+        for rate in board.rates() {
+            push(time, Event::Rate(Box::new(rate)))?;
         }
         for (time, state) in board.states() {
-            write(&mut line, time, Event::State(Box::new(state.clone())))?;
-            push("state", &mut line);
+            push(*time, Event::State(Box::new(state.clone())))?;
         }
-        for incident in incidents {
-            json.update(&mut line, &Update::Incident(Box::new(incident), time))?;
-            push("incident", &mut line);
+        for incident in board.open() {
+            push(time, Event::Incident(Box::new(incident.clone())))?;
         }
-        line.extend_from_slice(node);
-        push("node", &mut line);
+        push(time, Event::Node(board.node().clone()))?;
         Ok(batch)
     }
 }

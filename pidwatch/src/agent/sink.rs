@@ -1,4 +1,4 @@
-//! Where the agent's updates go: the board first, then whoever is told.
+//! Where the agent's lines go: whoever listens, the recorder, Kubernetes, and the board.
 
 use std::{io, rc::Rc};
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     cli::args::AgentArgs,
-    clock::BootTime,
+    clock::{BootTime, WallClock},
     event::Update,
     node::{Node, watch::Sink},
-    output::Lines,
-    stream::Started,
+    output::json::Json,
+    stream::{Encoder, Event, Line, Started},
 };
 
 /// The agent's part of the watch.
@@ -27,7 +27,9 @@ pub struct Agent {
     readings: Readings,
     supervisor: Supervisor,
     kubernetes: Option<Kubernetes>,
-    lines: Vec<u8>,
+    encoder: Encoder,
+    /// Room for lines as text.
+    text: Vec<u8>,
 }
 
 impl Agent {
@@ -50,7 +52,8 @@ impl Agent {
             readings: Readings::new(args.node.window),
             supervisor: Supervisor::find(),
             kubernetes,
-            lines: Vec::new(),
+            encoder: Encoder::new(WallClock::now()),
+            text: Vec::new(),
         })
     }
 
@@ -63,52 +66,45 @@ impl Agent {
         }
     }
 
-    /// Tells an update to whoever is there.
-    fn tell(&mut self, update: &Update, batch: &mut Option<Batch>) -> io::Result<()> {
+    /// Passes lines on as text to whoever is there, each with all lines of the moment.
+    fn publish(&mut self, lines: &[Line]) -> io::Result<()> {
         let Shared {
-            json, hub, flight, ..
+            hub, flight, board, ..
         } = &*self.shared;
-        let is_logged = matches!(
-            update,
-            Update::State(_) | Update::Incident(..) | Update::Lost { .. }
-        );
-        let mut flight = flight.borrow_mut();
-        if !is_logged && flight.is_none() && batch.is_none() {
-            return Ok(());
-        }
-        let lines = &mut self.lines;
-        lines.clear();
-        json.borrow_mut().update(lines, update)?;
+        let (mut flight, mut hub) = (flight.borrow_mut(), hub.borrow_mut());
+        let mut batch = (hub.readers() > 0).then(Batch::default);
         let mut lost = 0;
-        if is_logged {
-            lost = self.log.push(lines);
-        }
-        let unkept = flight.as_mut().map_or(0, |flight| flight.push(lines));
-        if let Some(batch) = batch {
-            let mut hub = hub.borrow_mut();
-            let mut rest = lines
-                .trim_ascii_end()
-                .split(|&byte| byte == b'\n')
-                .peekable();
-            while let Some(line) = rest.next() {
-                let kind = match update {
-                    Update::Failed(_) => "clone_failed",
-                    Update::Added(..) | Update::Removed(..) | Update::Named(..) => "cgroup",
-                    Update::State(_) => "state",
-                    Update::Incident(..) => "incident",
-                    Update::Window(_) if rest.peek().is_some() => "rate",
-                    Update::Window(_) => "node",
-                    Update::Lost { .. } => "lost",
-                };
-                batch.push(kind, hub.next_id(), line);
+        self.text.clear();
+        for line in lines {
+            let is_logged = matches!(
+                line.event,
+                Event::State(_) | Event::Incident(_) | Event::Lost { .. }
+            );
+            if !is_logged && flight.is_none() && batch.is_none() {
+                continue;
+            }
+            if flight.is_none() {
+                self.text.clear();
+            }
+            let begin = self.text.len();
+            Json::write(&mut self.text, line)?;
+            let text = &self.text[begin..];
+            if is_logged {
+                lost += self.log.push(text);
+            }
+            if let Some(batch) = &mut batch {
+                batch.push(line.event.kind(), hub.next_id(), text.trim_ascii_end());
             }
         }
-        if let Some(board) = self.shared.board.borrow_mut().as_mut() {
-            for (place, count) in [(event_log::PLACE, lost), (flight::PLACE, unkept)] {
-                if count > 0 {
-                    board.lose(place, count);
-                }
-            }
+        let unkept = flight.as_mut().map_or(0, |flight| flight.push(&self.text));
+        let unread = match (batch.filter(|batch| !batch.is_empty()), lines.last()) {
+            (Some(batch), Some(last)) => hub.publish(batch, last.time),
+            _ => 0,
+        };
+        if let Some(board) = board.borrow_mut().as_mut() {
+            board.lose(event_log::PLACE, lost);
+            board.lose(flight::PLACE, unkept);
+            board.lose(events::PLACE, unread);
         }
         Ok(())
     }
@@ -118,19 +114,17 @@ impl Sink for Agent {
     fn started(&mut self, started: &Started) -> io::Result<()> {
         let Shared {
             board,
-            json,
             flight,
             looked,
             ..
         } = &*self.shared;
-        let mut line = Vec::new();
-        json.borrow_mut().started(&mut line, started)?;
-        self.log.push(&line);
+        let mut text = Vec::new();
+        Json::write(&mut text, &self.encoder.started(started))?;
+        self.log.push(&text);
         if let Some(state) = self.state.as_ref().filter(|_| self.flight_room > 0) {
-            *flight.borrow_mut() = Some(Flight::new(state.path(), self.flight_room, line));
+            *flight.borrow_mut() = Some(Flight::new(state.path(), self.flight_room, text));
         }
-        let now = BootTime::now();
-        *board.borrow_mut() = Some(Board::new(started.clone(), now, self.max_series));
+        *board.borrow_mut() = Some(Board::new(started.clone(), self.max_series));
         looked.set(tokio::time::Instant::now());
         Ok(())
     }
@@ -142,38 +136,30 @@ impl Sink for Agent {
     }
 
     fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
-        let shared = self.shared.clone();
-        shared.looked.set(tokio::time::Instant::now());
-        let mut batch = (shared.hub.borrow_mut().readers() > 0).then(Batch::default);
-        let mut clock = shared.clock.get();
-        clock.follow_steps();
-        shared.clock.set(clock);
+        self.shared.looked.set(tokio::time::Instant::now());
+        let mut lines = Vec::new();
         for update in updates.drain(..) {
-            if let Some(board) = shared.board.borrow_mut().as_mut() {
-                board.take(&update, |time| clock.at(time));
-            }
-            self.tell(&update, &mut batch)?;
+            self.encoder.update(&update, &mut lines);
+        }
+        self.publish(&lines)?;
+        let now = BootTime::now();
+        let shared = self.shared.clone();
+        let mut board = shared.board.borrow_mut();
+        let Some(board) = board.as_mut() else {
+            return Ok(());
+        };
+        for line in lines {
             if let Some(kubernetes) = &mut self.kubernetes {
-                kubernetes.take(&update);
+                kubernetes.take(&line, now);
             }
-            if let Update::Window(snapshot) = &update {
-                self.supervisor.alive(snapshot);
+            if let Event::Node(node) = &line.event {
+                self.supervisor.alive(node);
             }
+            board.take(line, now);
         }
-        if let Some(board) = shared.board.borrow_mut().as_mut() {
-            self.readings.settle(board);
-            let unwritten = self.kubernetes.as_mut().map_or(0, Kubernetes::take_lost);
-            if unwritten > 0 {
-                board.lose(kubernetes::PLACE, unwritten);
-            }
-            if let Some(batch) = batch.filter(|batch| !batch.is_empty()) {
-                let time = clock.at(BootTime::now());
-                let lost = shared.hub.borrow_mut().publish(batch, time);
-                if lost > 0 {
-                    board.lose(events::PLACE, lost);
-                }
-            }
-        }
+        self.readings.settle(board);
+        let unwritten = self.kubernetes.as_mut().map_or(0, Kubernetes::take_lost);
+        board.lose(kubernetes::PLACE, unwritten);
         Ok(())
     }
 

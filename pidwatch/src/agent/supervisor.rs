@@ -6,7 +6,7 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 
 use super::shared::{Health, Shared};
-use crate::snapshot::Snapshot;
+use crate::stream::NodeWindow;
 
 /// The line that `systemctl status` shows is made anew this often.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ impl Supervisor {
     }
 
     /// A window was closed: the agent is ready.
-    pub fn alive(&mut self, snapshot: &Snapshot) {
+    pub fn alive(&mut self, node: &NodeWindow) {
         if !self.is_there {
             return;
         }
@@ -55,7 +55,7 @@ impl Supervisor {
         let status;
         if self.told.is_none_or(|told| told.elapsed() >= STATUS_EVERY) {
             self.told = Some(Instant::now());
-            status = self.status(snapshot);
+            status = self.status(node);
             states.push(NotifyState::Status(&status));
         }
         if !states.is_empty() {
@@ -64,10 +64,10 @@ impl Supervisor {
         }
     }
 
-    fn status(&self, snapshot: &Snapshot) -> String {
-        let tasks = snapshot.node.tasks;
+    fn status(&self, node: &NodeWindow) -> String {
+        let tasks = node.tasks;
         let tasks = tasks.map_or_else(|| "?".to_owned(), |tasks| tasks.to_string());
-        match snapshot.incidents.len() {
+        match node.incidents.len() {
             0 => format!("watching {tasks} tasks, no incident"),
             1 => format!("watching {tasks} tasks, 1 incident open"),
             n => format!("watching {tasks} tasks, {n} incidents open"),

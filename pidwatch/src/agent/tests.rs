@@ -11,78 +11,34 @@ use tokio::{
 
 use super::{board::Board, *};
 use crate::{
-    cgroup::{CgroupId, LayoutKind},
+    cgroup::LayoutKind,
     clock::BootTime,
-    detect::{Change, State, Verdict},
-    event::{StateChange, Update},
-    identity::Owner,
-    model::Counts,
-    recording::Restorer,
-    snapshot::{NodeState, Row, Snapshot},
-    stream::{self, Started},
+    detect,
+    stream::{self, Event, Line, NodeWindow, Owner, Rate, Started, State},
 };
 
-fn owner(id: u64) -> Owner {
-    Owner::new(
-        CgroupId(id),
-        Some(format!("/test/{id}").into_bytes().into()),
-    )
+fn rate(id: u64) -> Event {
+    let owner = Owner::example(id, Some(&format!("/test/{id}")));
+    let mut rate = Rate::example(owner, Some(id));
+    rate.total.created.threads = id;
+    Event::Rate(Box::new(rate))
 }
 
-fn row(id: u64) -> Row {
-    let mut total = Counts::NONE;
-    total.created.threads = id;
-    Row {
-        owner: owner(id),
-        tasks: Some(id),
-        subtree_tasks: Some(id),
-        processes: Some(1),
-        zombies: Some(0),
-        counts: Counts::NONE,
-        total,
-        verdict: None,
-        creators: Vec::new(),
-        limit: None,
+fn node() -> Event {
+    Event::Node(NodeWindow::example(100))
+}
+
+fn leaking(id: u64) -> Event {
+    let owner = Owner::example(id, Some(&format!("/test/{id}")));
+    Event::State(Box::new(State::example(owner, detect::State::Leaking)))
+}
+
+fn take(shared: &Shared, events: impl IntoIterator<Item = Event>) {
+    if let Some(board) = shared.board.borrow_mut().as_mut() {
+        for event in events {
+            board.take(Line::example(1, event), BootTime::now());
+        }
     }
-}
-
-fn window(time: BootTime, rows: Vec<Row>) -> Update {
-    Update::Window(Snapshot {
-        time,
-        window: Duration::from_secs(1),
-        rows,
-        knows_frees: true,
-        knows_failures: true,
-        node: NodeState {
-            tasks: Some(100),
-            ..NodeState::default()
-        },
-        incidents: Vec::new(),
-    })
-}
-
-fn leaking(id: u64) -> Update {
-    let now = BootTime::now();
-    Update::State(Box::new(StateChange {
-        owner: owner(id),
-        time: now,
-        change: Change {
-            owner: CgroupId(id),
-            from: State::Ok,
-            verdict: Verdict {
-                state: State::Leaking,
-                since: now,
-                tasks: id,
-                growth_per_s: Some(2.0),
-                confidence: Some(0.9),
-                exhaustion: None,
-                why: "leaks".into(),
-            },
-        },
-        limit_owner: None,
-        limits: None,
-        task_names: None,
-    }))
 }
 
 /// With owners 1 to `owners`, the first of which leaks.
@@ -95,12 +51,8 @@ fn shared(owners: u64) -> Rc<Shared> {
         cgroups: owners,
         probes: Vec::new(),
     };
-    let now = BootTime::now();
-    let mut board = Board::new(started, now, 1 << 20);
-    for update in [window(now, (1..=owners).map(row).collect()), leaking(1)] {
-        board.take(&update, |time| shared.at(time));
-    }
-    *shared.board.borrow_mut() = Some(board);
+    *shared.board.borrow_mut() = Some(Board::new(started, 1 << 20));
+    take(&shared, (1..=owners).map(rate).chain([node(), leaking(1)]));
     Rc::new(shared)
 }
 
@@ -247,15 +199,11 @@ fn who_takes_all_connections_keeps_them_for_seconds_only() {
 fn who_never_reads_holds_up_nobody() {
     // More than the buffers of a socket hold.
     let shared = shared(1);
-    let mut rows: Vec<Row> = (2..4_000).map(row).collect();
-    for row in &mut rows {
-        let path = format!("/{:0>400}", row.owner.id.0).into_bytes();
-        row.owner = Owner::new(row.owner.id, Some(path.into()));
-    }
-    if let Some(board) = shared.board.borrow_mut().as_mut() {
-        let update = window(BootTime::now(), rows);
-        board.take(&update, |time| shared.at(time));
-    }
+    let long = (2..4_000).map(|id| {
+        let owner = Owner::example(id, Some(&format!("/{id:0>400}")));
+        Event::Rate(Box::new(Rate::example(owner, Some(id))))
+    });
+    take(&shared, long.chain([node()]));
     served(shared, async |address| {
         let mut stuck = Vec::new();
         for _ in 0..20 {
@@ -298,28 +246,28 @@ fn who_begins_to_listen_knows_what_the_agent_knows() {
     let board = shared.clone();
     served(shared, async move |address| {
         let lines = events(address, 1).await;
-        let mut restorer = Restorer::default();
-        let mut windows = Vec::new();
-        for line in &lines {
-            let line = stream::parse(line.as_bytes()).unwrap();
-            if let Some(Update::Window(snapshot)) = restorer.restore(line) {
-                windows.push(snapshot);
-            }
-        }
+        let lines = lines.iter().map(|line| stream::parse(line.as_bytes()));
+        let events: Vec<_> = lines.map(|line| line.unwrap().event).collect();
+        let kinds: Vec<_> = events.iter().map(Event::kind).collect();
+        assert_eq!(
+            (kinds[0], kinds[51], kinds[52]),
+            ("started", "state", "node")
+        );
+        assert_eq!(kinds.len(), 53);
+        let rates = events.iter().filter_map(|event| match event {
+            Event::Rate(rate) => Some(&**rate),
+            _ => None,
+        });
         let board = board.board.borrow();
-        let expected = board.as_ref().unwrap().snapshot();
-        let restored = &windows[0];
-        assert_eq!(windows.len(), 1);
-        assert_eq!(restored.rows.len(), 50);
-        assert_eq!(restored.node.tasks, expected.node.tasks);
-        for (restored, known) in restored.rows.iter().zip(&expected.rows) {
-            assert_eq!(restored.owner, known.owner);
-            assert_eq!(restored.tasks, known.tasks);
-            assert_eq!(restored.total, known.total);
-            let state = |row: &Row| row.verdict.as_ref().map(|verdict| verdict.state);
-            assert_eq!(state(restored), state(known));
-        }
-        assert!(restored.rows[0].verdict.is_some());
+        let known = board.as_ref().unwrap().rates();
+        let json = |rate: &Rate| serde_json::to_value(rate).unwrap();
+        let told: Vec<_> = rates.map(json).collect();
+        assert_eq!(told, known.iter().map(json).collect::<Vec<_>>());
+        assert!(known[0].verdict.is_some() && known[1].verdict.is_none());
+        let Some(Event::Node(node)) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert_eq!(node.tasks, Some(100));
     });
 }
 

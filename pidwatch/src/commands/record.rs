@@ -13,7 +13,7 @@ use crate::{
     output::{Lines, json::Json, text::Text},
     recording::Writer,
     runtime::Stdout,
-    stream::Started,
+    stream::{Encoder, Event, Line, Started},
 };
 
 /// Recording could not begin, or ended early.
@@ -57,15 +57,14 @@ fn advice(error: &io::Error) -> &'static str {
 /// When the file cannot be made or written, or the node cannot be watched.
 pub fn run(args: &RecordArgs) -> Result<(), RecordError> {
     let path = args.file.display().to_string();
-    let clock = WallClock::now();
     let writer = Writer::create(&args.file, args.max_size).map_err(|error| {
         let path = path.clone();
         RecordError::Create { path, error }
     })?;
     let recorder = || {
         Ok(Recorder {
-            json: Json::new(clock),
-            text: Text::for_stdout(clock),
+            encoder: Encoder::new(WallClock::now()),
+            text: Text::for_stdout(),
             out: Stdout::new()?,
             writer: Some(writer),
             failure: None,
@@ -86,7 +85,7 @@ pub fn run(args: &RecordArgs) -> Result<(), RecordError> {
 }
 
 struct Recorder {
-    json: Json,
+    encoder: Encoder,
     text: Text,
     out: Stdout,
     /// Until it fails.
@@ -96,11 +95,11 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn write(&mut self, write: impl FnOnce(&mut Writer, &mut Json) -> io::Result<()>) {
+    fn write(&mut self, write: impl FnOnce(&mut Writer) -> io::Result<()>) {
         let Some(writer) = &mut self.writer else {
             return;
         };
-        if let Err(error) = write(writer, &mut self.json) {
+        if let Err(error) = write(writer) {
             let ended = format!("{:.0}", jiff::Timestamp::now());
             // A diagnostic, and what was asked for is not done: told now and at the end.
             tracing::error!("stopped recording to {}: {error}; watching on", self.path);
@@ -110,36 +109,41 @@ impl Recorder {
     }
 
     fn end(&mut self) {
-        self.write(|writer, _| writer.write());
+        self.write(Writer::write);
     }
 }
 
 impl Sink for Recorder {
     fn started(&mut self, started: &Started) -> io::Result<()> {
-        self.write(|writer, json| {
-            json.started(writer.lines(), started)?;
+        let line = self.encoder.started(started);
+        self.write(|writer| {
+            Json::write(writer.lines(), &line)?;
             writer.end_preamble();
             Ok(())
         });
         writeln!(self.out.buffer(), "recording to {}", self.path)?;
-        self.text.started(self.out.buffer(), started)
+        self.text.line(self.out.buffer(), line)
     }
 
     fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
-        self.write(|writer, json| {
-            for update in &*updates {
-                json.update(writer.lines(), update)?;
+        let mut lines = Vec::new();
+        for update in updates.drain(..) {
+            self.encoder.update(&update, &mut lines);
+        }
+        self.write(|writer| {
+            for line in &lines {
+                Json::write(writer.lines(), line)?;
             }
             writer.write_due()
         });
-        for update in updates.drain(..) {
-            let matters = matches!(
-                update,
-                Update::State(_) | Update::Incident(..) | Update::Lost { .. }
-            );
-            if matters {
-                self.text.update(self.out.buffer(), &update)?;
-            }
+        let matters = |line: &Line| {
+            matches!(
+                line.event,
+                Event::State(_) | Event::Incident(_) | Event::Lost { .. }
+            )
+        };
+        for line in lines.into_iter().filter(matters) {
+            self.text.line(self.out.buffer(), line)?;
         }
         Ok(())
     }

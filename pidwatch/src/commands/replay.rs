@@ -4,13 +4,11 @@ use std::{io, time::Duration};
 
 use crate::{
     cli::args::{OutputFormat, ReplayArgs},
-    clock::WallClock,
     commands::trace::Printer,
     detect::about,
-    node::watch::{Sink, WatchError},
-    recording::{Pace, ReadError, Reader, Restorer},
+    node::watch::WatchError,
+    recording::{Pace, ReadError, Reader},
     runtime::{self, Signals},
-    stream::{Event, Line},
 };
 
 /// A recording could not be shown.
@@ -43,11 +41,9 @@ pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
 async fn replay(args: &ReplayArgs) -> Result<(), ReplayError> {
     let mut signals = Signals::new().map_err(WatchError::Runtime)?;
     let mut reader = Reader::open(&args.file)?;
-    let printer = Printer::new(args.output, WallClock::recorded(), args.filter.clone());
+    let printer = Printer::new(args.output, args.filter.clone());
     let mut printer = printer.map_err(WatchError::Output)?;
-    let mut restorer = Restorer::default();
     let mut pace = Pace::new(args.speed);
-    let mut updates = Vec::new();
     for line in &mut reader {
         let line = line?;
         let gap = pace.go_to(&line);
@@ -66,7 +62,7 @@ async fn replay(args: &ReplayArgs) -> Result<(), ReplayError> {
             let text = format!("-- nothing was recorded for {time} --\n");
             printer.buffer().extend(text.as_bytes());
         }
-        show(&mut printer, &mut restorer, args, line, &mut updates).map_err(WatchError::Output)?;
+        printer.show(line).map_err(WatchError::Output)?;
     }
     if reader.was_cut() {
         tracing::warn!(
@@ -78,26 +74,4 @@ async fn replay(args: &ReplayArgs) -> Result<(), ReplayError> {
         () = signals.recv() => Ok(()),
         flushed = printer.flush() => Ok(flushed.map_err(WatchError::Output)?),
     }
-}
-
-fn show(
-    printer: &mut Printer,
-    restorer: &mut Restorer,
-    args: &ReplayArgs,
-    line: Line,
-    updates: &mut Vec<crate::event::Update>,
-) -> io::Result<()> {
-    if args.output == OutputFormat::Json {
-        // As it was told, to the byte: nothing is made anew.
-        if args.filter.matches_line(&line) {
-            serde_json::to_writer(&mut *printer.buffer(), &line)?;
-            printer.buffer().push(b'\n');
-        }
-        return Ok(());
-    }
-    if let Event::Started(started) = &line.event {
-        printer.started(started)?;
-    }
-    updates.extend(restorer.restore(line));
-    printer.take(updates)
 }

@@ -1,6 +1,6 @@
 //! `pidwatch trace`: the node's task life as a stream of lines.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use crate::{
     cli::args::{OutputFormat, TraceArgs},
@@ -10,7 +10,7 @@ use crate::{
     node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, text::Text},
     runtime::Stdout,
-    stream::Started,
+    stream::{Encoder, Event, Line, Started},
 };
 
 /// Traces until the time is over, a signal comes or the reader leaves.
@@ -19,14 +19,21 @@ use crate::{
 /// When the node cannot be watched or standard output fails.
 pub fn run(mut args: TraceArgs) -> Result<(), WatchError> {
     args.node.shows_all = args.all;
-    let printer = || Printer::new(args.output, WallClock::now(), args.filter.clone());
-    watch::run(&args.node, args.duration, printer).map(|_| ())
+    let trace = || {
+        Ok(Trace {
+            encoder: Encoder::new(WallClock::now()),
+            printer: Printer::new(args.output, args.filter.clone())?,
+        })
+    };
+    watch::run(&args.node, args.duration, trace).map(|_| ())
 }
 
 /// Lines on standard output, of the cgroups asked for.
 pub struct Printer {
     lines: Box<dyn Lines>,
     filter: Filter,
+    /// Open incidents that are not shown.
+    hidden: HashSet<String>,
     out: Stdout,
 }
 
@@ -35,13 +42,14 @@ impl Printer {
     ///
     /// # Errors
     /// When it is closed.
-    pub fn new(format: OutputFormat, clock: WallClock, filter: Filter) -> io::Result<Self> {
+    pub fn new(format: OutputFormat, filter: Filter) -> io::Result<Self> {
         Ok(Self {
             lines: match format {
-                OutputFormat::Json => Box::new(Json::new(clock)),
-                OutputFormat::Text => Box::new(Text::for_stdout(clock)),
+                OutputFormat::Json => Box::new(Json),
+                OutputFormat::Text => Box::new(Text::for_stdout()),
             },
             filter,
+            hidden: HashSet::new(),
             out: Stdout::new()?,
         })
     }
@@ -51,45 +59,64 @@ impl Printer {
         self.out.buffer()
     }
 
-    fn show(&mut self, update: &mut Update) -> io::Result<()> {
-        let filter = &self.filter;
-        let shown = match update {
-            Update::Failed(failed) => {
-                filter.matches(&failed.owner) || filter.matches(failed.sufferer())
+    /// Takes the next line of the stream.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn show(&mut self, mut line: Line) -> io::Result<()> {
+        let is_shown = self.filter.matches_line(&line);
+        match &mut line.event {
+            Event::Incident(incident) if !is_shown => {
+                self.hidden.insert(incident.id.clone());
             }
-            Update::Added(owner, _) | Update::Removed(owner, _) | Update::Named(owner, _) => {
-                filter.matches(owner)
+            // Its victims may have become known since.
+            Event::Incident(incident) => {
+                self.hidden.remove(&incident.id);
             }
-            Update::Window(snapshot) => {
-                snapshot.rows.retain(|row| filter.matches(&row.owner));
-                let incidents = &mut snapshot.incidents;
-                incidents.retain(|incident| filter.matches_incident(incident));
-                true
+            Event::Node(node) => {
+                let open = &mut node.incidents;
+                self.hidden
+                    .retain(|id| open.iter().any(|now| now.id == *id));
+                open.retain(|now| !self.hidden.contains(&now.id));
             }
-            Update::State(change) => filter.matches(&change.owner),
-            Update::Incident(incident, _) => filter.matches_incident(incident),
-            Update::Lost { .. } => true,
-        };
-        if shown {
-            self.lines.update(self.out.buffer(), update)?;
+            _ => {}
+        }
+        if is_shown {
+            self.lines.line(self.out.buffer(), line)?;
         }
         Ok(())
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().await
     }
 }
 
-impl Sink for Printer {
+struct Trace {
+    encoder: Encoder,
+    printer: Printer,
+}
+
+impl Sink for Trace {
     fn started(&mut self, started: &Started) -> io::Result<()> {
-        self.lines.started(self.out.buffer(), started)
+        self.printer.show(self.encoder.started(started))
     }
 
     fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
-        for mut update in updates.drain(..) {
-            self.show(&mut update)?;
+        let mut lines = Vec::new();
+        for update in updates.drain(..) {
+            self.encoder.update(&update, &mut lines);
         }
-        Ok(())
+        lines
+            .into_iter()
+            .try_for_each(|line| self.printer.show(line))
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.out.flush().await
+        self.printer.flush().await
     }
 }

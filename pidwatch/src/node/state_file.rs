@@ -154,7 +154,6 @@ mod tests {
                 what: What::Flagged,
                 text: "flagged".into(),
             }],
-            summary: "full".into(),
         }
     }
 

@@ -107,7 +107,7 @@ impl Node {
             knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
             knows_failures: self.probe.is_attached(Hook::KernelClone),
             node,
-            incidents: self.incidents.now(),
+            incidents: self.incidents.open().cloned().collect(),
         }));
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);

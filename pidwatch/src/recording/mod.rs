@@ -7,7 +7,6 @@
 mod pace;
 mod reader;
 mod reporter;
-mod restore;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ pub use self::{
     pace::{Pace, Speed},
     reader::{ReadError, Reader},
     reporter::reporter,
-    restore::Restorer,
     writer::Writer,
 };
 

@@ -1,6 +1,6 @@
 //! `pidwatch top`: the node on one screen. The only place that knows ratatui.
 //!
-//! In: updates of a [`source`], keys of the terminal ([`term`], [`input`]). Out: a screen. [`app`] is the
+//! In: lines of a [`source`], keys of the terminal ([`term`], [`input`]). Out: a screen. [`app`] is the
 //! state and decides, pure; [`render`] draws it, a function of the state; here they are joined in one
 //! loop on the one thread.
 
@@ -36,7 +36,6 @@ use self::{
 };
 use crate::{
     cli::args::{ThemeName, TopArgs},
-    clock::WallClock,
     connect::Address,
     limits,
     node::{Node, NodeSettings},
@@ -44,6 +43,7 @@ use crate::{
     recording::{ReadError, Speed},
     report::markdown::markdown,
     runtime::{self, diagnostics},
+    stream::node_name,
     survey,
 };
 
@@ -189,11 +189,7 @@ impl<'a> Screen<'a> {
             }
             Shown::Node(_) | Shown::Agent(_) => None,
         };
-        let clock = match shown {
-            Shown::Node(_) => WallClock::now(),
-            Shown::Recording(..) | Shown::Agent(_) => WallClock::recorded(),
-        };
-        let mut app = App::new(args.filter.clone(), clock, TimeZone::system());
+        let mut app = App::new(args.filter.clone(), TimeZone::system());
         app.order.shows_idle = args.all;
         let file = remembered::file(variable);
         let remembered = file.as_deref().map(Remembered::load).unwrap_or_default();
@@ -236,7 +232,7 @@ impl<'a> Screen<'a> {
             }
             (Shown::Node(node), _) => {
                 let node = Node::start(node).map_err(SourceError::Node)?;
-                app.world.node_name = crate::output::json::node_name();
+                app.world.node_name = node_name();
                 app.origin = Origin::Live;
                 Source::Live(Box::new(Live::new(node)))
             }
@@ -338,11 +334,8 @@ impl<'a> Screen<'a> {
         for told in news.drain(..) {
             self.is_stale = true;
             match told {
-                News::Update(update) => closed |= self.app.take([update]),
+                News::Line(line) => closed |= self.app.take([*line]),
                 News::Anew => self.app.forget(),
-                News::NodeName(name) => {
-                    self.app.world.node_name = crate::escape::for_terminal(name.as_bytes());
-                }
                 News::Trouble(why) => {
                     if let Origin::Agent { trouble, .. } = &mut self.app.origin {
                         *trouble = why;

@@ -107,14 +107,10 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::WallClock, filter::Filter};
+    use crate::filter::Filter;
 
     fn app() -> App {
-        App::new(
-            Filter::default(),
-            WallClock::recorded(),
-            jiff::tz::TimeZone::UTC,
-        )
+        App::new(Filter::default(), jiff::tz::TimeZone::UTC)
     }
 
     #[test]

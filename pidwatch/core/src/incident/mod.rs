@@ -9,7 +9,6 @@ mod open;
 mod parties;
 mod settings;
 mod timeline;
-mod words;
 
 use hashbrown::{HashMap, HashSet};
 
@@ -18,7 +17,6 @@ pub use self::{
     open::View,
     settings::IncidentSettings,
     timeline::{Moment, What},
-    words::{lasted, summary},
 };
 use self::{
     open::{MOST_OWNERS, Open, seen},
@@ -83,15 +81,6 @@ impl Tracker {
     /// The incidents that are open.
     pub fn open(&self) -> impl Iterator<Item = &Incident> {
         self.open.iter().map(|open| &open.incident)
-    }
-
-    /// The same as they are now: with words that have the numbers of this moment.
-    pub fn now(&self) -> Vec<Incident> {
-        let incident = |incident: &Incident| Incident {
-            summary: summary(incident),
-            ..incident.clone()
-        };
-        self.open().map(incident).collect()
     }
 
     /// A creation was refused in a cgroup of `anchor`, the container or unit that it belongs to. Opens an
@@ -166,7 +155,6 @@ impl Tracker {
             } else if !(open.has_news || open.is_due) {
                 return true;
             }
-            open.incident.summary = summary(&open.incident);
             told.push(open.incident.clone());
             if opens && is_over {
                 // Nobody heard of it yet.
@@ -242,7 +230,6 @@ impl Tracker {
                 victims: Vec::new(),
                 failures: 0,
                 timeline: Vec::new(),
-                summary: String::new(),
             },
             refused: HashMap::new(),
             failing: HashMap::new(),

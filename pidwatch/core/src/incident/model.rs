@@ -69,13 +69,6 @@ pub struct Culprit {
     pub tasks: u64,
 }
 
-impl Culprit {
-    /// Its name, and after it the part of it that most comes from.
-    pub fn name(&self) -> String {
-        self.inside.as_ref().unwrap_or(&self.owner).name()
-    }
-}
-
 /// Who is refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Victim {
@@ -112,6 +105,4 @@ pub struct Incident {
     pub failures: u64,
     /// What happened when, oldest first.
     pub timeline: Vec<Moment>,
-    /// In words.
-    pub summary: String,
 }

@@ -171,13 +171,6 @@ fn a_leak_opens_an_incident_before_anything_fails() {
     assert_eq!(incident.timeline[0].what, What::FirstSign);
     assert_eq!(incident.timeline[0].time, at(100));
     assert!(
-        incident
-            .summary
-            .contains("/c10 (+41.0 tasks/s, 100 % of the growth"),
-        "{}",
-        incident.summary
-    );
-    assert!(
         tracker.look(at(121), &scene.growers(), &scene).is_empty(),
         "no news"
     );
@@ -387,9 +380,4 @@ fn names_that_come_late_come_into_the_incident() {
     let told = tracker.look(at(200), &scene.growers(), &scene);
     assert_eq!(told[0].culprits[0].owner.name(), "shop/web-1/app");
     assert_eq!(told[0].victims[0].owner.name(), "shop/web-1/app");
-    assert!(
-        told[0].summary.contains("shop/web-1/app"),
-        "{}",
-        told[0].summary
-    );
 }

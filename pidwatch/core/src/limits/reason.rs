@@ -166,6 +166,11 @@ impl Limit {
         self.value.saturating_sub(self.usage)
     }
 
+    /// Whether limits of this name are set on cgroups.
+    pub fn is_of_cgroups(name: &str) -> bool {
+        matches!(name, "pids.max" | "memory.max" | "memory.limit_in_bytes")
+    }
+
     /// A name as this program has it; `limit` for one that it does not know.
     pub fn known_name(name: &str) -> &'static str {
         let mut known = Self::NAMES.into_iter();

@@ -1,4 +1,4 @@
-//! Forms of output. Each reads the same updates and snapshots.
+//! Forms of output. Each reads the same stream of events.
 
 pub mod check;
 pub mod json;
@@ -7,19 +7,13 @@ pub mod text;
 
 use std::io::{self, Write};
 
-use crate::{event::Update, stream::Started};
+use crate::stream::Line;
 
-/// A stream of lines.
+/// A writer of the stream of events.
 pub trait Lines {
-    /// The stream begins.
+    /// Takes the next line of the stream.
     ///
     /// # Errors
     /// Those of the writer.
-    fn started(&mut self, out: &mut dyn Write, started: &Started) -> io::Result<()>;
-
-    /// Something to show.
-    ///
-    /// # Errors
-    /// Those of the writer.
-    fn update(&mut self, out: &mut dyn Write, update: &Update) -> io::Result<()>;
+    fn line(&mut self, out: &mut dyn Write, line: Line) -> io::Result<()>;
 }

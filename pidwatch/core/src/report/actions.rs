@@ -6,7 +6,6 @@
 use hashbrown::HashMap;
 
 use super::{
-    collect::LimitKey,
     model::{Action, Case, Culprit, When},
     scene::Scene,
     story::{is_node_wide, what_it_makes},
@@ -18,7 +17,7 @@ use crate::{
         advice::{self, allowance, is_pod, raised, word},
         survey::PID_MAX_LIMIT,
     },
-    stream::{LimitUse, Owner, Word},
+    stream::{LimitId, LimitUse, Owner, Word},
 };
 
 /// Culprits that get commands.
@@ -513,8 +512,8 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<Action> {
 }
 
 /// The last value of one of the node's limits.
-fn value(scene: &Scene<'_>, name: &str) -> Option<u64> {
-    let track = scene.all.limits.get(&LimitKey::of_node(name))?;
+fn value(scene: &Scene<'_>, name: &'static str) -> Option<u64> {
+    let track = scene.all.limits.get(&LimitId::of_node(name))?;
     Some(track.value.last()? as u64)
 }
 

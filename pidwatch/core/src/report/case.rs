@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     actions, alert,
-    collect::{LimitKey, Refused, Tally, Track, is_alarming},
+    collect::{Refused, Tally, Track, is_alarming},
     curve::Curve,
     findings,
     model::{
@@ -51,7 +51,7 @@ pub fn case(scene: &Scene<'_>) -> Case {
         _ if victims.is_empty() || is_alone(incident) => Severity::Contained,
         _ => Severity::Outage,
     };
-    let key = LimitKey::of_incident(incident);
+    let key = incident.limit_id();
     let track = scene.all.limits.get(&key);
     let curve = |curve: Option<&Curve>| match curve {
         Some(curve) => scene.series(curve, from, to),
@@ -195,12 +195,12 @@ fn limit(scene: &Scene<'_>, from: f64, to: f64) -> Limit {
     let seen = scene.usage().and_then(|usage| usage.peak(from, to));
     let peak = incident.peak.max(seen.map(|(_, most)| most as u64));
     // The limit that was in force when most was used of it: it may have been raised since.
-    let key = LimitKey::of_incident(incident);
+    let key = incident.limit_id();
     let track = scene.all.limits.get(&key);
     let then = seen.and_then(|(at, _)| track?.value.at(at));
     let value = then.map(|value| value as u64).or(incident.value);
     Limit {
-        name: incident.limit.clone(),
+        name: incident.limit.to_string(),
         cgroup: incident.cgroup.clone(),
         uid: incident.uid,
         pid_namespace: incident.pid_namespace,
@@ -478,7 +478,7 @@ fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<Entry> {
 
 /// When the limit was changed while it was watched.
 fn changes(scene: &Scene<'_>) -> impl Iterator<Item = (Timestamp, Words)> {
-    let key = LimitKey::of_incident(scene.incident());
+    let key = scene.incident().limit_id();
     let track = scene.all.limits.get(&key);
     let values = track.map_or_else(Vec::new, |track| track.value.within(0.0, f64::MAX));
     let name = scene.incident().limit.clone();

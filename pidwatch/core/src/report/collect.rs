@@ -20,8 +20,8 @@ use crate::{
     incident::Phase,
     limits::{Basis, Errno, Reason},
     stream::{
-        Change, CloneFailed, Event, Incident, Kinds, LimitUse, Line, NodeWindow, Owner, Rate,
-        Started, State, Word,
+        Change, CloneFailed, Event, Incident, Kinds, LimitId, LimitUse, Line, NodeWindow, Owner,
+        Rate, Started, State, Word,
     },
 };
 
@@ -51,67 +51,6 @@ pub(super) fn is_alarming(state: &Word<detect::State>) -> bool {
         state.known(),
         Some(detect::State::Leaking | detect::State::Saturated)
     )
-}
-
-/// A limit as lines name it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LimitKey {
-    /// Its name as people set it.
-    pub name: String,
-    /// The cgroup whose it is.
-    pub cgroup: Option<String>,
-    /// The user whose it is.
-    pub uid: Option<u32>,
-    /// The PID namespace whose it is.
-    pub pid_namespace: Option<u32>,
-}
-
-impl LimitKey {
-    /// One of the node's.
-    pub fn of_node(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            cgroup: None,
-            uid: None,
-            pid_namespace: None,
-        }
-    }
-
-    fn of(limit: &LimitUse) -> Self {
-        Self {
-            name: limit.name.clone(),
-            cgroup: limit.cgroup.clone(),
-            uid: limit.uid,
-            pid_namespace: limit.pid_namespace,
-        }
-    }
-
-    /// The limit that an incident is about.
-    pub fn of_incident(incident: &Incident) -> Self {
-        Self {
-            name: incident.limit.clone(),
-            cgroup: incident.cgroup.clone(),
-            uid: incident.uid,
-            pid_namespace: incident.pid_namespace,
-        }
-    }
-
-    /// The limit that refused, as far as the line tells.
-    fn of_failure(failed: &CloneFailed) -> Option<Self> {
-        if let Some(limit) = &failed.limit {
-            return Some(Self::of(limit));
-        }
-        let (name, uid) = match failed.reason.known()? {
-            Reason::PidMax => ("kernel.pid_max", None),
-            Reason::ThreadsMax => ("kernel.threads-max", None),
-            Reason::RlimitNproc => ("RLIMIT_NPROC", Some(failed.proc.uid)),
-            _ => return None,
-        };
-        Some(Self {
-            uid,
-            ..Self::of_node(name)
-        })
-    }
 }
 
 /// A limit over time.
@@ -309,7 +248,7 @@ pub struct Collected {
     /// Owners that were not kept.
     pub owners_left_out: u64,
     /// Limits.
-    pub limits: HashMap<LimitKey, LimitTrack>,
+    pub limits: HashMap<LimitId, LimitTrack>,
     /// The node's tasks.
     pub tasks: Curve,
     /// Incidents by id.
@@ -317,7 +256,7 @@ pub struct Collected {
     /// Incidents that were not kept.
     pub incidents_left_out: u64,
     /// Refused by limits that no incident is open for.
-    tallies: HashMap<LimitKey, Tally>,
+    tallies: HashMap<LimitId, Tally>,
     /// Refused for another reason than a limit, or none that is known.
     pub elsewhere: Tally,
     /// What was lost where.
@@ -338,7 +277,7 @@ impl Collected {
         let time = line.time;
         self.lines += 1;
         if self.node.is_empty() {
-            self.node.clone_from(&line.node);
+            line.node.as_ref().clone_into(&mut self.node);
         }
         let span = self.span.get_or_insert((time, time));
         *span = (span.0.min(time), span.1.max(time));
@@ -463,10 +402,10 @@ impl Collected {
     }
 
     fn limit(&mut self, time: Timestamp, limit: &LimitUse) {
-        self.use_of(time, LimitKey::of(limit), limit.value, limit.usage);
+        self.use_of(time, limit.limit_id(), limit.value, limit.usage);
     }
 
-    fn use_of(&mut self, time: Timestamp, key: LimitKey, value: u64, usage: u64) {
+    fn use_of(&mut self, time: Timestamp, key: LimitId, value: u64, usage: u64) {
         if self.limits.len() >= LIMITS && !self.limits.contains_key(&key) {
             return;
         }
@@ -490,7 +429,7 @@ impl Collected {
         if let Some(limit) = &failed.limit {
             self.limit(time, limit);
         }
-        match LimitKey::of_failure(failed) {
+        match failed.refused_by() {
             Some(key) if self.tallies.len() < LIMITS || self.tallies.contains_key(&key) => {
                 self.tallies
                     .entry(key)
@@ -503,11 +442,8 @@ impl Collected {
 
     fn state(&mut self, time: Timestamp, state: &State) {
         if let Some(exhaustion) = &state.exhaustion {
-            let key = LimitKey {
-                cgroup: exhaustion.cgroup.clone(),
-                ..LimitKey::of_node(&exhaustion.limit)
-            };
-            self.use_of(time, key, exhaustion.value, exhaustion.usage);
+            let (value, usage) = (exhaustion.value, exhaustion.usage);
+            self.use_of(time, exhaustion.limit_id(), value, usage);
         }
         let owner = self.members.owner(&state.owner);
         let track = self.track(&owner);
@@ -529,7 +465,7 @@ impl Collected {
     }
 
     fn incident(&mut self, time: Timestamp, incident: &Incident) {
-        let key = LimitKey::of_incident(incident);
+        let key = incident.limit_id();
         if let (Some(value), Some(usage)) = (incident.value, incident.usage) {
             self.use_of(time, key.clone(), value, usage);
         }
@@ -606,7 +542,7 @@ impl Collected {
             .collect();
         open.sort_by_key(|told| std::cmp::Reverse(told.incident.opened));
         for told in open {
-            if let Some(tally) = self.tallies.remove(&LimitKey::of_incident(&told.incident)) {
+            if let Some(tally) = self.tallies.remove(&told.incident.limit_id()) {
                 told.tally = tally;
             }
         }

@@ -4,13 +4,15 @@
 
 use super::{
     actions::{mostly_zombies, wanted},
-    collect::LimitKey,
     model::{Case, Culprit, Finding, Severity},
     scene::Scene,
     story::{is_node_wide, limit_name},
     words::{Words, code, count, lasting, number, percent, seconds, strong, words},
 };
-use crate::{limits::Errno, stream::LimitUse};
+use crate::{
+    limits::Errno,
+    stream::{LimitId, LimitUse},
+};
 
 /// The share of use that people alert on.
 pub const USUAL_ALERT: f64 = 0.8;
@@ -166,14 +168,14 @@ fn too_low(case: &Case, found: &mut Vec<Finding>) {
 
 /// How the node's limits stand to each other.
 fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
-    let latest = |name: &str| {
-        let track = scene.all.limits.get(&LimitKey::of_node(name))?;
+    let latest = |name: &'static str| {
+        let track = scene.all.limits.get(&LimitId::of_node(name))?;
         Some(track.value.last()? as u64)
     };
     if !is_node_wide(&case.limit) {
         return;
     }
-    let value = |name: &str| match case.limit.value.filter(|_| case.limit.name == name) {
+    let value = |name: &'static str| match case.limit.value.filter(|_| case.limit.name == name) {
         Some(value) => Some(value),
         None => latest(name),
     };

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 
 use super::{
     case::{held, kinds_of, ratio},
-    collect::{Collected, LimitKey, Tally, Track},
+    collect::{Collected, Tally, Track},
     curve::Curve,
     model::{Case, Limit, OwnerLine, Role, Series, Severity, Symptom},
     scene::series,
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
 };
-use crate::detect::State;
+use crate::{detect::State, stream::LimitId};
 
 /// Owners in the table that have no part in an incident: who held the most, who created the most.
 const LARGEST: usize = 8;
@@ -20,7 +20,7 @@ const FAILURES: usize = 20;
 
 /// The node's limits with the most that was used of them.
 pub fn limits(all: &Collected) -> Vec<Limit> {
-    let is_nodes = |key: &LimitKey| *key == LimitKey::of_node(&key.name);
+    let is_nodes = |key: &LimitId| *key == LimitId::of_node(key.name.clone());
     let node = all.limits.iter().filter(|(key, _)| is_nodes(key));
     let mut limits: Vec<_> = node
         .map(|(key, track)| {
@@ -29,7 +29,7 @@ pub fn limits(all: &Collected) -> Vec<Limit> {
             let value = top.and_then(|(at, _)| track.value.at(at));
             let value = value.map(|value| value as u64);
             Limit {
-                name: key.name.clone(),
+                name: key.name.to_string(),
                 cgroup: None,
                 uid: None,
                 pid_namespace: None,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    collect::{Collected, LimitKey, Told, Track},
+    collect::{Collected, Told, Track},
     curve::Curve,
     model::Series,
     words::{Clock, seconds},
@@ -37,7 +37,7 @@ impl<'a> Scene<'a> {
 
     /// The limit's usage over time.
     pub fn usage(&self) -> Option<&'a Curve> {
-        let key = LimitKey::of_incident(self.incident());
+        let key = self.incident().limit_id();
         self.all.limits.get(&key).map(|track| &track.usage)
     }
 

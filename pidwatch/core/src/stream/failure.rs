@@ -1,8 +1,10 @@
 //! A creation that failed.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{LimitUse, Owner, Word};
+use super::{LimitId, LimitUse, Owner, Word};
 use crate::{
     escape,
     limits::{Basis, Errno, FailedClone, Reason},
@@ -13,7 +15,7 @@ use crate::{
 pub struct CloneFailed {
     /// Whose.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// How it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscall: Option<String>,
@@ -31,15 +33,32 @@ pub struct CloneFailed {
     pub proc: Process,
     /// The container or pod that the caller, a container runtime's, works for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_behalf_of: Option<Owner>,
+    pub on_behalf_of: Option<Arc<Owner>>,
     /// Failures of the cgroup that were not shown since the last one.
     pub suppressed: u64,
 }
 
 impl CloneFailed {
     /// Who suffers from it.
-    pub fn sufferer(&self) -> &Owner {
+    pub fn sufferer(&self) -> &Arc<Owner> {
         self.on_behalf_of.as_ref().unwrap_or(&self.owner)
+    }
+
+    /// The limit that refused, as far as is known.
+    pub fn refused_by(&self) -> Option<LimitId> {
+        if let Some(limit) = &self.limit {
+            return Some(limit.limit_id());
+        }
+        let (name, uid) = match self.reason.known()? {
+            Reason::PidMax => ("kernel.pid_max", None),
+            Reason::ThreadsMax => ("kernel.threads-max", None),
+            Reason::RlimitNproc => ("RLIMIT_NPROC", Some(self.proc.uid)),
+            _ => return None,
+        };
+        Some(LimitId {
+            uid,
+            ..LimitId::of_node(name)
+        })
     }
 }
 
@@ -55,7 +74,7 @@ impl From<&FailedClone> for CloneFailed {
             on_behalf_of,
         } = failed;
         Self {
-            owner: owner.into(),
+            owner: Arc::new(owner.into()),
             syscall: failure.syscall.map(|name| name.to_string()),
             errno: Errno(failure.errno).into(),
             reason: verdict.reason.into(),
@@ -74,7 +93,7 @@ impl From<&FailedClone> for CloneFailed {
                 }),
                 exec_probe: *exec_probe,
             },
-            on_behalf_of: on_behalf_of.as_ref().map(Into::into),
+            on_behalf_of: on_behalf_of.as_ref().map(|owner| Arc::new(owner.into())),
             suppressed: *suppressed,
         }
     }

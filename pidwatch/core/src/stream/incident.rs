@@ -1,19 +1,20 @@
 //! An incident, written and read back.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Owner, Word,
+    LimitHolder, LimitId, Owner, Word,
     limit::user_or_namespace,
     numbers::{nanoseconds, rounded},
 };
 use crate::{
     cgroup::CgroupId,
-    clock::BootTime,
-    escape, identity, incident,
+    clock::{BootTime, between},
+    detect, escape, identity,
+    incident::{self, Phase},
     limits::{Limit, LimitOwner},
 };
 
@@ -23,9 +24,9 @@ pub struct Incident {
     /// Its own.
     pub id: String,
     /// `opened`, `updated` or `closed`.
-    pub phase: Word<incident::Phase>,
+    pub phase: Word<Phase>,
     /// The limit's name.
-    pub limit: String,
+    pub limit: Cow<'static, str>,
     /// The cgroup whose limit it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
@@ -77,6 +78,21 @@ pub struct Culprit {
     pub tasks: u64,
 }
 
+impl Culprit {
+    /// What people call it or, where most comes from one, the cgroup inside of it; safe to show.
+    pub fn name(&self) -> String {
+        let mut owner = identity::Owner::from(&self.owner);
+        if let Some(inside) = &self.inside {
+            let path = inside.as_bytes().into();
+            owner = identity::Owner {
+                names: owner.names,
+                ..identity::Owner::new(owner.id, Some(path))
+            };
+        }
+        owner.name()
+    }
+}
+
 /// Who suffers.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Victim {
@@ -102,11 +118,37 @@ pub struct Moment {
 }
 
 impl Incident {
+    /// Which limit it is about.
+    pub fn limit_id(&self) -> LimitId {
+        LimitId {
+            name: self.limit.clone(),
+            cgroup: self.cgroup.clone(),
+            uid: self.uid,
+            pid_namespace: self.pid_namespace,
+        }
+    }
+
+    /// Whose limit it is.
+    pub fn holder(&self) -> LimitHolder<'_> {
+        let cgroup = self.cgroup.as_deref();
+        LimitHolder::of(&self.limit, cgroup, self.uid, self.pid_namespace)
+    }
+
+    /// How long it lasts, in words.
+    pub fn lasted(&self, now: Timestamp) -> String {
+        detect::about(between(self.opened, now).max(Duration::from_secs(1)))
+    }
+
+    /// Whether it goes on.
+    pub fn is_open(&self) -> bool {
+        self.phase != Phase::Closed
+    }
+
     /// An incident; `wall` gives a moment's wall time.
     pub fn of(incident: &incident::Incident, wall: impl Fn(BootTime) -> Timestamp) -> Self {
         let limit = &incident.limit;
         let (uid, pid_namespace) = user_or_namespace(limit.owner);
-        Self {
+        let mut told = Self {
             id: incident.id.clone(),
             phase: incident.phase.into(),
             limit: limit.name.into(),
@@ -154,8 +196,10 @@ impl Incident {
                     text: moment.text.clone(),
                 })
                 .collect(),
-            summary: incident.summary.clone(),
-        }
+            summary: String::new(),
+        };
+        told.summarize();
+        told
     }
 
     /// Back to what it was made of. `id_of` gives the id of a cgroup by its path, `boot` the moment of
@@ -219,7 +263,6 @@ impl Incident {
                 .collect(),
             failures: self.failures,
             timeline: self.timeline.into_iter().filter_map(moment).collect(),
-            summary: self.summary,
         })
     }
 }

@@ -5,6 +5,8 @@
 //! hold.
 
 mod breakdown;
+mod encoder;
+mod example;
 mod failure;
 mod incident;
 mod limit;
@@ -15,22 +17,26 @@ mod rate;
 mod rejection;
 mod started;
 mod state;
+mod summary;
 mod word;
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::Breakdown;
+pub use self::encoder::{Encoder, node_name};
 pub use self::failure::{CloneFailed, Parent, Process};
 pub use self::incident::{Culprit, Incident, Moment, Victim};
-pub use self::limit::{Exhaustion, LimitUse};
-pub use self::node::NodeWindow;
+pub use self::limit::{Exhaustion, LimitHolder, LimitId, LimitUse};
+pub use self::node::{CulpritNow, IncidentNow, NodeWindow, VictimNow};
 use self::numbers::nanoseconds;
-pub use self::owner::{Cgroup, K8s, Owner, Runtime};
+pub use self::owner::{Cgroup, K8s, Owner, Runtime, name_of_path};
 pub use self::rate::{Counted, Creator, Kinds, Rate};
 pub use self::rejection::Rejection;
 pub use self::started::{Probe, ProbeState, Started};
-pub use self::state::{LargestProcess, Pattern, State, TaskNames};
+pub use self::state::{LargestProcess, Pattern, State, StateNow, TaskNames};
 pub use self::word::Word;
 
 /// One event of the stream.
@@ -40,7 +46,7 @@ pub struct Line {
     #[serde(serialize_with = "nanoseconds")]
     pub time: Timestamp,
     /// The node's name.
-    pub node: String,
+    pub node: Arc<str>,
     /// What.
     #[serde(flatten)]
     pub event: Event,
@@ -74,12 +80,28 @@ pub enum Event {
     Node(NodeWindow),
 }
 
+impl Event {
+    /// Its `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started(_) => "started",
+            Self::Rate(_) => "rate",
+            Self::CloneFailed(_) => "clone_failed",
+            Self::State(_) => "state",
+            Self::Incident(_) => "incident",
+            Self::Cgroup(_) => "cgroup",
+            Self::Lost { .. } => "lost",
+            Self::Node(_) => "node",
+        }
+    }
+}
+
 /// A cgroup that came or went.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CgroupChange {
     /// Which.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// What.
     pub change: Word<Change>,
 }
@@ -94,6 +116,17 @@ pub enum Change {
     Named,
     /// It was removed.
     Removed,
+}
+
+impl Change {
+    /// Name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Named => "named",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// Every value of [`Line`]'s `type`.

@@ -99,6 +99,43 @@ impl Runtime {
     }
 }
 
+impl Owner {
+    /// Its cgroup's id.
+    pub fn id(&self) -> CgroupId {
+        CgroupId(self.cgroup.id)
+    }
+
+    /// The path of its cgroup.
+    pub fn path(&self) -> Option<&str> {
+        self.cgroup.path.as_deref()
+    }
+
+    /// What people call it, safe to show: see [`identity::Owner::name`].
+    pub fn name(&self) -> String {
+        identity::Owner::from(self).name()
+    }
+
+    /// Whether a container runtime has said more of it than its path does.
+    pub fn has_names(&self) -> bool {
+        let k8s = self.k8s.as_ref();
+        k8s.is_some_and(|k8s| k8s.pod_name.is_some() || k8s.container_name.is_some())
+            || self
+                .runtime
+                .as_ref()
+                .is_some_and(|runtime| runtime.container_image.is_some())
+    }
+
+    /// The UID of its pod, if it has one.
+    pub fn pod_uid(&self) -> Option<&str> {
+        self.k8s.as_ref()?.pod_uid.as_deref()
+    }
+}
+
+/// What people call the cgroup at a path as far as the path says, safe to show.
+pub fn name_of_path(path: &str) -> String {
+    identity::Owner::new(CgroupId::default(), Some(path.as_bytes().into())).name()
+}
+
 impl From<&Owner> for identity::Owner {
     fn from(owner: &Owner) -> Self {
         let path = owner.cgroup.path.as_ref();

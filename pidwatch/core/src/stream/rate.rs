@@ -1,9 +1,14 @@
 //! What a cgroup did in a window.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Breakdown, LimitUse, Owner, Rejection};
+use super::{Breakdown, LimitUse, Owner, Rejection, StateNow};
 use crate::{
+    clock::BootTime,
+    detect::Verdict,
     escape,
     limits::Reason,
     model::{self, Counts},
@@ -15,7 +20,7 @@ use crate::{
 pub struct Rate {
     /// Whose.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// Length of the window.
     pub window_s: f64,
     /// Its own charge.
@@ -38,6 +43,9 @@ pub struct Rate {
     /// The limit that it reaches first, if all above it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitUse>,
+    /// What the detector says of it, if not simply `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Box<StateNow>>,
     /// Who created, the busiest first; sampled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub creators: Vec<Creator>,
@@ -66,10 +74,17 @@ impl From<&model::Creator> for Creator {
 }
 
 impl Rate {
-    /// A row of a snapshot.
-    pub fn of(row: &Row, snapshot: &Snapshot) -> Self {
+    /// A row of a snapshot; `wall` gives a moment's wall time.
+    pub fn of(row: &Row, snapshot: &Snapshot, wall: impl Fn(BootTime) -> Timestamp) -> Self {
+        let limit_owner = row.limit.as_ref().and_then(|(_, owner)| owner.as_ref());
+        let now = |verdict: &Verdict| {
+            // The limit that is reached first is that of the forecast, where there is one.
+            let now = StateNow::of(verdict, limit_owner, wall(verdict.since));
+            Box::new(now)
+        };
         Self {
-            owner: (&row.owner).into(),
+            verdict: row.verdict.as_ref().map(now),
+            owner: Arc::new((&row.owner).into()),
             window_s: snapshot.window.as_secs_f64(),
             tasks: row.tasks,
             subtree_tasks: row.subtree_tasks,
@@ -100,6 +115,13 @@ pub struct Kinds {
     pub processes: u64,
     /// Other tasks.
     pub threads: u64,
+}
+
+impl Kinds {
+    /// Both together.
+    pub fn sum(self) -> u64 {
+        self.processes + self.threads
+    }
 }
 
 impl From<pidwatch_common::totals::Kinds> for Kinds {
@@ -158,6 +180,18 @@ impl Counted {
             failed: snapshot.knows_failures.then(failed),
             rejected: snapshot.knows_failures.then_some(counts.rejected),
             rejected_by: (snapshot.knows_failures && counts.rejected > 0).then(rejected_by),
+        }
+    }
+
+    /// Nothing, where this counts something; what is unknown stays so.
+    pub fn of_nothing(&self) -> Self {
+        Self {
+            created: Kinds::default(),
+            exited: Kinds::default(),
+            freed: self.freed.map(|_| 0),
+            failed: self.failed.as_ref().map(|_| Breakdown::default()),
+            rejected: self.rejected.map(|_| 0),
+            rejected_by: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What an owner does in the long run: its state, with the evidence.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +9,14 @@ use super::{
     Exhaustion, LimitUse, Owner, Word,
     numbers::{nanoseconds, rounded},
 };
-use crate::{cgroup, detect, escape, event::StateChange};
+use crate::{cgroup, detect, escape, event::StateChange, identity};
 
 /// An owner in another state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct State {
     /// Whose.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// The state before.
     pub from: Word<detect::State>,
     /// The state now.
@@ -43,6 +45,69 @@ pub struct State {
     pub why: String,
 }
 
+/// What the detector says of an owner now: `state` lines come only when its state changes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct StateNow {
+    /// Its state.
+    pub state: Word<detect::State>,
+    /// Tasks a second that come to stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth_per_s: Option<f64>,
+    /// Since when.
+    #[serde(serialize_with = "nanoseconds")]
+    pub since: Timestamp,
+    /// How sure that is, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// What will be hit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exhaustion: Option<Exhaustion>,
+    /// In words.
+    pub why: String,
+}
+
+impl StateNow {
+    /// What the detector says; `limit_owner` is the cgroup whose limit will be hit, `since` is
+    /// [`crate::detect::Verdict::since`] by the wall clock.
+    pub fn of(
+        verdict: &detect::Verdict,
+        limit_owner: Option<&identity::Owner>,
+        since: Timestamp,
+    ) -> Self {
+        Self {
+            state: verdict.state.into(),
+            growth_per_s: verdict.growth_per_s.map(rounded),
+            since,
+            confidence: verdict.confidence.map(rounded),
+            exhaustion: verdict
+                .exhaustion
+                .map(|exhaustion| Exhaustion::of(&exhaustion, limit_owner)),
+            why: verdict.why.clone(),
+        }
+    }
+
+    /// Whether there is nothing to say against the owner, or the owner is gone.
+    pub fn is_calm(&self) -> bool {
+        matches!(
+            self.state.known(),
+            Some(detect::State::Ok | detect::State::Gone)
+        )
+    }
+}
+
+impl From<&State> for StateNow {
+    fn from(change: &State) -> Self {
+        Self {
+            state: change.to.clone(),
+            growth_per_s: change.growth_per_s,
+            since: change.since,
+            confidence: change.confidence,
+            exhaustion: change.exhaustion.clone(),
+            why: change.why.clone(),
+        }
+    }
+}
+
 impl State {
     /// A change; `since` is [`crate::detect::Verdict::since`] by the wall clock.
     pub fn of(told: &StateChange, since: Timestamp) -> Self {
@@ -55,17 +120,16 @@ impl State {
             ..
         } = told;
         let verdict = &change.verdict;
+        let now = StateNow::of(verdict, limit_owner.as_ref(), since);
         Self {
-            owner: owner.into(),
+            owner: Arc::new(owner.into()),
             from: change.from.into(),
-            to: verdict.state.into(),
+            to: now.state,
             tasks: verdict.tasks,
-            growth_per_s: verdict.growth_per_s.map(rounded),
+            growth_per_s: now.growth_per_s,
             since,
-            confidence: verdict.confidence.map(rounded),
-            exhaustion: verdict
-                .exhaustion
-                .map(|exhaustion| Exhaustion::of(&exhaustion, limit_owner.as_ref())),
+            confidence: now.confidence,
+            exhaustion: now.exhaustion,
             limits: limits.as_ref().map(|limits| {
                 limits
                     .iter()
@@ -73,7 +137,7 @@ impl State {
                     .collect()
             }),
             task_names: task_names.as_ref().map(TaskNames::from),
-            why: verdict.why.clone(),
+            why: now.why,
         }
     }
 }

@@ -23,19 +23,19 @@ impl Board {
         };
         let mut folded = 0;
         for entry in self.owners.values() {
-            let row = &entry.row;
+            let rate = &entry.rate;
             match &entry.place {
                 Some(Place::Own(before)) => owners.push(Sample {
                     labels: &entry.labels,
-                    tasks: row.tasks,
-                    processes: row.processes,
-                    zombies: row.zombies.filter(|_| entry.gone.is_none()),
+                    tasks: rate.tasks,
+                    processes: rate.processes,
+                    zombies: rate.zombies.filter(|_| entry.gone.is_none()),
                     limit: entry.limit,
-                    total: row.total.minus(before),
-                    verdict: row.verdict.as_ref().filter(|_| entry.gone.is_none()),
-                    state: Some(match (&entry.gone, &row.verdict) {
+                    total: entry.total.minus(before),
+                    verdict: rate.verdict.as_deref().filter(|_| entry.gone.is_none()),
+                    state: Some(match (&entry.gone, &rate.verdict) {
                         (Some(_), _) => State::Gone,
-                        (None, Some(verdict)) => verdict.state,
+                        (None, Some(verdict)) => verdict.state.known().unwrap_or_default(),
                         (None, None) => State::Ok,
                     }),
                 }),
@@ -44,10 +44,10 @@ impl Board {
                     let add = |sum: &mut Option<u64>, n: Option<u64>| {
                         *sum = sum.zip(n.or(Some(0))).map(|(sum, n)| sum + n);
                     };
-                    add(&mut sum.tasks, row.tasks);
-                    add(&mut sum.processes, row.processes);
+                    add(&mut sum.tasks, rate.tasks);
+                    add(&mut sum.processes, rate.processes);
                     // One that is not known, and the sum is not.
-                    sum.zombies = sum.zombies.zip(row.zombies).map(|(sum, n)| sum + n);
+                    sum.zombies = sum.zombies.zip(rate.zombies).map(|(sum, n)| sum + n);
                 }
                 None => {}
             }
@@ -61,7 +61,7 @@ impl Board {
             folded,
             knows_failures: self.last.knows_failures,
             failures: self.failures,
-            node: &self.last.node,
+            node: &self.last,
             incidents: self.incidents(),
             lost: self.lost.iter().map(|(place, n)| (&**place, *n)).collect(),
             started: &self.started,
@@ -77,8 +77,8 @@ impl Board {
         for (name, opened) in &self.opened {
             all.entry(name).or_default().0 = *opened;
         }
-        for incident in &self.last.incidents {
-            all.entry(incident.limit.name).or_default().1 += 1;
+        for incident in &self.open {
+            all.entry(&incident.limit).or_default().1 += 1;
         }
         let all = all.into_iter();
         all.map(|(name, (opened, open))| (name, opened, open))

@@ -1,6 +1,6 @@
 //! What the agent knows of the node now: every owner as it was last told or read.
 //!
-//! In: the node's updates, and readings of owners that tell nothing. Out: one consistent view, for
+//! In: lines of the stream, and readings of owners that tell nothing. Out: one consistent view, for
 //! metrics, for the snapshot and for who begins to listen. Pure: time comes in as an argument.
 //!
 //! Invariant: a counter that is exported never falls while its series is there. An owner that has a
@@ -15,22 +15,23 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::{event_log, events, flight, kubernetes};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    detect::State,
-    event::Update,
-    incident::{Incident, Phase},
+    incident::Phase,
     limits::Reason,
     model::Counts,
     output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
     probe::Losses,
-    snapshot::{Row, Snapshot},
-    stream::{self, Started},
+    snapshot::Row,
+    stream::{
+        CgroupChange, Change, Event, Incident, Line, NodeWindow, Owner, Rate, Started, State,
+        StateNow,
+    },
 };
 
 /// Series of an owner that is gone stay this long: long enough for the usual two scrapes.
@@ -59,7 +60,9 @@ enum Place {
 /// An owner.
 #[derive(Debug)]
 struct Entry {
-    row: Row,
+    rate: Box<Rate>,
+    /// What its series have counted: [`Rate::total`].
+    total: Counts,
     labels: Box<str>,
     /// The window that last told of it.
     window: u64,
@@ -77,31 +80,30 @@ pub struct Board {
     started: Started,
     /// Boxed, as the model's states are: most slots are empty where owners come and go.
     owners: HashMap<CgroupId, Box<Entry>>,
-    by_path: HashMap<Box<[u8]>, CgroupId>,
+    by_path: HashMap<Box<str>, CgroupId>,
     /// Cgroups that are gone, since when: their last counts may still be told.
     removed: HashMap<CgroupId, BootTime>,
     /// States as they were told, while they are not `ok`: an owner's may come before its first row.
-    told: HashMap<CgroupId, (BootTime, stream::State)>,
+    told: HashMap<CgroupId, (Timestamp, State)>,
     most_owners: usize,
     with_series: usize,
     other: Counts,
     other_labels: String,
     failures: [u64; Reason::ALL.len()],
-    /// The last window, without its rows.
-    last: Snapshot,
+    /// The last window, and when it ended.
+    last: NodeWindow,
+    time: Timestamp,
     windows: u64,
-    /// Incidents that opened earlier are not this agent's to count.
-    began: BootTime,
-    opened: BTreeMap<&'static str, u64>,
-    /// Those of them that were counted and are not closed.
-    counted: HashSet<String>,
-    closed: VecDeque<(Timestamp, stream::Incident)>,
+    /// Incidents that opened since the stream began, by limit.
+    opened: BTreeMap<Cow<'static, str>, u64>,
+    open: Vec<Incident>,
+    closed: VecDeque<(Timestamp, Incident)>,
     lost: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Board {
-    /// Of a stream that began at `time`; with at most about so many series of owners.
-    pub fn new(started: Started, time: BootTime, max_series: usize) -> Self {
+    /// Of a stream that begins, with at most about so many series of owners.
+    pub fn new(started: Started, max_series: usize) -> Self {
         // An increase from nothing would be missed.
         let hooks = started.probes.iter().map(|probe| probe.name.clone().into());
         let places = Losses::places().chain([
@@ -123,19 +125,11 @@ impl Board {
             other: Counts::NONE,
             other_labels: other_labels(),
             failures: [0; Reason::ALL.len()],
-            last: Snapshot {
-                time,
-                window: Duration::ZERO,
-                rows: Vec::new(),
-                knows_frees: false,
-                knows_failures: false,
-                node: crate::snapshot::NodeState::default(),
-                incidents: Vec::new(),
-            },
+            last: NodeWindow::default(),
+            time: Timestamp::UNIX_EPOCH,
             windows: 0,
-            began: time,
             opened: BTreeMap::new(),
-            counted: HashSet::new(),
+            open: Vec::new(),
             closed: VecDeque::new(),
         }
     }
@@ -153,12 +147,12 @@ impl Board {
     /// Whether a reading says anything that is not known.
     pub fn is_news(&self, row: &Row) -> bool {
         self.owners.get(&row.owner.id).is_none_or(|entry| {
-            let known = &entry.row;
+            let known = &entry.rate;
             known.tasks != row.tasks
                 || known.subtree_tasks != row.subtree_tasks
                 || known.processes != row.processes
                 || known.zombies != row.zombies
-                || known.owner != row.owner
+                || *known.owner != Owner::from(&row.owner)
         })
     }
 
@@ -183,9 +177,9 @@ impl Board {
             && entry.gone.is_none()
         {
             entry.gone = Some(time);
-            entry.row.tasks = None;
-            entry.row.subtree_tasks = None;
-            entry.row.processes = None;
+            entry.rate.tasks = None;
+            entry.rate.subtree_tasks = None;
+            entry.rate.processes = None;
             entry.limit = None;
         }
     }
@@ -195,65 +189,69 @@ impl Board {
         *self.lost.entry(place.into()).or_default() += count;
     }
 
-    /// Takes an update in; `wall` gives a moment's wall time.
-    pub fn take(&mut self, update: &Update, wall: impl Fn(BootTime) -> Timestamp) {
-        match update {
-            Update::Window(snapshot) => self.window(snapshot),
-            Update::State(change) => {
-                let verdict = &change.change.verdict;
-                let is_calm = matches!(verdict.state, State::Ok | State::Gone);
-                let id = change.owner.id;
-                if let Some(entry) = self.owners.get_mut(&id) {
-                    entry.row.verdict = Some(verdict.clone()).filter(|_| !is_calm);
-                }
-                if is_calm {
-                    self.told.remove(&id);
-                } else {
-                    let told = stream::State::of(change, wall(verdict.since));
-                    self.told.insert(id, (change.time, told));
-                }
+    /// Takes a line in, at a moment of the clock that never steps.
+    pub fn take(&mut self, line: Line, now: BootTime) {
+        match line.event {
+            Event::Rate(rate) => self.rate(rate, now),
+            Event::Node(node) => self.window(node, line.time, now),
+            Event::State(state) => self.state(*state, line.time),
+            Event::Incident(incident) => self.incident(*incident, line.time),
+            Event::Cgroup(change) => self.changed(&change, now),
+            Event::Lost { place, count } => {
+                *self.lost.entry(place.into()).or_default() += count;
             }
-            Update::Incident(incident, time) => {
-                self.count(incident);
-                if incident.phase == Phase::Closed {
-                    self.counted.remove(&incident.id);
-                    self.closed.truncate(CLOSED - 1);
-                    let told = stream::Incident::of(incident, &wall);
-                    self.closed.push_front((wall(*time), told));
-                }
-            }
-            Update::Removed(owner, time) => {
-                self.set_gone(owner.id, *time);
-            }
-            Update::Named(owner, _) => {
-                if let Some(entry) = self.owners.get_mut(&owner.id) {
-                    entry.row.owner = owner.clone();
+            Event::Started(_) | Event::CloneFailed(_) => {}
+        }
+    }
+
+    fn state(&mut self, state: State, time: Timestamp) {
+        let id = state.owner.id();
+        let now = StateNow::from(&state);
+        let is_calm = now.is_calm();
+        if let Some(entry) = self.owners.get_mut(&id) {
+            entry.rate.verdict = (!is_calm).then(|| Box::new(now));
+        }
+        if is_calm {
+            self.told.remove(&id);
+        } else {
+            self.told.insert(id, (time, state));
+        }
+    }
+
+    fn incident(&mut self, incident: Incident, time: Timestamp) {
+        // One that was open before the stream began is not this agent's to count.
+        if incident.phase == Phase::Opened {
+            *self.opened.entry(incident.limit.clone()).or_default() += 1;
+        }
+        self.open.retain(|open| open.id != incident.id);
+        if incident.is_open() {
+            self.open.push(incident);
+        } else {
+            self.closed.truncate(CLOSED - 1);
+            self.closed.push_front((time, incident));
+        }
+    }
+
+    fn changed(&mut self, CgroupChange { owner, change }: &CgroupChange, now: BootTime) {
+        match change.known() {
+            Some(Change::Removed) => self.set_gone(owner.id(), now),
+            Some(Change::Named) => {
+                if let Some(entry) = self.owners.get_mut(&owner.id()) {
+                    entry.rate.owner = owner.clone();
                     entry.labels = owner_labels(owner).into();
                 }
             }
-            Update::Lost { place, count, .. } => {
-                *self.lost.entry(place.clone()).or_default() += count;
-            }
-            Update::Failed(_) | Update::Added(..) => {}
+            Some(Change::Added) | None => {}
         }
     }
 
-    /// Counts an incident, once: a window may have it before it is told.
-    fn count(&mut self, incident: &Incident) {
-        if incident.opened >= self.began && self.counted.insert(incident.id.clone()) {
-            *self.opened.entry(incident.limit.name).or_default() += 1;
-        }
-    }
-
-    fn window(&mut self, snapshot: &Snapshot) {
+    fn window(&mut self, node: NodeWindow, time: Timestamp, now: BootTime) {
         self.windows += 1;
-        for incident in &snapshot.incidents {
-            self.count(incident);
+        for open in &mut self.open {
+            if let Some(now) = node.incidents.iter().find(|now| now.id == open.id) {
+                open.update(now);
+            }
         }
-        for row in &snapshot.rows {
-            self.row(row, snapshot.time);
-        }
-        let now = snapshot.time;
         let Self {
             owners,
             by_path,
@@ -268,18 +266,13 @@ impl Board {
             !is_over
         });
         self.removed.retain(|_, gone| now.since(*gone) < GRACE);
-        self.last = Snapshot {
-            rows: Vec::new(),
-            node: snapshot.node.clone(),
-            incidents: snapshot.incidents.clone(),
-            ..*snapshot
-        };
+        (self.last, self.time) = (node, time);
         self.give_series(now);
     }
 
-    fn row(&mut self, row: &Row, now: BootTime) {
-        let id = row.owner.id;
-        if let Some(path) = &row.owner.path
+    fn rate(&mut self, rate: Box<Rate>, now: BootTime) {
+        let id = rate.owner.id();
+        if let Some(path) = rate.owner.path()
             && let Some(&other) = self.by_path.get(path)
             && other != id
         {
@@ -296,38 +289,41 @@ impl Board {
                 forget(&mut self.by_path, &mut self.with_series, other, &entry);
             }
         }
+        let total = Counts::from(&rate.total);
         let more = match self.owners.get(&id) {
-            Some(entry) => row.total.minus(&entry.row.total),
+            Some(entry) => total.minus(&entry.total),
             // It may have been known before, and only its zombies have kept it from being forgotten.
-            None => row.counts,
+            None => Counts::from(&rate.counts),
         };
         for (sum, n) in self.failures.iter_mut().zip(more.failed) {
             *sum += n;
         }
+        // Of the window that the rate belongs to, which ends with the line of the node.
+        let window = self.windows + 1;
         if let Some(entry) = self.owners.get_mut(&id) {
             if matches!(entry.place, Some(Place::Other)) {
                 self.other = self.other.plus(&more);
             }
-            if entry.row.owner != row.owner {
-                entry.labels = owner_labels(&row.owner).into();
+            if entry.rate.owner != rate.owner {
+                entry.labels = owner_labels(&rate.owner).into();
             }
-            if entry.row.owner.path != row.owner.path {
+            if entry.rate.owner.path() != rate.owner.path() {
                 // Renamed.
                 self.by_path.retain(|_, known| *known != id);
-                let path = row.owner.path.clone();
-                self.by_path.extend(path.map(|path| (path, id)));
+                let path = rate.owner.path();
+                self.by_path.extend(path.map(|path| (path.into(), id)));
             }
-            entry.row.clone_from(row);
-            entry.window = self.windows;
+            (entry.rate, entry.total, entry.window) = (rate, total, window);
             return;
         }
-        if let Some(path) = &row.owner.path {
-            self.by_path.insert(path.clone(), id);
+        if let Some(path) = rate.owner.path() {
+            self.by_path.insert(path.into(), id);
         }
         let entry = Entry {
-            labels: owner_labels(&row.owner).into(),
-            row: row.clone(),
-            window: self.windows,
+            labels: owner_labels(&rate.owner).into(),
+            rate,
+            total,
+            window,
             since: now,
             // It may have come and gone within a window.
             gone: self.removed.get(&id).copied(),
@@ -340,82 +336,88 @@ impl Board {
     /// Owners that have something to tell get series while there is room, for those not `ok` beyond that.
     fn give_series(&mut self, now: BootTime) {
         for entry in self.owners.values_mut() {
-            let is_flagged = entry.row.verdict.is_some();
+            let is_flagged = entry.rate.verdict.is_some();
             let has_reserve = self.with_series < self.most_owners + RESERVE;
             match entry.place {
                 Some(Place::Own(_)) => continue,
                 Some(Place::Other) if !(is_flagged && has_reserve) => continue,
                 Some(Place::Other) => {
                     self.with_series += 1;
-                    entry.place = Some(Place::Own(entry.row.total));
+                    entry.place = Some(Place::Own(entry.total));
                     continue;
                 }
                 None => {}
             }
-            let row = &entry.row;
-            let has_tasks = row.tasks.is_some_and(|tasks| tasks > 0);
-            let is_named = row.owner.names.is_some()
-                || row.owner.identity.container.is_none()
+            let rate = &entry.rate;
+            let has_tasks = rate.tasks.is_some_and(|tasks| tasks > 0);
+            let is_named = rate.owner.has_names()
+                || rate.owner.runtime.is_none()
                 || entry.gone.is_some()
                 || now.since(entry.since) >= NAMES;
-            if !(is_named && (has_tasks || !row.total.is_zero())) {
+            if !(is_named && (has_tasks || !entry.total.is_zero())) {
                 continue;
             }
             if self.with_series < self.most_owners || (is_flagged && has_reserve) {
                 self.with_series += 1;
                 entry.place = Some(Place::Own(Counts::NONE));
             } else {
-                self.other = self.other.plus(&row.total);
+                self.other = self.other.plus(&entry.total);
                 entry.place = Some(Place::Other);
             }
         }
     }
 
-    /// The node as it was at the end of the last window, with every owner.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut rows: Vec<Row> = self
-            .owners
-            .values()
-            .filter(|entry| entry.gone.is_none())
-            .map(|entry| Row {
-                counts: if entry.window == self.windows {
-                    entry.row.counts
-                } else {
-                    Counts::NONE
-                },
-                ..entry.row.clone()
+    /// Every owner that is there, as at the end of the last window.
+    pub fn rates(&self) -> Vec<Rate> {
+        let there = self.owners.values().filter(|entry| entry.gone.is_none());
+        let mut rates: Vec<_> = there
+            .map(|entry| {
+                let mut rate = (*entry.rate).clone();
+                rate.window_s = self.last.window_s;
+                if entry.window != self.windows {
+                    rate.counts = rate.counts.of_nothing();
+                    rate.creators.clear();
+                }
+                rate
             })
             .collect();
-        rows.sort_by_key(|row| row.owner.id);
-        Snapshot {
-            rows,
-            ..self.last.clone()
-        }
+        rates.sort_by_key(|rate| rate.owner.cgroup.id);
+        rates
+    }
+
+    /// The node at the end of the last window.
+    pub fn node(&self) -> &NodeWindow {
+        &self.last
+    }
+
+    /// When that was.
+    pub fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// States that are not `ok`, as they were told, with when.
-    pub fn states(&self) -> impl Iterator<Item = (BootTime, &stream::State)> {
-        self.told.values().map(|(time, told)| (*time, told))
+    pub fn states(&self) -> impl Iterator<Item = &(Timestamp, State)> {
+        self.told.values()
     }
 
     /// Incidents that are open.
     pub fn open(&self) -> &[Incident] {
-        &self.last.incidents
+        &self.open
     }
 
     /// Incidents that closed, the last first, with when.
-    pub fn closed(&self) -> impl Iterator<Item = &(Timestamp, stream::Incident)> {
+    pub fn closed(&self) -> impl Iterator<Item = &(Timestamp, Incident)> {
         self.closed.iter()
     }
 }
 
 fn forget(
-    by_path: &mut HashMap<Box<[u8]>, CgroupId>,
+    by_path: &mut HashMap<Box<str>, CgroupId>,
     with_series: &mut usize,
     id: CgroupId,
     entry: &Entry,
 ) {
-    if let Some(path) = &entry.row.owner.path
+    if let Some(path) = entry.rate.owner.path()
         && by_path.get(path) == Some(&id)
     {
         by_path.remove(path);

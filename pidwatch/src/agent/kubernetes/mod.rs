@@ -1,7 +1,7 @@
 //! Events in Kubernetes: the owner of a pod sees in `kubectl describe` that it leaks, or who keeps it from
 //! creating tasks.
 //!
-//! In: the node's updates. Out: events (events.k8s.io/v1) by `kube`, only if that is switched on. The
+//! In: lines of the stream. Out: events (events.k8s.io/v1) by `kube`, only if that is switched on. The
 //! watch does not wait for the API server: what cannot be written waits in a bounded queue, and what is
 //! lost is counted.
 
@@ -25,7 +25,7 @@ use self::{
 };
 use crate::{
     clock::{BootTime, WallClock},
-    event::Update,
+    stream::Line,
 };
 
 /// Where notes are lost, in metrics.
@@ -122,10 +122,10 @@ impl Kubernetes {
         })
     }
 
-    /// Takes an update in.
-    pub fn take(&mut self, update: &Update) {
+    /// Takes a line in.
+    pub fn take(&mut self, line: &Line, now: BootTime) {
         let desk = &self.desk;
-        self.notes.take(update, &mut |note| {
+        self.notes.take(line, now, &mut |note| {
             if desk.queue.borrow_mut().push(note) {
                 desk.lose(1);
             }

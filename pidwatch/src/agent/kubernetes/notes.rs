@@ -1,10 +1,10 @@
-//! What of the node's updates is worth an event in Kubernetes, and of whom.
+//! What of the stream is worth an event in Kubernetes, and of whom.
 //!
-//! In: the node's updates. Out: notes for the owner of a pod, and for who looks after the node: who
+//! In: lines of the stream. Out: notes for the owner of a pod, and for who looks after the node: who
 //! leaks, and who is refused by which limit. The same is said again only after a while, and all of it no
 //! faster than the API server of a large cluster can bear. Pure: time comes in as an argument.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use hashbrown::HashMap;
 
@@ -12,12 +12,12 @@ use crate::{
     clock::BootTime,
     detect::State,
     escape,
-    event::{StateChange, Update},
-    identity::Owner,
-    incident::{self, Incident, LimitKey, Phase},
-    limits::{FailedClone, LimitOwner},
+    identity::identify,
     output::text::{called, why},
-    snapshot::Snapshot,
+    stream::{
+        self, CloneFailed, Event, Incident, LimitHolder, LimitId, Line, Owner, Rate, Word,
+        name_of_path,
+    },
 };
 
 /// The same is not said again within this time. Shorter than the writer remembers an event, so that what
@@ -53,15 +53,13 @@ pub enum Subject {
 impl Subject {
     /// The pod of an owner, if it has one that is known by name.
     pub fn pod(owner: &Owner) -> Option<Self> {
-        let names = owner.names.as_deref()?;
+        let text = |text: &Option<String>| text.as_deref().map(Into::into);
+        let k8s = owner.k8s.as_ref()?;
         Some(Self::Pod {
-            namespace: names.namespace.clone()?,
-            name: names.pod.clone()?,
-            uid: match &owner.identity.pod_uid {
-                Some(uid) => Some(uid.as_str().into()),
-                None => names.pod_uid.clone(),
-            },
-            container: names.container.clone(),
+            namespace: text(&k8s.namespace)?,
+            name: text(&k8s.pod_name)?,
+            uid: text(&k8s.pod_uid),
+            container: text(&k8s.container_name),
         })
     }
 
@@ -99,7 +97,7 @@ pub struct Key {
     /// Its kind.
     pub reason: Reason,
     /// Which state, limit or reason: as in metrics.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
 }
 
 /// Something to say.
@@ -120,7 +118,7 @@ pub struct Notes {
     tokens: f64,
     filled: BootTime,
     /// Who grows below the limits of open incidents, the first one and all of them in words.
-    blamed: Vec<(LimitKey, Subject, String)>,
+    blamed: Vec<(LimitId, Subject, String)>,
     lost: u64,
 }
 
@@ -141,39 +139,36 @@ impl Notes {
         std::mem::take(&mut self.lost)
     }
 
-    /// Takes an update in, and hands over what is to be said of it.
-    pub fn take(&mut self, update: &Update, say: &mut impl FnMut(Note)) {
-        match update {
-            Update::State(change) => self.state(change, say),
-            Update::Window(snapshot) => self.window(snapshot, say),
-            Update::Failed(failed) => self.failed(failed, say),
-            Update::Incident(incident, time) => self.incident(incident, *time, say),
-            Update::Added(..) | Update::Removed(..) | Update::Named(..) | Update::Lost { .. } => {}
+    /// Takes a line in, and hands over what is to be said of it.
+    pub fn take(&mut self, line: &Line, now: BootTime, say: &mut impl FnMut(Note)) {
+        match &line.event {
+            Event::State(state) => self.state(state, now, say),
+            Event::Rate(rate) => self.rate(rate, now, say),
+            Event::CloneFailed(failed) => self.failed(failed, now, say),
+            Event::Incident(incident) => self.incident(incident, now, say),
+            Event::Started(_) | Event::Cgroup(_) | Event::Node(_) | Event::Lost { .. } => {}
         }
     }
 
-    fn state(&mut self, told: &StateChange, say: &mut impl FnMut(Note)) {
-        let verdict = &told.change.verdict;
-        if verdict.state == State::Leaking {
-            let mut why = verdict.why.clone();
-            if let Some(names) = &told.task_names {
+    fn state(&mut self, state: &stream::State, now: BootTime, say: &mut impl FnMut(Note)) {
+        if state.to == State::Leaking {
+            let mut why = state.why.clone();
+            if let Some(names) = &state.task_names {
                 why = format!("{why}; {}", called(names));
             }
-            self.leak(&told.owner, &why, told.time, say);
+            self.leak(&state.owner, &why, now, say);
         }
     }
 
     /// A leak that goes on changes no state, and the names of its pod may have come since.
-    fn window(&mut self, snapshot: &Snapshot, say: &mut impl FnMut(Note)) {
-        let lost = self.lost;
-        for row in &snapshot.rows {
-            let verdict = row.verdict.as_ref();
-            if let Some(verdict) = verdict.filter(|verdict| verdict.state == State::Leaking) {
-                self.leak(&row.owner, &verdict.why, snapshot.time, say);
-            }
+    fn rate(&mut self, rate: &Rate, now: BootTime, say: &mut impl FnMut(Note)) {
+        let verdict = rate.verdict.as_deref();
+        if let Some(verdict) = verdict.filter(|verdict| verdict.state == State::Leaking) {
+            let lost = self.lost;
+            self.leak(&rate.owner, &verdict.why, now, say);
+            // What there is no room for now is said at a later window.
+            self.lost = lost;
         }
-        // What there is no room for now is said at a later window.
-        self.lost = lost;
     }
 
     /// Tells the pod, if it is known by name, and the node.
@@ -185,7 +180,7 @@ impl Notes {
                 about,
                 related,
                 reason: Reason::PidLeakDetected,
-                what: State::Leaking.name(),
+                what: State::Leaking.name().into(),
             };
             let text = || format!("{} leaks tasks: {why}", owner.name());
             self.say(key, text, time, say);
@@ -194,28 +189,23 @@ impl Notes {
 
     /// Tells the pod whose creation was refused, or of one whose name is not known the node. Of others
     /// the incident tells the node.
-    fn failed(&mut self, failed: &FailedClone, say: &mut impl FnMut(Note)) {
+    fn failed(&mut self, failed: &CloneFailed, now: BootTime, say: &mut impl FnMut(Note)) {
         let sufferer = failed.sufferer();
-        let limit = incident::key_of(failed);
-        let blamed = self
-            .blamed
-            .iter()
-            .find(|(of, ..)| limit.as_ref().is_some_and(|limit| of.is_same(limit)));
+        let limit = failed.refused_by();
+        let mut blamed = self.blamed.iter();
+        let blamed = blamed.find(|(of, ..)| Some(of) == limit.as_ref());
         let (about, related) = match Subject::pod(sufferer) {
             Some(pod) => (pod, blamed.map(|(_, culprit, _)| culprit.clone())),
-            None if sufferer.identity.pod_uid.is_some() => {
-                (Subject::Node, Some(Subject::of(sufferer)))
-            }
+            None if sufferer.pod_uid().is_some() => (Subject::Node, Some(Subject::of(sufferer))),
             None => return,
         };
-        let failure = &failed.failure;
-        let comm = escape::for_terminal(&failure.comm);
-        let who = match (&failed.on_behalf_of, failed.exec_probe) {
+        let comm = escape::for_terminal(failed.proc.comm.as_bytes());
+        let who = match (&failed.on_behalf_of, failed.proc.exec_probe) {
             (Some(_), _) => format!("{comm} (the container runtime, for this container)"),
             (None, true) => format!("{comm} (an exec probe)"),
             (None, false) => comm,
         };
-        let syscall = failure.syscall.map_or("clone", |syscall| syscall.name());
+        let syscall = failed.syscall.as_deref().unwrap_or("clone");
         let mut text = format!("{syscall} of {who} refused: {}", why(failed));
         if about == Subject::Node {
             text = format!("{}: {text}", sufferer.name());
@@ -227,15 +217,18 @@ impl Notes {
             about,
             related,
             reason: Reason::CloneFailed,
-            what: failed.verdict.reason.name(),
+            what: match &failed.reason {
+                Word::Known(reason) => reason.name().into(),
+                Word::Later(name) => name.to_string().into(),
+            },
         };
-        self.say(key, || text, failure.time, say);
+        self.say(key, || text, now, say);
     }
 
-    fn incident(&mut self, incident: &Incident, time: BootTime, say: &mut impl FnMut(Note)) {
-        let limit = &incident.limit;
-        self.blamed.retain(|(of, ..)| !of.is_same(limit));
-        if incident.phase == Phase::Closed {
+    fn incident(&mut self, incident: &Incident, now: BootTime, say: &mut impl FnMut(Note)) {
+        let limit = incident.limit_id();
+        self.blamed.retain(|(of, ..)| *of != limit);
+        if !incident.is_open() {
             return;
         }
         let culprits: Vec<_> = incident.culprits.iter().take(3).collect();
@@ -251,29 +244,26 @@ impl Notes {
         if incident.failures == 0 {
             return;
         }
-        let whose = match (limit.owner, &limit.path) {
-            (LimitOwner::Node, _) => None,
-            (LimitOwner::Cgroup(id), path) => {
-                let owner = Owner::new(id, path.clone());
-                // Its pod is told.
-                if owner.identity.pod_uid.is_some() {
-                    return;
-                }
-                Some(Subject::Other(owner.name().into()))
+        let whose = match limit.holder() {
+            LimitHolder::Node => None,
+            // Its pod is told.
+            LimitHolder::Cgroup(Some(path)) if identify(path.as_bytes()).pod_uid.is_some() => {
+                return;
             }
-            (LimitOwner::User(uid), _) => Some(Subject::Other(format!("uid {uid}").into())),
-            (LimitOwner::PidNamespace(inum), _) => {
-                Some(Subject::Other(format!("PID namespace {inum}").into()))
-            }
+            LimitHolder::Cgroup(Some(path)) => Some(name_of_path(path)),
+            LimitHolder::Cgroup(None) => Some("a removed cgroup".to_owned()),
+            LimitHolder::User(uid) => Some(format!("uid {uid}")),
+            LimitHolder::PidNamespace(inum) => Some(format!("PID namespace {inum}")),
         };
+        let whose = whose.map(|name| Subject::Other(name.into()));
         let key = Key {
             about: Subject::Node,
             // Another culprit is another event.
             related: culprit.or(whose),
             reason: Reason::CloneFailed,
-            what: limit.name,
+            what: incident.limit.clone(),
         };
-        self.say(key, || incident.summary.clone(), time, say);
+        self.say(key, || incident.summary.clone(), now, say);
     }
 
     fn say(

@@ -16,134 +16,99 @@ use super::{
     *,
 };
 use crate::{
-    cgroup::CgroupId,
-    detect::{Change, State, Verdict},
-    event::StateChange,
-    identity::{Names, Owner},
-    incident::{Culprit, Incident, LimitKey, Phase},
-    limits::{self, Basis, FailedClone, Limit, LimitOwner},
-    model::Counts,
-    probe::Failure,
-    snapshot::{NodeState, Row, Snapshot},
+    detect::State,
+    identity::{self, Names},
+    incident::Phase,
+    limits,
+    stream::{self, CloneFailed, Event, Incident, LimitId, LimitUse, Owner, Rate, StateNow},
 };
 
-const PID_MAX: Limit = Limit {
-    name: "kernel.pid_max",
-    value: 49152,
-    usage: 49152,
-    owner: LimitOwner::Node,
-};
+const PID_MAX: &str = "kernel.pid_max";
 
 fn at(second: u64) -> BootTime {
     BootTime::from_seconds(second)
 }
 
 /// A container of the pod `shop/web-N`.
-fn container(n: u64) -> Owner {
+fn container(n: u64) -> Arc<Owner> {
     let names = Names {
         namespace: Some("shop".into()),
         pod: Some(format!("web-{n}").into()),
         container: Some("app".into()),
         ..Names::default()
     };
-    Owner {
+    let owner = identity::Owner {
         names: Some(Arc::new(names)),
-        ..nameless(n)
-    }
+        ..identity::Owner::from(&*nameless(n))
+    };
+    Arc::new((&owner).into())
 }
 
-fn nameless(n: u64) -> Owner {
+fn nameless(n: u64) -> Arc<Owner> {
     let path = format!("/kubepods/burstable/pod00000000-0000-0000-0000-{n:012}/{n:064x}");
-    Owner::new(CgroupId(n), Some(path.as_bytes().into()))
+    Owner::example(n, Some(&path))
 }
 
-fn unit(name: &str) -> Owner {
-    let path = format!("/system.slice/{name}");
-    Owner::new(CgroupId(1), Some(path.as_bytes().into()))
+fn unit(name: &str) -> Arc<Owner> {
+    Owner::example(1, Some(&format!("/system.slice/{name}")))
 }
 
-fn verdict(state: State, second: u64) -> Verdict {
-    Verdict {
-        state,
-        since: at(second),
-        tasks: 1000,
-        growth_per_s: Some(41.0),
-        confidence: None,
-        exhaustion: None,
-        why: "+41.0 tasks/s".into(),
-    }
+/// A line, and when it comes.
+type Timed = (Line, BootTime);
+
+fn line(second: u64, event: Event) -> Timed {
+    (Line::example(second, event), at(second))
 }
 
-fn state(owner: &Owner, state: State, second: u64) -> Update {
-    Update::State(Box::new(StateChange {
-        owner: owner.clone(),
-        time: at(second),
-        change: Change {
-            owner: owner.id,
-            from: State::Growing,
-            verdict: verdict(state, second),
-        },
-        limit_owner: None,
-        limits: None,
-        task_names: None,
-    }))
+fn state(owner: &Arc<Owner>, state: State, second: u64) -> Timed {
+    let state = stream::State::example(owner.clone(), state);
+    line(second, Event::State(Box::new(state)))
 }
 
-fn failed(owner: &Owner, limit: Option<Limit>, second: u64) -> Update {
-    let failure = Failure::example(owner.id, at(second));
+fn failed(owner: &Arc<Owner>, limit: Option<&'static str>, second: u64) -> Timed {
     let reason = limit.map_or(limits::Reason::Memory, |_| limits::Reason::PidMax);
-    Update::Failed(Box::new(FailedClone {
-        owner: owner.clone(),
-        failure,
-        verdict: limits::Verdict {
-            reason,
-            basis: Some(Basis::Measured),
-            limit,
-        },
-        limit_owner: None,
-        suppressed: 0,
-        exec_probe: false,
-        on_behalf_of: None,
-    }))
+    let limit = limit.map(|name| LimitUse {
+        name: name.into(),
+        value: 49152,
+        usage: 49152,
+        cgroup: None,
+        uid: None,
+        pid_namespace: None,
+    });
+    let failed = CloneFailed {
+        limit,
+        ..CloneFailed::example(owner.clone(), reason)
+    };
+    line(second, Event::CloneFailed(Box::new(failed)))
 }
 
-fn incident(limit: LimitKey, failures: u64, phase: Phase, second: u64) -> Update {
+fn incident(limit: LimitId, failures: u64, phase: Phase, second: u64) -> Timed {
     let incident = Incident {
-        id: "1".into(),
-        phase,
         value: Some(49152),
         usage: Some(49152),
-        peak: None,
-        opened: at(1),
-        culprits: vec![Culprit {
-            owner: container(7),
+        culprits: vec![stream::Culprit {
+            owner: (*container(7)).clone(),
             inside: None,
             share: 1.0,
             growth_per_s: Some(85.0),
             tasks: 46_012,
         }],
-        victims: Vec::new(),
         failures,
-        timeline: Vec::new(),
         summary: format!("{} is full", limit.name),
-        limit,
+        ..Incident::example("1", limit, phase)
     };
-    Update::Incident(Box::new(incident), at(second))
+    line(second, Event::Incident(Box::new(incident)))
 }
 
-fn of_node() -> LimitKey {
-    LimitKey {
-        name: "kernel.pid_max",
-        owner: LimitOwner::Node,
-        path: None,
-    }
+fn of_node() -> LimitId {
+    LimitId::of_node(PID_MAX)
 }
 
-/// What is said of some updates.
-fn said(notes: &mut Notes, updates: &[Update]) -> Vec<Note> {
+/// What is said of some lines.
+fn said(notes: &mut Notes, lines: &[Timed]) -> Vec<Note> {
     let mut said = Vec::new();
-    for update in updates {
-        notes.take(update, &mut |note| said.push(note));
+    for (line, time) in lines {
+        notes.take(line, *time, &mut |note| said.push(note));
     }
     said
 }
@@ -182,29 +147,14 @@ fn two_that_leak_are_two_on_the_node() {
     assert_eq!(related, names);
 }
 
-/// A window in which an owner leaks.
-fn window(owner: &Owner, second: u64) -> Update {
-    let row = Row {
-        owner: owner.clone(),
-        tasks: Some(1000),
-        subtree_tasks: None,
-        processes: None,
-        zombies: Some(0),
-        counts: Counts::NONE,
-        total: Counts::NONE,
-        verdict: Some(verdict(State::Leaking, second)),
-        creators: Vec::new(),
-        limit: None,
+/// Of a window in which an owner leaks.
+fn window(owner: &Arc<Owner>, second: u64) -> Timed {
+    let leaks = stream::State::example(owner.clone(), State::Leaking);
+    let rate = Rate {
+        verdict: Some(Box::new(StateNow::from(&leaks))),
+        ..Rate::example(owner.clone(), Some(1000))
     };
-    Update::Window(Snapshot {
-        time: at(second),
-        window: Duration::from_secs(1),
-        rows: vec![row],
-        knows_frees: true,
-        knows_failures: true,
-        node: NodeState::default(),
-        incidents: Vec::new(),
-    })
+    line(second, Event::Rate(Box::new(rate)))
 }
 
 #[test]
@@ -265,7 +215,7 @@ fn a_refusal_is_told_to_the_pod_with_who_grows() {
     assert_eq!(told.len(), 1);
     assert_eq!(pod_of(&told[0]), Some("web-3"));
     assert_eq!(
-        (told[0].key.reason, told[0].key.what),
+        (told[0].key.reason, &*told[0].key.what),
         (Reason::CloneFailed, "pid_max")
     );
     assert_eq!(
@@ -304,16 +254,15 @@ fn an_incident_is_told_to_the_node_once_something_was_refused() {
     assert_eq!(told[0].key.about, Subject::Node);
     assert!(matches!(told[0].key.related, Some(Subject::Pod { .. })));
     assert_eq!(told[0].text, "kernel.pid_max is full");
-    let of = |owner: &Owner| LimitKey {
-        name: "pids.max",
-        owner: LimitOwner::Cgroup(owner.id),
-        path: owner.path.clone(),
+    let of = |owner: &Owner| LimitId {
+        cgroup: owner.cgroup.path.clone(),
+        ..LimitId::of_node("pids.max")
     };
     let of_pod = incident(of(&nameless(3)), 9, Phase::Opened, 3);
     assert_eq!(said(&mut notes, &[of_pod]), [], "its pod is told of each");
     let of_unit = incident(of(&unit("a.service")), 9, Phase::Opened, 3);
     let told = said(&mut notes, &[of_unit]);
-    assert_eq!((told.len(), told[0].key.what), (1, "pids.max"));
+    assert_eq!((told.len(), &*told[0].key.what), (1, "pids.max"));
 }
 
 #[test]

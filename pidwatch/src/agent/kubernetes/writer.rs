@@ -285,7 +285,7 @@ pub fn event(note: &Note, node: &str, time: Timestamp) -> Event {
         event_time: Some(MicroTime(time)),
         type_: Some("Warning".into()),
         reason: Some(note.key.reason.name().into()),
-        action: Some(note.key.what.into()),
+        action: Some(note.key.what.to_string()),
         note: Some(cut(&note.text, MOST_TEXT).to_owned()),
         reporting_controller: Some("pidwatch".into()),
         reporting_instance: Some(cut(node, MOST_INSTANCE).to_owned()),

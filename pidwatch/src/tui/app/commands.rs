@@ -6,7 +6,7 @@ use super::{
     table::Mode,
     world::{Happening, What},
 };
-use crate::{incident::Incident, tui::keys::Command};
+use crate::{stream::Incident, tui::keys::Command};
 
 /// A line of the list of incidents and events.
 #[derive(Clone, Copy, Debug)]

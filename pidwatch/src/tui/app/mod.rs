@@ -5,26 +5,26 @@
 
 pub mod column;
 pub mod commands;
+pub mod gauge;
 pub mod owner;
 pub mod row;
 pub mod table;
 pub mod world;
 
+use jiff::Timestamp;
+
 use self::{
+    gauge::Gauge,
     row::{Row, RowKey},
     table::Order,
-    world::{Gauge, Happening, What, World},
+    world::{Happening, What, World},
 };
 use super::keys::{Key, Mouse, Place};
 use crate::{
     cgroup::CgroupId,
-    clock::{BootTime, WallClock},
     escape,
-    event::Update,
     filter::Filter,
-    identity::Owner,
-    incident::Incident,
-    limits::Limit,
+    stream::{Incident, LimitUse, Line},
 };
 
 /// Spans of time that charts show, in seconds.
@@ -76,11 +76,11 @@ pub enum Origin {
     /// A recording: its span, and where in it the picture is.
     Recording {
         /// Its beginning.
-        from: BootTime,
+        from: Timestamp,
         /// Its end.
-        to: BootTime,
+        to: Timestamp,
         /// The moment that is shown.
-        at: BootTime,
+        at: Timestamp,
         /// It goes on by itself.
         is_playing: bool,
     },
@@ -197,11 +197,9 @@ pub struct App {
     pub world: World,
     /// What was known when the picture was stopped.
     frozen: Option<Box<World>>,
-    /// What times mean on the wall.
-    pub clock: WallClock,
-    /// Whose clock that is.
+    /// In which times are shown.
     pub zone: jiff::tz::TimeZone,
-    /// Where updates come from.
+    /// Where the lines come from.
     pub origin: Origin,
     /// The view.
     pub view: View,
@@ -243,11 +241,10 @@ pub struct App {
 
 impl App {
     /// Nothing is known yet.
-    pub fn new(wanted: Filter, clock: WallClock, zone: jiff::tz::TimeZone) -> Self {
+    pub fn new(wanted: Filter, zone: jiff::tz::TimeZone) -> Self {
         Self {
             world: World::default(),
             frozen: None,
-            clock,
             zone,
             origin: Origin::default(),
             view: View::default(),
@@ -289,22 +286,20 @@ impl App {
     }
 
     /// Takes the limits above an owner as they are now, also into a picture that is stopped.
-    pub fn tell_limits(&mut self, id: CgroupId, limits: Option<Vec<(Limit, Option<Owner>)>>) {
+    pub fn tell_limits(&mut self, id: CgroupId, limits: Option<Vec<LimitUse>>) {
         if let Some(frozen) = &mut self.frozen {
             frozen.tell_limits(id, limits.clone());
         }
         self.world.tell_limits(id, limits);
     }
 
-    /// Takes updates. Whether a window closed: the picture is to be drawn then.
-    pub fn take(&mut self, updates: impl IntoIterator<Item = Update>) -> bool {
+    /// Takes lines. Whether a window closed: the picture is to be drawn then.
+    pub fn take(&mut self, lines: impl IntoIterator<Item = Line>) -> bool {
         let mut closed = false;
-        for update in updates {
-            closed |= matches!(update, Update::Window(_));
-            self.world.apply(update);
+        for line in lines {
+            closed |= self.world.apply(line);
         }
         if closed {
-            self.clock.follow_steps();
             if let (Origin::Recording { at, .. }, Some(time)) = (&mut self.origin, self.world.time)
             {
                 *at = time;
@@ -351,8 +346,9 @@ impl App {
         let filter = self.order.filter.as_str();
         let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
         let victims = incident.victims.iter().map(|victim| &victim.owner);
-        let mut names = culprits.chain(victims).map(Owner::name);
-        let path = incident.limit.path.as_deref().map(escape::for_terminal);
+        let mut names = culprits.chain(victims).map(|owner| owner.name());
+        let path = incident.cgroup.as_deref();
+        let path = path.map(|path| escape::for_terminal(path.as_bytes()));
         self.wanted.matches_incident(incident)
             && (filter.is_empty()
                 || names.any(|name| name.to_lowercase().contains(filter))

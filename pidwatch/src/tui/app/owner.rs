@@ -2,18 +2,19 @@
 //!
 //! In: its rows, failures and verdicts. Out: what a line of the table and its own page show. Pure.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
 
 use crate::{
-    cgroup::TaskNames,
-    clock::BootTime,
-    detect::{State, Verdict},
+    clock::{self, between},
+    detect::State,
     escape,
     history::{History, Reading},
-    identity::Owner,
-    limits::{Basis, Errno, FailedClone, Limit, Reason},
-    model::Creator,
-    snapshot::Row,
+    limits::{Basis, Reason},
+    stream::{
+        CloneFailed, Creator, LimitHolder, LimitId, LimitUse, Owner, Rate, StateNow, TaskNames,
+    },
 };
 
 /// Failures that are kept of an owner.
@@ -66,7 +67,7 @@ impl Badge {
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// When.
-    pub time: BootTime,
+    pub time: Timestamp,
     /// How, by whom and why, in words; safe to show.
     pub text: String,
     /// For want of something, and not because it was asked wrongly.
@@ -79,52 +80,60 @@ pub struct Refusal {
 
 impl Refusal {
     /// `clone3 by java: EAGAIN, pids.max 400 of /shop, an exec probe`. Neither PID nor usage is in it, so
-    /// that a thousand of the same are one line.
-    pub fn of(failed: &FailedClone) -> Self {
-        let FailedClone {
-            failure, verdict, ..
-        } = failed;
-        let syscall = failure
-            .syscall
-            .map_or_else(|| "creation".to_owned(), |syscall| syscall.to_string());
+    /// that a thousand of the same are one line. `name_at` says what the cgroup at a path is called.
+    pub fn of(failed: &CloneFailed, time: Timestamp, name_at: impl Fn(&str) -> String) -> Self {
+        let safe = |text: &str| escape::for_terminal(text.as_bytes());
         let mut text = format!(
-            "{syscall} by {}: {}, {}",
-            escape::for_terminal(&failure.comm),
-            Errno(failure.errno),
-            match verdict.limit {
-                Some(limit) => format!("{} {}", limit.name, limit.value),
-                None => verdict.reason.name().to_owned(),
+            "{} by {}: {}, {}",
+            safe(failed.syscall.as_deref().unwrap_or("creation")),
+            safe(&failed.proc.comm),
+            safe(&failed.errno.to_string()),
+            match &failed.limit {
+                Some(limit) => format!("{} {}", safe(&limit.name), limit.value),
+                None => safe(failed.reason.name(Reason::name)),
             },
         );
-        if let Some(owner) = &failed.limit_owner
-            && owner.id != failed.owner.id
+        let holder = failed.limit.as_ref().map(LimitUse::holder);
+        if let Some(LimitHolder::Cgroup(Some(path))) = holder
+            && Some(path) != failed.owner.path()
         {
-            text += &format!(" of {}", owner.name());
+            text += &format!(" of {}", name_at(path));
         }
-        if failed.exec_probe {
+        if failed.proc.exec_probe {
             text += ", an exec probe";
         }
-        if verdict.basis == Some(Basis::Inferred) {
+        if failed.evidence == Some(Basis::Inferred.into()) {
             text += " (inferred)";
         }
         Self {
-            time: failure.time,
+            time,
             text,
             is_for_want: !matches!(
-                verdict.reason,
-                Reason::Other | Reason::Deadline | Reason::ExecInProgress
+                failed.reason.known(),
+                Some(Reason::Other | Reason::Deadline | Reason::ExecInProgress)
             ),
-            pid: failure.pid,
+            pid: failed.proc.pid,
             times: 1,
         }
     }
+}
+
+/// A limit that an owner reaches, as its last row had it.
+#[derive(Clone, Debug)]
+pub struct NextLimit {
+    /// Which.
+    pub id: Arc<LimitId>,
+    /// The limit.
+    pub value: u64,
+    /// What of it was used.
+    pub usage: u64,
 }
 
 /// One owner.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// Whose.
-    pub owner: Owner,
+    pub owner: Arc<Owner>,
     /// Its name, safe to show.
     pub name: String,
     /// The same in lower case, for filters.
@@ -146,15 +155,15 @@ pub struct Known {
     /// Refused since pidwatch came.
     pub failures: u64,
     /// When it was refused last.
-    pub refused: Option<BootTime>,
+    pub refused: Option<Timestamp>,
     /// What the detector says.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<StateNow>,
     /// Who creates there.
     pub creators: Vec<Creator>,
-    /// The limit that it reaches first, as its last row had it.
-    pub limit: Option<Limit>,
+    /// The limit that it reaches first.
+    pub limit: Option<NextLimit>,
     /// The limits above it, as they were when somebody last looked.
-    pub limits: Option<Vec<(Limit, Option<Owner>)>>,
+    pub limits: Option<Vec<LimitUse>>,
     /// What its tasks are called.
     pub task_names: Option<TaskNames>,
     /// The last that were refused, the newest last.
@@ -162,14 +171,14 @@ pub struct Known {
     /// Its past.
     pub history: History,
     /// When it last was the one who eats a limit.
-    pub ate: Option<BootTime>,
+    pub ate: Option<Timestamp>,
     /// Since when its cgroup is gone.
-    pub gone: Option<BootTime>,
+    pub gone: Option<Timestamp>,
 }
 
 impl Known {
     /// Nothing is known but who it is.
-    pub fn new(owner: Owner) -> Self {
+    pub fn new(owner: Arc<Owner>) -> Self {
         let name = owner.name();
         Self {
             lower: name.to_lowercase(),
@@ -197,8 +206,8 @@ impl Known {
     }
 
     /// Takes its name anew where that has changed.
-    pub(super) fn call(&mut self, owner: &Owner) {
-        if self.owner != *owner {
+    pub(super) fn call(&mut self, owner: &Arc<Owner>) {
+        if !Arc::ptr_eq(&self.owner, owner) && self.owner != *owner {
             self.owner = owner.clone();
             self.name = owner.name();
             self.lower = self.name.to_lowercase();
@@ -206,14 +215,14 @@ impl Known {
     }
 
     /// Whether its cgroup is this one or below it.
-    pub fn is_below(&self, path: &[u8]) -> bool {
-        let Some(own) = self.owner.path.as_deref() else {
+    pub fn is_below(&self, path: &str) -> bool {
+        let Some(own) = self.owner.path() else {
             return false;
         };
-        path == b"/"
+        path == "/"
             || own
                 .strip_prefix(path)
-                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// A window without a word of it.
@@ -224,30 +233,48 @@ impl Known {
         }
     }
 
-    /// Takes its row of a window.
-    pub(super) fn window(&mut self, row: Row, time: BootTime, seconds: f64) -> Reading {
-        let sum = |kinds: pidwatch_common::totals::Kinds| kinds.processes + kinds.threads;
+    /// Takes its rate of a window.
+    pub(super) fn window(&mut self, rate: Rate, time: Timestamp, seconds: f64) -> Reading {
+        let counts = &rate.counts;
         let reading = Reading {
-            tasks: row.tasks,
-            created: sum(row.counts.created),
-            exited: sum(row.counts.exited),
-            failed: row.counts.failures(),
+            tasks: rate.tasks,
+            created: counts.created.sum(),
+            exited: counts.exited.sum(),
+            failed: counts.failures(),
         };
-        self.tasks = row.tasks.or(self.tasks);
-        self.processes = row.processes.or(self.processes);
-        self.zombies = row.zombies.or(self.zombies);
+        self.tasks = rate.tasks.or(self.tasks);
+        self.processes = rate.processes.or(self.processes);
+        self.zombies = rate.zombies.or(self.zombies);
         self.created = reading.created as f64 / seconds;
         self.exited = reading.exited as f64 / seconds;
         self.failed = reading.failed as f64 / seconds;
-        self.failures = self.failures.max(row.total.failures());
+        self.failures = self.failures.max(rate.total.failures());
         if reading.failed > 0 {
             self.refused = Some(time);
         }
-        self.verdict = row.verdict;
-        self.limit = row.limit.map(|(limit, _)| limit);
-        self.creators = row.creators;
-        self.history.push(time.seconds(), seconds, reading);
+        // 0.1.0 had it in lines of state only.
+        if let Some(verdict) = rate.verdict {
+            self.verdict = Some(*verdict);
+        }
+        self.next_limit(rate.limit);
+        self.creators = rate.creators;
+        self.history.push(clock::seconds(time), seconds, reading);
         reading
+    }
+
+    fn next_limit(&mut self, limit: Option<LimitUse>) {
+        self.limit = limit.map(|limit| {
+            let id = limit.limit_id();
+            let known = self.limit.take().map(|known| known.id);
+            NextLimit {
+                // Most often the same as before.
+                id: known
+                    .filter(|known| **known == id)
+                    .unwrap_or_else(|| Arc::new(id)),
+                value: limit.value,
+                usage: limit.usage,
+            }
+        });
     }
 
     pub(super) fn refused(&mut self, refusal: Refusal, times: u64) {
@@ -269,8 +296,8 @@ impl Known {
         }
     }
 
-    pub(super) fn judge(&mut self, role: Option<Badge>, time: BootTime) {
-        let state = self.verdict.as_ref().map(|verdict| verdict.state);
+    pub(super) fn judge(&mut self, role: Option<Badge>, time: Timestamp) {
+        let state = self.verdict.as_ref().and_then(|now| now.state.known());
         let by_state = match state {
             Some(State::Leaking) => Badge::Leak,
             Some(State::Saturated) => Badge::Full,
@@ -283,8 +310,11 @@ impl Known {
             self.ate = Some(time);
         }
         // Who ate a limit and is then refused by it is no victim.
-        let ate = self.ate.is_some_and(|at| time.since(at) < ATE_FOR);
-        let suffers = self.refused.is_some_and(|at| time.since(at) < SUFFERS_FOR) && !ate;
+        let ate = self.ate.is_some_and(|at| between(at, time) < ATE_FOR);
+        let suffers = self
+            .refused
+            .is_some_and(|at| between(at, time) < SUFFERS_FOR)
+            && !ate;
         let by_refusal = if suffers { Badge::Victim } else { Badge::Ok };
         self.badge = if self.gone.is_some() {
             Badge::Gone

@@ -1,10 +1,16 @@
 //! A row of the owners' table: an owner, or the sum of several.
 
+use std::sync::Arc;
+
 use super::{
+    gauge::Gauge,
     owner::{Badge, Known},
-    world::Gauge,
 };
-use crate::{cgroup::CgroupId, escape, limits::LimitOwner};
+use crate::{
+    cgroup::CgroupId,
+    escape,
+    stream::{LimitHolder, LimitId},
+};
 
 /// What a row stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,12 +22,12 @@ pub enum RowKey {
 }
 
 /// Which limit a share is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Of {
     /// It is not known.
     None,
-    /// One, by its name, whose it is and its value.
-    One(&'static str, LimitOwner, u64),
+    /// One, and its value.
+    One(Arc<LimitId>, u64),
     /// Not all that were summed up have the same.
     Several,
 }
@@ -81,18 +87,19 @@ pub struct Row {
 impl Row {
     /// Of an owner, with the limits there are.
     pub(super) fn of(known: &Known, gauges: &[Gauge]) -> Self {
-        let is_above = |gauge: &&Gauge| match &gauge.path {
-            Some(path) => known.is_below(path),
-            None => true,
+        let is_above = |gauge: &&Gauge| match gauge.limit.holder() {
+            LimitHolder::Cgroup(Some(path)) => known.is_below(path),
+            LimitHolder::Cgroup(None) => false,
+            LimitHolder::Node | LimitHolder::User(_) | LimitHolder::PidNamespace(_) => true,
         };
         // Of one that is silent the others below a limit may have taken what was left.
         let above = gauges.iter().filter(is_above).map(|gauge| {
-            let of = (gauge.limit, gauge.owner, gauge.value);
-            (gauge.value.saturating_sub(gauge.usage), of)
+            let headroom = gauge.value.saturating_sub(gauge.usage);
+            (headroom, (&gauge.limit, gauge.value))
         });
-        let own = known.limit.map(|limit| {
-            let of = (limit.name, limit.owner, limit.value);
-            (limit.value.saturating_sub(limit.usage), of)
+        let own = known.limit.as_ref().map(|limit| {
+            let headroom = limit.value.saturating_sub(limit.usage);
+            (headroom, (&limit.id, limit.value))
         });
         let limit = match own.filter(|_| known.full_in().is_some()) {
             Some(by_forecast) => Some(by_forecast),
@@ -104,15 +111,15 @@ impl Row {
         let limit = limit.map(|(_, of)| of);
         let share = |value: u64| Some(known.tasks? as f64 / value.max(1) as f64);
         Self {
-            key: RowKey::Owner(known.owner.id),
+            key: RowKey::Owner(known.owner.id()),
             depth: 0,
             fold: None,
             place: String::new(),
             name: known.name.clone(),
             badge: known.badge,
             tasks: known.tasks,
-            share: limit.and_then(|(_, _, value)| share(value)),
-            of: limit.map_or(Of::None, |(name, owner, value)| Of::One(name, owner, value)),
+            share: limit.and_then(|(_, value)| share(value)),
+            of: limit.map_or(Of::None, |(id, value)| Of::One(id.clone(), value)),
             processes: known.processes,
             threads: known.threads(),
             zombies: known.zombies,
@@ -161,7 +168,8 @@ impl Row {
         };
         self.badge = self.badge.max(other.badge);
         self.tasks = sum(self.tasks, other.tasks);
-        self.of = self.of.and(other.of);
+        let of = std::mem::replace(&mut self.of, Of::None);
+        self.of = of.and(other.of.clone());
         // Shares of different limits have no sum.
         self.share = match self.of {
             Of::Several => None,

@@ -8,9 +8,10 @@ use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
 use super::{
     column::Column,
+    gauge::Gauge,
     owner::{Badge, Known},
     row::Row,
-    world::{Gauge, World},
+    world::World,
 };
 
 /// Longer paths than the kernel takes (`PATH_MAX`) are not taken apart: a stream may claim any.
@@ -144,13 +145,13 @@ impl Order {
 
     /// What the groups of an owner are called.
     fn group_of(&self, known: &Known) -> String {
-        let names = known.owner.names.as_deref();
-        let namespace = names.and_then(|names| names.namespace.as_deref());
-        let pod = names.and_then(|names| names.pod.as_deref());
+        let k8s = known.owner.k8s.as_ref();
+        let namespace = k8s.and_then(|k8s| k8s.namespace.as_deref());
+        let pod = k8s.and_then(|k8s| k8s.pod_name.as_deref());
         match (self.mode, namespace, pod) {
             (Mode::Pod, Some(namespace), Some(pod)) => format!("{namespace}/{pod}"),
             (Mode::Namespace, Some(namespace), _) => namespace.to_owned(),
-            _ => match &known.owner.identity.pod_uid {
+            _ => match known.owner.pod_uid() {
                 Some(uid) if self.mode == Mode::Pod => format!("pod {uid}"),
                 Some(_) => "(pods without names)".to_owned(),
                 None => "(no pod)".to_owned(),
@@ -162,7 +163,7 @@ impl Order {
         let mut tree = Branches::default();
         for known in owners {
             let row = Row::of(known, gauges);
-            let path = known.owner.path.as_deref();
+            let path = known.owner.path().map(str::as_bytes);
             let path = path.filter(|path| path.len() <= LONGEST_PATH);
             tree.add(path.unwrap_or(b"/(gone)"), &row);
             // Those without a path share a row, which is nobody's own.

@@ -1,178 +1,185 @@
 //! What keys, clicks and updates make of the state.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::{owner::Badge, table::Mode, world::What, *};
 use crate::{
-    detect::{Change, Exhaustion, State, Verdict},
-    event::StateChange,
-    identity::{Names, Owner},
-    incident::{Culprit, Incident, LimitKey, Moment, Phase, Victim},
-    limits::{Basis, FailedClone, Limit, LimitOwner, Reason, Verdict as Why},
-    model::{Counts, Creator},
-    probe::{Failure, SyscallName, Who},
-    snapshot::{NodeState, Row as Told, Snapshot},
+    detect::State,
+    identity::{self, Names},
+    incident::Phase,
+    limits::{Basis, Reason},
+    stream::{
+        self, CgroupChange, Change, CloneFailed, Creator, Culprit, Event, Exhaustion, IncidentNow,
+        LimitId, Moment, NodeWindow, Owner, Process, Rate, StateNow, Victim,
+    },
     tui::keys::{Gesture, Key},
 };
-use pidwatch_common::totals::Totals;
 
 /// 22:09 on some day.
 const AT_S: u64 = 1_763_762_940;
 
-pub fn at(second: u64) -> BootTime {
-    BootTime::from_seconds(AT_S + second)
+pub fn at(second: u64) -> Timestamp {
+    line(second, Event::Node(NodeWindow::default())).time
 }
 
-pub fn owner(id: u64, path: &str) -> Owner {
-    Owner::new(CgroupId(id), Some(path.as_bytes().into()))
+pub fn line(second: u64, event: Event) -> Line {
+    Line::example(AT_S + second, event)
 }
 
-pub fn pod(id: u64, namespace: &str, pod: &str, container: &str) -> Owner {
+pub fn owner(id: u64, path: &str) -> Arc<Owner> {
+    Owner::example(id, Some(path))
+}
+
+pub fn pod(id: u64, namespace: &str, pod: &str, container: &str) -> Arc<Owner> {
     let path = format!("/kubepods/burstable/pod3f2a7c1e-9b40-4d1c-8a55-{id:012}/{id:064}");
-    Owner {
+    let owner = identity::Owner {
         names: Some(Arc::new(Names {
             namespace: Some(namespace.into()),
             pod: Some(pod.into()),
             container: Some(container.into()),
             ..Names::default()
         })),
-        ..owner(id, &path)
-    }
-}
-
-pub fn row(owner: Owner, tasks: u64) -> Told {
-    Told {
-        owner,
-        tasks: Some(tasks),
-        subtree_tasks: None,
-        processes: Some(tasks.min(4)),
-        zombies: Some(0),
-        counts: Counts::NONE,
-        total: Counts::NONE,
-        verdict: None,
-        creators: Vec::new(),
-        limit: None,
-    }
-}
-
-pub fn pid_max(usage: u64) -> Limit {
-    Limit {
-        name: "kernel.pid_max",
-        value: 49_152,
-        usage,
-        owner: LimitOwner::Node,
-    }
-}
-
-pub fn window(second: u64, rows: Vec<Told>) -> Update {
-    let usage = rows.iter().filter_map(|row| row.tasks).sum();
-    let is_near = usage > 40_000;
-    let threads_max = Limit {
-        name: "kernel.threads-max",
-        value: 1_545_000,
-        ..pid_max(usage)
+        ..identity::Owner::from(&*owner(id, &path))
     };
-    Update::Window(Snapshot {
-        time: at(second),
-        window: Duration::from_secs(1),
-        rows,
-        knows_frees: true,
-        knows_failures: true,
-        node: NodeState {
-            tasks: Some(usage),
-            limits: vec![pid_max(usage), threads_max],
-            exhaustion: is_near
-                .then(|| verdict(State::Leaking, usage).exhaustion)
-                .flatten(),
-        },
-        incidents: Vec::new(),
-    })
+    Arc::new((&owner).into())
 }
 
-pub fn verdict(state: State, tasks: u64) -> Verdict {
-    Verdict {
-        state,
+pub fn rate(owner: Arc<Owner>, tasks: u64) -> Rate {
+    Rate {
+        processes: Some(tasks.min(4)),
+        ..Rate::example(owner, Some(tasks))
+    }
+}
+
+pub fn limit(id: LimitId, value: u64, usage: u64) -> LimitUse {
+    LimitUse {
+        name: id.name,
+        value,
+        usage,
+        cgroup: id.cgroup,
+        uid: None,
+        pid_namespace: None,
+    }
+}
+
+pub fn pid_max(usage: u64) -> LimitUse {
+    limit(LimitId::of_node("kernel.pid_max"), 49_152, usage)
+}
+
+fn exhaustion() -> Exhaustion {
+    Exhaustion {
+        limit: "kernel.pid_max".into(),
+        cgroup: None,
+        value: 49_152,
+        usage: 46_012,
+        in_s: 372.0,
+        in_s_low: 300.0,
+        in_s_high: Some(500.0),
+    }
+}
+
+pub fn window(second: u64, rates: Vec<Rate>) -> Vec<Line> {
+    window_with(second, rates, &[])
+}
+
+/// A window with the incidents as they are then.
+pub fn window_with(second: u64, rates: Vec<Rate>, incidents: &[Incident]) -> Vec<Line> {
+    let usage = rates.iter().filter_map(|rate| rate.tasks).sum();
+    let threads_max = LimitId::of_node("kernel.threads-max");
+    let now = |incident: &Incident| IncidentNow {
+        id: incident.id.clone(),
+        value: incident.value,
+        usage: incident.usage,
+        peak: None,
+        failures: incident.failures,
+        culprits: Vec::new(),
+        victims: Vec::new(),
+    };
+    let node = NodeWindow {
+        limits: vec![pid_max(usage), limit(threads_max, 1_545_000, usage)],
+        exhaustion: (usage > 40_000).then(exhaustion),
+        incidents: incidents.iter().map(now).collect(),
+        ..NodeWindow::example(usage)
+    };
+    let rates = rates.into_iter().map(|rate| Event::Rate(Box::new(rate)));
+    let events = rates.chain([Event::Node(node)]);
+    events.map(|event| line(second, event)).collect()
+}
+
+pub fn state(owner: Arc<Owner>, state: State, tasks: u64) -> stream::State {
+    stream::State {
         since: at(0),
         tasks,
         growth_per_s: Some(41.5),
         confidence: Some(0.97),
-        exhaustion: Some(Exhaustion {
-            limit: pid_max(46_012),
-            in_s: 372.0,
-            low_s: 300.0,
-            high_s: 500.0,
-        }),
+        exhaustion: Some(exhaustion()),
         why: format!("+42 tasks/s for 9 min, 40 to {tasks} tasks; kernel.pid_max in 6 min"),
+        ..stream::State::example(owner, state)
     }
 }
 
-pub fn refused(second: u64, owner: Owner, comm: &str) -> Update {
-    Update::Failed(Box::new(FailedClone {
-        failure: Failure {
-            cgroup: owner.id,
-            time: at(second),
-            totals: Totals::ZERO,
-            errno: libc::EAGAIN as u32,
-            syscall: SyscallName::known("clone3"),
-            pid: 4711,
+pub fn refused(second: u64, owner: Arc<Owner>, comm: &str) -> Line {
+    let example = CloneFailed::example(owner, Reason::PidMax);
+    let failed = CloneFailed {
+        syscall: Some("clone3".into()),
+        evidence: Some(Basis::Measured.into()),
+        limit: Some(pid_max(49_152)),
+        proc: Process {
+            comm: comm.into(),
             tid: 4711,
             uid: 0,
-            comm: comm.as_bytes().to_vec(),
-            parent: None,
-            origin: None,
-            evidence: Box::default(),
+            exec_probe: true,
+            ..example.proc
         },
-        owner,
-        verdict: Why {
-            reason: Reason::PidMax,
-            basis: Some(Basis::Measured),
-            limit: Some(pid_max(49_152)),
-        },
-        limit_owner: None,
         suppressed: 2,
-        exec_probe: true,
-        on_behalf_of: None,
-    }))
+        ..example
+    };
+    line(second, Event::CloneFailed(Box::new(failed)))
 }
 
-pub fn leaky() -> Owner {
+pub fn changed(second: u64, owner: Arc<Owner>, change: Change) -> Line {
+    let change = change.into();
+    line(second, Event::Cgroup(CgroupChange { owner, change }))
+}
+
+pub fn leaky() -> Arc<Owner> {
     pod(7, "shop", "cart-7d9f-x2k4p", "app")
 }
 
-pub fn calico() -> Owner {
+pub fn calico() -> Arc<Owner> {
     pod(8, "kube-system", "calico-node-x7k2p", "calico-node")
 }
 
+pub fn told(second: u64, incident: Incident) -> Line {
+    line(second, Event::Incident(Box::new(incident)))
+}
+
 /// The incident of docs: `cart` leaks, calico suffers.
-pub fn incident(phase: Phase) -> Update {
+pub fn incident(phase: Phase) -> Line {
+    let limit = LimitId::of_node("kernel.pid_max");
     let incident = Incident {
-        id: "kernel.pid_max-1".into(),
-        phase,
-        limit: LimitKey {
-            name: "kernel.pid_max",
-            owner: LimitOwner::Node,
-            path: None,
-        },
         value: Some(49_152),
         usage: Some(49_152),
         peak: Some(49_152),
         opened: at(2),
         culprits: vec![Culprit {
-            owner: leaky(),
+            owner: (*leaky()).clone(),
             inside: None,
             share: 0.98,
             growth_per_s: Some(41.5),
             tasks: 46_012,
         }],
         victims: vec![Victim {
-            owner: calico(),
+            owner: (*calico()).clone(),
             failures: 31,
-            comms: vec![(b"runc:[2:INIT]".to_vec(), 31)],
+            comms: [("runc:[2:INIT]".to_owned(), 31)].into(),
         }],
         failures: 31,
         timeline: vec![Moment {
             time: at(2),
-            what: crate::incident::What::Flagged,
+            what: crate::incident::What::Flagged.into(),
             text: "shop/cart-7d9f-x2k4p/app is leaking".into(),
         }],
         summary:
@@ -180,16 +187,13 @@ pub fn incident(phase: Phase) -> Update {
                   growth, 46012 tasks); 31 creations refused; victims: \
                   kube-system/calico-node-x7k2p/calico-node"
                 .into(),
+        ..Incident::example("kernel.pid_max-1", limit, phase)
     };
-    Update::Incident(Box::new(incident), at(9))
+    told(9, incident)
 }
 
 pub fn empty() -> App {
-    let mut app = App::new(
-        Filter::default(),
-        WallClock::recorded(),
-        jiff::tz::TimeZone::UTC,
-    );
+    let mut app = App::new(Filter::default(), jiff::tz::TimeZone::UTC);
     app.world.node_name = "node-7".into();
     app.origin = Origin::Live;
     app
@@ -200,71 +204,55 @@ pub fn at_2209() -> App {
     let mut app = empty();
     for second in 0..10 {
         let tasks = 45_640 + 41 * second;
-        let mut leak = row(leaky(), tasks);
+        let mut leak = rate(leaky(), tasks);
         leak.counts.created.threads = 44;
         leak.counts.exited.threads = 3;
-        leak.verdict = Some(verdict(State::Leaking, tasks));
+        let leaks = state(leaky(), State::Leaking, tasks);
+        leak.verdict = Some(Box::new(StateNow::from(&leaks)));
         leak.creators = vec![Creator {
-            who: Who {
-                pid: 8123,
-                comm: b"java".to_vec(),
-            },
+            comm: "java".into(),
+            pid: 8123,
             share: 0.99,
         }];
-        let mut victim = row(calico(), 18);
+        let mut victim = rate(calico(), 18);
         if second > 6 {
-            victim.counts.failed[Reason::PidMax as usize] = 3;
-            victim.total.failed[Reason::PidMax as usize] = 3 * (second - 6);
+            victim.counts.failed = Some([(Reason::PidMax, 3)].into_iter().collect());
+            let total = 3 * (second - 6);
+            victim.total.failed = Some([(Reason::PidMax, total)].into_iter().collect());
         }
-        let rows = vec![
+        let rates = vec![
             leak,
             victim,
-            row(owner(2, "/system.slice/kubelet.service"), 22),
-            row(owner(3, "/system.slice/ssh.service"), 3),
-            row(pod(9, "shop", "web-6c5b-q8z2n", "nginx"), 9),
+            rate(owner(2, "/system.slice/kubelet.service"), 22),
+            rate(owner(3, "/system.slice/ssh.service"), 3),
+            rate(pod(9, "shop", "web-6c5b-q8z2n", "nginx"), 9),
         ];
-        app.take([window(second, rows)]);
+        app.take(window(second, rates));
     }
     app.take([
         refused(8, calico(), "runc:[2:INIT]"),
         refused(9, calico(), "runc:[2:INIT]"),
         incident(Phase::Opened),
-        Update::Added(owner(30, "/system.slice/cron.service"), at(9)),
+        changed(9, owner(30, "/system.slice/cron.service"), Change::Added),
     ]);
     app.arrange();
     app
 }
 
 /// An incident of a cgroup's limit.
-pub fn of_cgroup(id: u64, path: &str, usage: u64, failures: u64) -> Incident {
-    let Update::Incident(template, _) = incident(Phase::Updated) else {
-        unreachable!("made above");
+pub fn of_cgroup(path: &str, usage: u64, failures: u64) -> Incident {
+    let limit = LimitId {
+        cgroup: Some(path.to_owned()),
+        ..LimitId::of_node("pids.max")
     };
     Incident {
-        id: format!("pids.max-{id}"),
-        limit: LimitKey {
-            name: "pids.max",
-            owner: LimitOwner::Cgroup(CgroupId(id)),
-            path: Some(path.as_bytes().into()),
-        },
         value: Some(400),
         usage: Some(usage),
-        culprits: Vec::new(),
-        victims: Vec::new(),
+        peak: Some(49_152),
+        opened: at(2),
         failures,
         summary: format!("pids.max of {path}, {usage} of 400; {failures} creations refused"),
-        ..*template
-    }
-}
-
-/// A window with the incidents as they are then.
-pub fn window_with(second: u64, rows: Vec<Told>, incidents: Vec<Incident>) -> Update {
-    match window(second, rows) {
-        Update::Window(snapshot) => Update::Window(Snapshot {
-            incidents,
-            ..snapshot
-        }),
-        other => other,
+        ..Incident::example(&format!("pids.max-{path}"), limit, Phase::Updated)
     }
 }
 
@@ -344,7 +332,7 @@ fn while_paused_data_goes_on_behind() {
     let mut app = at_2209();
     press(&mut app, "p");
     assert!(app.is_paused());
-    app.take([window(20, vec![row(leaky(), 48_000)])]);
+    app.take(window(20, vec![rate(leaky(), 48_000)]));
     assert_eq!(app.rows[0].tasks, Some(46_009));
     press(&mut app, " ");
     assert_eq!(app.rows[0].tasks, Some(48_000));
@@ -409,7 +397,7 @@ fn what_is_folded_stays_so_when_its_owner_becomes_known() {
     let mut app = at_2209();
     press(&mut app, "t+");
     assert_eq!(names(&app), ["/"]);
-    app.take([window(11, vec![row(owner(1, "/"), 90)])]);
+    app.take(window(11, vec![rate(owner(1, "/"), 90)]));
     app.arrange();
     assert_eq!(names(&app), ["/"]);
     press(&mut app, "+");
@@ -454,21 +442,26 @@ fn room_is_bounded_whatever_happens() {
         let gone = owner(i, &format!("/churn/{i}"));
         app.take([
             refused(2, gone.clone(), &format!("comm{i}")),
-            Update::Added(gone.clone(), at(2)),
-            Update::Removed(gone, at(3)),
+            changed(2, gone.clone(), Change::Added),
+            changed(3, gone, Change::Removed),
         ]);
     }
     assert!(app.world.events.len() <= 2_000);
-    app.take([window(60, Vec::new())]);
+    app.take(window(60, Vec::new()));
     assert_eq!(app.world.owners.len(), 0, "gone for long");
 }
 
 #[test]
 fn who_ate_a_limit_is_no_victim_of_it() {
     let mut app = at_2209();
-    let mut calm = row(leaky(), 100);
-    calm.counts.failed[Reason::PidMax as usize] = 9;
-    app.take([incident(Phase::Closed), window(12, vec![calm])]);
+    let calm = state(leaky(), State::Ok, 100);
+    let mut refused = rate(leaky(), 100);
+    refused.counts.failed = Some([(Reason::PidMax, 9)].into_iter().collect());
+    app.take([
+        incident(Phase::Closed),
+        line(11, Event::State(Box::new(calm))),
+    ]);
+    app.take(window(12, vec![refused]));
     let leaky = app
         .rows
         .iter()
@@ -480,19 +473,12 @@ fn who_ate_a_limit_is_no_victim_of_it() {
 #[test]
 fn a_state_is_told_and_taken_back() {
     let mut app = at_2209();
-    let change = |state| {
-        Update::State(Box::new(StateChange {
-            owner: calico(),
-            time: at(9),
-            change: Change {
-                owner: CgroupId(8),
-                from: State::Ok,
-                verdict: verdict(state, 18),
-            },
-            limit_owner: None,
-            limits: Some(vec![(pid_max(1), None)]),
-            task_names: None,
-        }))
+    let change = |to| {
+        let state = stream::State {
+            limits: Some(vec![pid_max(1)]),
+            ..state(calico(), to, 18)
+        };
+        line(9, Event::State(Box::new(state)))
     };
     app.take([change(State::Growing)]);
     assert!(app.world.owners[&CgroupId(8)].verdict.is_some());
@@ -583,14 +569,12 @@ fn a_recording_is_paused_and_moved_in() {
 #[test]
 fn gauges_and_banner_are_of_this_moment() {
     let mut app = empty();
-    let rows = || vec![row(owner(5, "/shop/a"), 90)];
-    app.take([
-        window(0, rows()),
-        Update::Incident(Box::new(of_cgroup(5, "/shop", 200, 1)), at(1)),
-    ]);
+    let rates = || vec![rate(owner(5, "/shop/a"), 90)];
+    app.take(window(0, rates()));
+    app.take([told(1, of_cgroup("/shop", 200, 1))]);
     for second in 1..4 {
-        let now = of_cgroup(5, "/shop", 200 + 50 * second, 10 * second);
-        app.take([window_with(second, rows(), vec![now])]);
+        let now = of_cgroup("/shop", 200 + 50 * second, 10 * second);
+        app.take(window_with(second, rates(), &[now]));
         let gauge = &app.gauges()[1];
         assert_eq!(
             (gauge.usage, gauge.failures),
@@ -607,14 +591,13 @@ fn gauges_and_banner_are_of_this_moment() {
 #[test]
 fn what_is_refused_now_comes_before_the_most_refusals_of_the_past() {
     let mut app = empty();
-    let old = || of_cgroup(5, "/old", 100, 5000);
-    let soon = || of_cgroup(6, "/soon", 390, 0);
-    let open = [old(), soon()];
-    app.take(open.map(|open| Update::Incident(Box::new(open), at(0))));
-    app.take([window_with(1, Vec::new(), vec![old(), soon()])]);
+    let old = || of_cgroup("/old", 100, 5000);
+    let soon = || of_cgroup("/soon", 390, 0);
+    app.take([told(0, old()), told(0, soon())]);
+    app.take(window_with(1, Vec::new(), &[old(), soon()]));
     let first = |app: &App| app.open_incidents()[0].id.clone();
     assert_eq!(first(&app), old().id, "it refused a second ago");
-    app.take([window_with(60, Vec::new(), vec![old(), soon()])]);
+    app.take(window_with(60, Vec::new(), &[old(), soon()]));
     assert_eq!(
         first(&app),
         soon().id,
@@ -622,11 +605,9 @@ fn what_is_refused_now_comes_before_the_most_refusals_of_the_past() {
     );
     let calm = app.world.calm(&old()).unwrap();
     assert!((58..=60).contains(&calm.as_secs()), "{calm:?}");
-    let now = of_cgroup(7, "/now", 400, 3);
-    app.take([
-        Update::Incident(Box::new(now.clone()), at(61)),
-        window_with(61, Vec::new(), vec![old(), soon(), now.clone()]),
-    ]);
+    let now = of_cgroup("/now", 400, 3);
+    app.take([told(61, now.clone())]);
+    app.take(window_with(61, Vec::new(), &[old(), soon(), now.clone()]));
     assert_eq!(first(&app), now.id);
     assert_eq!(
         app.gauges()[1].name,
@@ -638,27 +619,25 @@ fn what_is_refused_now_comes_before_the_most_refusals_of_the_past() {
 #[test]
 fn shares_are_of_the_limit_that_is_reached_first_and_are_not_mixed() {
     let mut app = empty();
-    let limited = |id: u64, path: &str, tasks: u64, of: u64, value: u64| Told {
-        limit: Some((
-            Limit {
-                name: "pids.max",
-                value,
-                usage: tasks,
-                owner: LimitOwner::Cgroup(CgroupId(of)),
-            },
-            None,
-        )),
-        ..row(owner(id, path), tasks)
+    let limited = |id: u64, path: &str, tasks: u64, of: &str, value: u64| {
+        let of = LimitId {
+            cgroup: Some(of.to_owned()),
+            ..LimitId::of_node("pids.max")
+        };
+        Rate {
+            limit: Some(limit(of, value, tasks)),
+            ..rate(owner(id, path), tasks)
+        }
     };
-    app.take([window(
+    app.take(window(
         1,
         vec![
-            limited(10, "/a/x", 50, 10, 100),
-            limited(11, "/a/y", 62, 11, 100),
-            limited(20, "/b/x", 50, 2, 400),
-            limited(21, "/b/y", 62, 2, 400),
+            limited(10, "/a/x", 50, "/a/x", 100),
+            limited(11, "/a/y", 62, "/a/y", 100),
+            limited(20, "/b/x", 50, "/b", 400),
+            limited(21, "/b/y", 62, "/b", 400),
         ],
-    )]);
+    ));
     let share = |app: &App, name: &str| {
         let mut rows = app.rows.iter();
         let row = rows.find(|row| row.name == name).unwrap();
@@ -666,14 +645,11 @@ fn shares_are_of_the_limit_that_is_reached_first_and_are_not_mixed() {
     };
     assert_eq!(share(&app, "/a/x"), Some(50));
     // Of a silent owner too: others have filled what it shares.
-    let mut full = of_cgroup(30, "/b", 400, 1);
-    full.limit.owner = LimitOwner::Cgroup(CgroupId(2));
-    let own = limited(12, "/b/own", 10, 12, 50);
-    app.take([
-        Update::Incident(Box::new(full.clone()), at(2)),
-        window_with(2, vec![own], vec![full.clone()]),
-        window_with(3, Vec::new(), vec![full]),
-    ]);
+    let full = of_cgroup("/b", 400, 1);
+    let own = limited(12, "/b/own", 10, "/b/own", 50);
+    app.take([told(2, full.clone())]);
+    app.take(window_with(2, vec![own], std::slice::from_ref(&full)));
+    app.take(window_with(3, Vec::new(), &[full]));
     assert_eq!(share(&app, "/b/own"), Some(3), "10 of 400, not of 50");
     press(&mut app, "t");
     assert_eq!(
@@ -687,12 +663,9 @@ fn shares_are_of_the_limit_that_is_reached_first_and_are_not_mixed() {
 #[test]
 fn a_filter_is_for_incidents_too() {
     let mut app = at_2209();
-    app.take([Update::Incident(
-        Box::new(of_cgroup(5, "/other", 400, 1)),
-        at(10),
-    )]);
+    app.take([told(10, of_cgroup("/other", 400, 1))]);
     assert_eq!(app.open_incidents().len(), 2);
-    for (typed, id) in [("other", "pids.max-5"), ("calico", "kernel.pid_max-1")] {
+    for (typed, id) in [("other", "pids.max-/other"), ("calico", "kernel.pid_max-1")] {
         app.order.filter = typed.to_owned();
         let open: Vec<_> = app
             .open_incidents()
@@ -705,11 +678,30 @@ fn a_filter_is_for_incidents_too() {
     assert_eq!(app.entries().count(), 0);
 }
 
+/// A growth that goes on changes no state: the numbers of now come with each rate.
+#[test]
+fn growth_and_forecast_are_of_this_moment() {
+    let mut app = empty();
+    let leaks = state(leaky(), State::Leaking, 100);
+    app.take([line(1, Event::State(Box::new(leaks.clone())))]);
+    let mut now = StateNow::from(&leaks);
+    now.growth_per_s = Some(5.0);
+    let rate = Rate {
+        verdict: Some(Box::new(now)),
+        ..rate(leaky(), 100)
+    };
+    app.take(window(2, vec![rate]));
+    assert_eq!(app.rows[0].growth, Some(5.0));
+    // 0.1.0 wrote none: what its lines of state said stays.
+    app.take(window(3, vec![self::rate(leaky(), 100)]));
+    assert_eq!(app.rows[0].growth, Some(5.0));
+}
+
 #[test]
 fn what_happened_is_the_newest_first() {
     let mut app = at_2209();
     app.take([
-        Update::Added(owner(31, "/a"), at(10)),
+        changed(10, owner(31, "/a"), Change::Added),
         refused(10, calico(), "runc:[2:INIT]"),
         refused(11, calico(), "sh"),
         refused(11, calico(), "runc:[2:INIT]"),

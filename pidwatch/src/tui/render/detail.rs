@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     cgroup::CgroupId,
+    detect::State,
     escape,
     history::Column,
-    identity::Owner,
-    limits::{Limit, LimitOwner},
+    stream::{LimitHolder, LimitUse},
     tui::app::{App, Areas, SPANS, owner::Known},
 };
 
@@ -95,7 +95,7 @@ fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
         theme.title,
     );
     y += 1;
-    let path = known.owner.path.as_deref().map(escape::for_terminal);
+    let path = known.owner.path().map(safe);
     if let Some(path) = path.filter(|path| *path != known.name) {
         canvas.name(x, y, width, &path, theme.dim);
         y += 1;
@@ -119,7 +119,8 @@ fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
             let sure = verdict
                 .confidence
                 .map_or_else(String::new, |sure| format!(" ({:.0} % sure)", sure * 100.0));
-            format!("{}{sure}: {}", verdict.state.name(), verdict.why)
+            let state = safe(verdict.state.name(State::name));
+            format!("{state}{sure}: {}", safe(&verdict.why))
         }
         None if known.failures > 0 && known.ate.is_some() => {
             let times = number(known.failures);
@@ -244,27 +245,26 @@ fn limits(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) -> u16
         theme.title,
     );
     let mut y = place.y + 1;
-    let node = app.shown().node.limits.iter().map(|&limit| (limit, None));
-    let chain: Vec<(Limit, Option<Owner>)> = match &known.limits {
-        Some(chain) => chain.clone(),
-        None => node.collect(),
-    };
+    let world = app.shown();
+    let chain = known.limits.as_ref().unwrap_or(&world.limits);
     // Elsewhere than here the numbers are those of when somebody last told them; the node's are new.
-    let newer = |limit: &Limit| {
-        let mut all = app.shown().node.limits.iter();
-        all.find(|node| limit.owner == LimitOwner::Node && node.name == limit.name)
-            .copied()
+    let newer = |limit: &LimitUse| {
+        let mut all = world.limits.iter();
+        all.find(|node| limit.holder() == LimitHolder::Node && node.name == limit.name)
     };
-    for (told, owner) in chain.iter().take(usize::from(place.height / 2).max(3)) {
+    for told in chain.iter().take(usize::from(place.height / 2).max(3)) {
         if y >= place.bottom() {
             break;
         }
-        let told = newer(told).unwrap_or(*told);
-        let name = match owner {
-            Some(owner) if owner.id == known.owner.id => format!("{} (its own)", told.name),
-            Some(owner) => format!("{} {}", told.name, owner.name()),
-            None => told.name.to_owned(),
+        let name = safe(&told.name);
+        let name = match told.holder() {
+            LimitHolder::Cgroup(Some(path)) if Some(path) == known.owner.path() => {
+                format!("{name} (its own)")
+            }
+            LimitHolder::Cgroup(Some(path)) => format!("{name} {}", world.name_at(path)),
+            _ => name,
         };
+        let told = newer(told).unwrap_or(told);
         limit(
             canvas,
             (place.x, y, place.width),
@@ -291,8 +291,8 @@ fn creators(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
         .creators
         .iter()
         .map(|creator| {
-            let comm = escape::for_terminal(&creator.who.comm);
-            format!("{comm}[{}] {:.0} %", creator.who.pid, creator.share * 100.0)
+            let comm = safe(&creator.comm);
+            format!("{comm}[{}] {:.0} %", creator.pid, creator.share * 100.0)
         })
         .collect();
     let who = if who.is_empty() {
@@ -316,7 +316,7 @@ fn creators(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
             .patterns
             .iter()
             .take(4)
-            .map(|(name, n)| format!("{} {}", number(*n), escape::for_terminal(name)))
+            .map(|pattern| format!("{} {}", number(pattern.count), safe(&pattern.name)))
             .collect();
         let used = canvas.text(place.x, y, place.width, "Tasks are called ", theme.title);
         let rest = place.width.saturating_sub(used);
@@ -340,7 +340,7 @@ fn refusals(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) {
     let rows = usize::from(place.height.saturating_sub(1));
     for (i, refusal) in known.refusals.iter().rev().take(rows).enumerate() {
         let y = place.y + 1 + i as u16;
-        let time = time_of_day(&app.clock, &app.zone, refusal.time);
+        let time = time_of_day(&app.zone, refusal.time);
         let used = canvas.text(place.x, y, 9, &format!("{time} "), theme.dim);
         let times = match refusal.times {
             1 => String::new(),
@@ -360,4 +360,8 @@ fn refusals(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) {
             style,
         );
     }
+}
+
+fn safe(text: &str) -> String {
+    escape::for_terminal(text.as_bytes())
 }

@@ -7,7 +7,7 @@ use super::{
     frame::time_of_day,
 };
 use crate::{
-    incident::Phase,
+    escape,
     tui::app::{App, Areas, commands::Entry, world::What},
 };
 
@@ -61,7 +61,7 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
             Entry::Incident(incident) => incident.opened,
             Entry::Event(event) => event.time,
         };
-        let time = time_of_day(&app.clock, &app.zone, time);
+        let time = time_of_day(&app.zone, time);
         canvas.text(list.x, y, TIME, &time, theme.dim);
         draw_entry(
             canvas,
@@ -78,7 +78,7 @@ fn draw_entry(canvas: &mut Canvas<'_>, entry: Entry<'_>, (x, y, width): (u16, u1
     const WORD: u16 = 9;
     let theme = canvas.theme;
     let (word, style) = match entry {
-        Entry::Incident(incident) if incident.phase == Phase::Closed => ("closed", theme.dim),
+        Entry::Incident(incident) if !incident.is_open() => ("closed", theme.dim),
         Entry::Incident(_) => ("INCIDENT", theme.alarm),
         Entry::Event(event) => match event.what {
             What::Failure => ("refused", if event.is_bad { theme.bad } else { theme.dim }),
@@ -95,7 +95,8 @@ fn draw_entry(canvas: &mut Canvas<'_>, entry: Entry<'_>, (x, y, width): (u16, u1
     let (x, width) = (x + WORD, width.saturating_sub(WORD));
     match entry {
         Entry::Incident(incident) => {
-            canvas.text(x, y, width, &incident.summary, theme.title);
+            let summary = escape::for_terminal(incident.summary.as_bytes());
+            canvas.text(x, y, width, &summary, theme.title);
         }
         Entry::Event(event) => {
             let for_name = if event.name.is_empty() { 0 } else { width / 3 };

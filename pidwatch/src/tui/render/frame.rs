@@ -1,13 +1,13 @@
 //! What every view has around it: the title with the tabs, the time bar of a recording, and the
 //! bottom line with the keys that matter here.
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
 use super::canvas::{Canvas, area};
 use crate::{
-    clock::{BootTime, WallClock},
+    clock::between,
     tui::{
         app::{App, Area, Areas, Origin, View},
         keys::{BINDINGS, Binding, Command, Place},
@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// A time of the day.
-pub fn time_of_day(clock: &WallClock, zone: &TimeZone, time: BootTime) -> String {
-    let zoned = clock.at(time).to_zoned(zone.clone());
+pub fn time_of_day(zone: &TimeZone, time: Timestamp) -> String {
+    let zoned = time.to_zoned(zone.clone());
     format!(
         "{:02}:{:02}:{:02}",
         zoned.hour(),
@@ -53,9 +53,7 @@ fn title(canvas: &mut Canvas<'_>, app: &App, areas: &mut Areas) {
     let width = canvas.area().width;
     canvas.paint(0, 0, width, theme.header);
     let world = app.shown();
-    let time = world
-        .time
-        .map(|time| time_of_day(&app.clock, &app.zone, time));
+    let time = world.time.map(|time| time_of_day(&app.zone, time));
     let state = match &app.origin {
         _ if app.is_paused() => "PAUSED",
         Origin::Starting => "starting",
@@ -110,12 +108,12 @@ fn title(canvas: &mut Canvas<'_>, app: &App, areas: &mut Areas) {
 fn time_bar(
     canvas: &mut Canvas<'_>,
     app: &App,
-    (from, to, at): (BootTime, BootTime, BootTime),
+    (from, to, at): (Timestamp, Timestamp, Timestamp),
     areas: &mut Areas,
 ) {
     let width = canvas.area().width;
-    let begin = time_of_day(&app.clock, &app.zone, from);
-    let end = time_of_day(&app.clock, &app.zone, to);
+    let begin = time_of_day(&app.zone, from);
+    let end = time_of_day(&app.zone, to);
     let edge = begin.len() as u16 + 1;
     canvas.text(0, 1, edge, &begin, canvas.theme.dim);
     canvas.text(width - edge + 1, 1, edge, &end, canvas.theme.dim);
@@ -125,8 +123,8 @@ fn time_bar(
         width: width - 2 * edge,
         height: 1,
     };
-    let span = to.since(from).as_secs_f64().max(0.001);
-    let part = (at.since(from).as_secs_f64() / span).clamp(0.0, 1.0);
+    let span = between(from, to).as_secs_f64().max(0.001);
+    let part = (between(from, at).as_secs_f64() / span).clamp(0.0, 1.0);
     let place = (part * f64::from(bar.width - 1)).round() as u16;
     let glyphs = canvas.theme.glyphs;
     let line = glyphs.line.repeat(usize::from(bar.width));
@@ -141,7 +139,7 @@ fn time_bar(
     canvas.text(bar.x + place, 1, 1, glyphs.full, canvas.theme.title);
     // Where incidents began: what a person looks for.
     for incident in &app.shown().incidents {
-        let part = incident.opened.since(from).as_secs_f64() / span;
+        let part = between(from, incident.opened).as_secs_f64() / span;
         if (0.0..=1.0).contains(&part) {
             let place = (part * f64::from(bar.width - 1)).round() as u16;
             canvas.text(bar.x + place, 1, 1, "!", canvas.theme.bad);

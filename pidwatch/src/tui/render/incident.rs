@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     escape,
-    incident::Phase,
     tui::{app::App, theme::Theme},
 };
 
@@ -18,23 +17,21 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
         lines.dim("This incident is not known any more.");
         return lines;
     };
-    let time = |time| time_of_day(&app.clock, &app.zone, time);
-    let state = match incident.phase {
-        Phase::Closed => "over",
-        Phase::Opened | Phase::Updated => "open",
-    };
+    let time = |time| time_of_day(&app.zone, time);
+    let safe = |text: &str| escape::for_terminal(text.as_bytes());
+    let state = if incident.is_open() { "open" } else { "over" };
     let since = time(incident.opened);
-    lines.title(format!("Incident {}, {state}, since {since}", incident.id));
-    let look = if incident.phase == Phase::Closed {
-        Look::Plain
-    } else {
+    let id = safe(&incident.id);
+    lines.title(format!("Incident {id}, {state}, since {since}"));
+    let look = if incident.is_open() {
         Look::Bad
+    } else {
+        Look::Plain
     };
-    lines.wrapped(look, &incident.summary, width);
-    let path = incident.limit.path.as_deref().map(escape::for_terminal);
-    let name = match path {
-        Some(path) => format!("{} {path}", incident.limit.name),
-        None => incident.limit.name.to_owned(),
+    lines.wrapped(look, &safe(&incident.summary), width);
+    let name = match &incident.cgroup {
+        Some(path) => safe(&format!("{} {path}", incident.limit)),
+        None => safe(&incident.limit),
     };
     lines.title("Limit");
     match (incident.usage, incident.value) {
@@ -62,11 +59,7 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
     }
     lines.title("Who suffers");
     for victim in &incident.victims {
-        let comms: Vec<String> = victim
-            .comms
-            .iter()
-            .map(|(comm, _)| escape::for_terminal(comm))
-            .collect();
+        let comms: Vec<String> = victim.comms.keys().map(|comm| safe(comm)).collect();
         let text = format!("{} refused: {}", number(victim.failures), comms.join(", "));
         lines.pair(width / 2, victim.owner.name(), text);
     }
@@ -75,7 +68,7 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
     }
     lines.title("What happened");
     for moment in &incident.timeline {
-        lines.pair(9, time(moment.time), moment.text.clone());
+        lines.pair(9, time(moment.time), safe(&moment.text));
     }
     lines.plain("");
     lines.dim("w writes the report of this incident into a file");

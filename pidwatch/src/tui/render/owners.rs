@@ -9,10 +9,11 @@ use crate::{
     tui::app::{
         App, Area, Areas,
         column::Column,
+        gauge::Gauge,
         owner::Badge,
         row::{Of, Row, RowKey},
         table::Mode,
-        world::{Gauge, World},
+        world::World,
     },
 };
 

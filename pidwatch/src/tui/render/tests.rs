@@ -9,12 +9,14 @@ use ratatui::{Terminal, backend::TestBackend, layout::Rect};
 use super::*;
 use crate::{
     cli::args::ThemeName,
-    event::Update,
     incident::Phase,
+    stream::Event,
     tui::{
         app::{
             Action, Origin,
-            tests::{at, at_2209, calico, empty, incident, owner, pid_max, pod, row, window},
+            tests::{
+                at, at_2209, calico, empty, incident, line, owner, pid_max, pod, rate, window,
+            },
         },
         keys::Key,
     },
@@ -53,15 +55,15 @@ fn overview_of_the_incident() {
 fn overview_of_nothing() {
     check("starting", &mut empty());
     let mut app = empty();
-    app.take([window(1, Vec::new())]);
+    app.take(window(1, Vec::new()));
     check("no_owners", &mut app);
 }
 
 #[test]
 fn overview_of_many_owners() {
     let mut app = empty();
-    let owners = (0..1000).map(|i| row(pod(i, "shop", &format!("web-{i:04}"), "nginx"), i));
-    app.take([window(1, owners.collect())]);
+    let owners = (0..1000).map(|i| rate(pod(i, "shop", &format!("web-{i:04}"), "nginx"), i));
+    app.take(window(1, owners.collect()));
     press(&mut app, &[Key::End]);
     check("many", &mut app);
 }
@@ -78,12 +80,12 @@ fn names_of_any_length_and_content() {
     ];
     let mut rows: Vec<_> = (1..)
         .zip(names)
-        .map(|(i, name)| row(owner(i, name), i))
+        .map(|(i, name)| rate(owner(i, name), i))
         .collect();
     let bytes =
         crate::identity::Owner::new(crate::cgroup::CgroupId(99), Some((*b"/bad\xff\xfe").into()));
-    rows.push(row(bytes, 99));
-    app.take([window(1, rows)]);
+    rows.push(rate(std::sync::Arc::new((&bytes).into()), 99));
+    app.take(window(1, rows));
     check("hostile", &mut app);
 }
 
@@ -103,7 +105,7 @@ fn an_owners_page() {
     check("culprit", &mut app);
     press(&mut app, &[Key::Esc, Key::Down, Key::Enter]);
     app.world
-        .tell_limits(calico().id, Some(vec![(pid_max(49_152), None)]));
+        .tell_limits(calico().id(), Some(vec![pid_max(49_152)]));
     check("victim", &mut app);
 }
 
@@ -151,8 +153,8 @@ fn a_recording_and_an_agent_that_is_away() {
 #[test]
 fn ascii_is_enough() {
     let mut app = at_2209();
-    let rows = vec![row(owner(1, "/日本"), 5)];
-    app.take([window(11, rows)]);
+    let rates = vec![rate(owner(1, "/日本"), 5)];
+    app.take(window(11, rates));
     let theme = Theme::new(ThemeName::Mono, false);
     let views: [&[Key]; 5] = [
         &[],
@@ -173,11 +175,8 @@ fn ascii_is_enough() {
 #[test]
 fn every_size_is_drawn() {
     let mut app = at_2209();
-    app.take([Update::Lost {
-        place: "ring_rate".into(),
-        count: 12,
-        time: at(9),
-    }]);
+    let (place, count) = ("ring_rate".into(), 12);
+    app.take([line(9, Event::Lost { place, count })]);
     let theme = Theme::new(ThemeName::Terminal, true);
     let views: [&[Key]; 8] = [
         &[],

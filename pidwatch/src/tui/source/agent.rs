@@ -1,6 +1,6 @@
 //! A running agent as the source: its server-sent events over HTTP/1.1, without TLS.
 //!
-//! In: the agent's address. Out: the updates of its lines; when the connection is lost, why, and it is
+//! In: the agent's address. Out: its lines; when the connection is lost, why, and it is
 //! tried again, ever more slowly.
 
 use std::time::Duration;
@@ -16,9 +16,8 @@ use tokio::{
 use super::{News, sse};
 use crate::{
     connect::{Address, CONNECT},
-    recording::Restorer,
     report::Reporter,
-    stream::{self, Event, Line},
+    stream::{self, Line},
 };
 
 /// Where its events are.
@@ -41,7 +40,6 @@ enum Told {
 /// An agent.
 pub struct Agent {
     told: mpsc::Receiver<Told>,
-    restorer: Restorer,
     reporter: Reporter,
 }
 
@@ -52,7 +50,6 @@ impl Agent {
         tokio::spawn(stay_connected(address, tell));
         Self {
             told,
-            restorer: Restorer::default(),
             reporter: Reporter::default(),
         }
     }
@@ -71,17 +68,13 @@ impl Agent {
         loop {
             match told {
                 Told::Connected => {
-                    self.restorer = Restorer::default();
                     self.reporter = Reporter::default();
                     news.extend([News::Anew, News::Trouble(None)]);
                 }
                 Told::Lost(why) => news.push(News::Trouble(Some(why))),
                 Told::Line(line) => {
-                    if let Event::Started(_) = &line.event {
-                        news.push(News::NodeName(line.node.clone()));
-                    }
                     self.reporter.push(&line);
-                    news.extend(self.restorer.restore(*line).map(News::Update));
+                    news.push(News::Line(line));
                 }
             }
             // What is already here, but keys and signals have their turn.

@@ -1,4 +1,4 @@
-//! Where the screen's updates come from: this node, a recording, or an agent.
+//! Where the screen's lines come from: this node, a recording, or an agent.
 //!
 //! Out: [`News`], the same for all three.
 
@@ -7,18 +7,20 @@ mod news;
 mod playback;
 pub mod sse;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
 
 pub use self::{agent::Agent, news::News, playback::Playback};
 use crate::{
     cgroup::CgroupId,
-    clock::BootTime,
+    clock::WallClock,
     event::Update,
-    identity::Owner,
-    limits::Limit,
     node::{Node, NodeError},
     recording::ReadError,
     report::Reporter,
+    stream::{Encoder, LimitUse, Line},
 };
 
 /// The source failed.
@@ -32,7 +34,7 @@ pub enum SourceError {
     Read(#[from] ReadError),
 }
 
-/// A source of updates.
+/// A source of lines.
 pub enum Source {
     /// This node.
     Live(Box<Live>),
@@ -45,29 +47,45 @@ pub enum Source {
 /// This node, and what a report will need of it.
 pub struct Live {
     node: Node,
-    teller: crate::output::json::Json,
+    encoder: Encoder,
     reporter: Reporter,
     updates: Vec<Update>,
-    all_due: tokio::time::Instant,
+    lines: Vec<Line>,
+    all_due: Instant,
 }
 
 /// Silent owners are read again so often: tasks that were moved in are in nobody's counts.
-const ALL_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const ALL_EVERY: Duration = Duration::from_secs(60);
 
 impl Live {
     /// Of a node that was started just now.
     pub fn new(node: Node) -> Self {
-        let teller = crate::output::json::Json::new(crate::clock::WallClock::now());
-        let mut reporter = Reporter::default();
-        let started = node.started();
-        reporter.push(&teller.started_line(&started));
+        let encoder = Encoder::new(WallClock::now());
         Self {
+            lines: vec![encoder.started(&node.started())],
             node,
-            teller,
-            reporter,
+            encoder,
+            reporter: Reporter::default(),
             updates: Vec::new(),
-            all_due: tokio::time::Instant::now(),
+            all_due: Instant::now(),
         }
+    }
+
+    async fn next(&mut self, news: &mut Vec<News>) -> Result<(), NodeError> {
+        let now = Instant::now();
+        if now >= self.all_due {
+            self.node.tell_all();
+            self.all_due = now + ALL_EVERY;
+        }
+        self.node.next(&mut self.updates).await?;
+        for update in self.updates.drain(..) {
+            self.encoder.update(&update, &mut self.lines);
+        }
+        for line in self.lines.drain(..) {
+            self.reporter.push(&line);
+            news.push(News::Line(Box::new(line)));
+        }
+        Ok(())
     }
 }
 
@@ -78,20 +96,7 @@ impl Source {
     /// When the node cannot be watched or the recording cannot be read any more.
     pub async fn next(&mut self, news: &mut Vec<News>) -> Result<(), SourceError> {
         match self {
-            Self::Live(live) => {
-                let now = tokio::time::Instant::now();
-                if now >= live.all_due {
-                    live.node.tell_all();
-                    live.all_due = now + ALL_EVERY;
-                }
-                live.node.next(&mut live.updates).await?;
-                for update in live.updates.drain(..) {
-                    live.teller
-                        .each_line(&update, &mut |line| live.reporter.push(&line));
-                    news.push(News::Update(update));
-                }
-                Ok(())
-            }
+            Self::Live(live) => Ok(live.next(news).await?),
             Self::Recording(playback) => Ok(playback.next(news).await?),
             Self::Agent(agent) => {
                 agent.next(news).await;
@@ -101,9 +106,13 @@ impl Source {
     }
 
     /// The limits above an owner as they are now; `None` where that cannot be asked.
-    pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<(Limit, Option<Owner>)>> {
+    pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<LimitUse>> {
         match self {
-            Self::Live(live) => live.node.limits_above(id),
+            Self::Live(live) => {
+                let limits = live.node.limits_above(id)?.into_iter();
+                let limits = limits.map(|(limit, owner)| LimitUse::of(&limit, owner.as_ref()));
+                Some(limits.collect())
+            }
             Self::Recording(_) | Self::Agent(_) => None,
         }
     }
@@ -136,7 +145,7 @@ impl Source {
 pub fn open(
     file: &Path,
     speed: crate::recording::Speed,
-) -> Result<(Source, (BootTime, BootTime)), ReadError> {
+) -> Result<(Source, (Timestamp, Timestamp)), ReadError> {
     let playback = Playback::open(file, speed)?;
     let span = playback.span();
     Ok((Source::Recording(Box::new(playback)), span))

@@ -1,16 +1,14 @@
-//! What a source of updates tells the screen.
+//! What a source of lines tells the screen.
 
-use crate::event::Update;
+use crate::stream::Line;
 
 /// Something that the screen should know.
 #[derive(Debug)]
 pub enum News {
-    /// The node did something.
-    Update(Update),
+    /// The next line.
+    Line(Box<Line>),
     /// Everything is told anew from here on.
     Anew,
-    /// Whose updates these are.
-    NodeName(String),
     /// Nothing comes, and why; `None`: it comes again.
     Trouble(Option<String>),
     /// A recording has come to its end, or goes on.

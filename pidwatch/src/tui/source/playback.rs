@@ -1,6 +1,6 @@
 //! A recording that plays: at its pace, paused, or somewhere else at once.
 //!
-//! In: the file; where to go. Out: the updates of the lines up to there. To go back it is read from its
+//! In: the file; where to go. Out: the lines up to there. To go back it is read from its
 //! beginning: what is known of a moment is made of everything before it.
 
 use std::{
@@ -13,10 +13,9 @@ use tokio::time::Instant;
 
 use super::News;
 use crate::{
-    clock::{BootTime, WallClock},
-    recording::{Pace, ReadError, Reader, Restorer, Speed, reporter},
+    recording::{Pace, ReadError, Reader, Speed, reporter},
     report::Reporter,
-    stream::Line,
+    stream::{Event, Line},
 };
 
 /// On the way to another moment keys are heard so often.
@@ -26,7 +25,6 @@ const SLICE: Duration = Duration::from_millis(20);
 pub struct Playback {
     file: PathBuf,
     reader: Reader,
-    restorer: Restorer,
     pace: Pace,
     speed: Speed,
     span: (Timestamp, Timestamp),
@@ -67,7 +65,6 @@ impl Playback {
         Ok(Self {
             file: file.to_owned(),
             reader: Reader::open(file)?,
-            restorer: Restorer::default(),
             pace: Pace::new(speed),
             speed,
             span,
@@ -81,9 +78,8 @@ impl Playback {
     }
 
     /// Its first and last moment.
-    pub fn span(&self) -> (BootTime, BootTime) {
-        let clock = WallClock::recorded();
-        (clock.boot_time(self.span.0), clock.boot_time(self.span.1))
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        self.span
     }
 
     /// Plays, or stops.
@@ -123,7 +119,6 @@ impl Playback {
     pub async fn next(&mut self, news: &mut Vec<News>) -> Result<(), ReadError> {
         if std::mem::take(&mut self.rewinds) {
             self.reader = Reader::open(&self.file)?;
-            self.restorer = Restorer::default();
             (self.ahead, self.at, self.has_window) = (None, self.span.0, false);
             news.push(News::Anew);
         }
@@ -178,12 +173,8 @@ impl Playback {
             return;
         };
         self.at = self.at.max(line.time);
-        if matches!(line.event, crate::stream::Event::Started(_)) {
-            news.push(News::NodeName(line.node.clone()));
-        }
-        let update = self.restorer.restore(line);
-        self.has_window |= matches!(update, Some(crate::event::Update::Window(_)));
-        news.extend(update.map(News::Update));
+        self.has_window |= matches!(line.event, Event::Node(_));
+        news.push(News::Line(Box::new(line)));
     }
 
     /// All of it, for a report.

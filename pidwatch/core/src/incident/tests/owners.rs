@@ -181,7 +181,8 @@ fn the_part_that_most_comes_from_is_named_after_its_owner() {
         (culprit.owner.id, culprit.growth_per_s),
         (OWNER, Some(20.0))
     );
-    assert_eq!(culprit.name(), "docker:000000000000/c123");
+    let inside = culprit.inside.as_ref().unwrap();
+    assert_eq!(inside.name(), "docker:000000000000/c123");
     let flagged = told[0]
         .timeline
         .iter()

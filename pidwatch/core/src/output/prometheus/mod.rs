@@ -18,12 +18,10 @@ use self::families::{
 };
 pub use self::families::{FAMILIES, Family, Format, Kind, MOST_SAMPLES, OWNER_LABELS};
 use crate::{
-    detect::{State, Verdict},
-    identity::Owner,
+    detect::State,
     limits::Reason,
     model::Counts,
-    snapshot::NodeState,
-    stream::{self, ProbeState, Rejection},
+    stream::{Exhaustion, NodeWindow, Owner, ProbeState, Rejection, Started, StateNow},
 };
 
 /// An owner as it is exported. `None` is unknown, or not set.
@@ -42,7 +40,7 @@ pub struct Sample<'a> {
     /// What was counted since its series began; failures only if [`View::knows_failures`].
     pub total: Counts,
     /// What the detector says of it.
-    pub verdict: Option<&'a Verdict>,
+    pub verdict: Option<&'a StateNow>,
     /// Its state.
     pub state: Option<State>,
 }
@@ -59,36 +57,39 @@ pub struct View<'a> {
     /// Failures of the whole node, by [`Reason`].
     pub failures: [u64; Reason::ALL.len()],
     /// The node as a whole.
-    pub node: &'a NodeState,
+    pub node: &'a NodeWindow,
     /// Names of limits, with how many incidents of each opened and how many are open.
     pub incidents: Vec<(&'a str, u64, u64)>,
     /// Losses by where.
     pub lost: Vec<(&'a str, u64)>,
     /// How the stream began.
-    pub started: &'a stream::Started,
+    pub started: &'a Started,
 }
 
 /// The labels of an owner, escaped: `id="/a",namespace="",...`.
 pub fn owner_labels(owner: &Owner) -> String {
-    let told = stream::Owner::from(owner);
-    let k8s = told.k8s.unwrap_or_default();
-    let id = told
-        .cgroup
-        .path
-        .unwrap_or_else(|| format!("cgroup:{}", told.cgroup.id));
+    let gone;
+    let id = match owner.path() {
+        Some(path) => path,
+        None => {
+            gone = format!("cgroup:{}", owner.cgroup.id);
+            &gone
+        }
+    };
+    let k8s = owner.k8s.as_ref();
     let values = [
         Some(id),
-        k8s.namespace,
-        k8s.pod_name,
-        k8s.container_name,
-        told.unit,
+        k8s.and_then(|k8s| k8s.namespace.as_deref()),
+        k8s.and_then(|k8s| k8s.pod_name.as_deref()),
+        k8s.and_then(|k8s| k8s.container_name.as_deref()),
+        owner.unit.as_deref(),
     ];
     let mut labels = String::new();
     for (name, value) in OWNER_LABELS.into_iter().zip(values) {
         if !labels.is_empty() {
             labels.push(',');
         }
-        label(&mut labels, name, value.as_deref().unwrap_or_default());
+        label(&mut labels, name, value.unwrap_or_default());
     }
     labels
 }
@@ -229,8 +230,7 @@ fn owners(page: &mut Page, view: &View<'_>) {
     }
     page.of_owners(&GROWTH, view, |owner| owner.verdict?.growth_per_s);
     page.of_owners(&EXHAUSTION, view, |owner| {
-        let in_s = owner.verdict?.exhaustion?.in_s;
-        in_s.is_finite().then_some(in_s)
+        owner.verdict?.exhaustion.as_ref()?.foreseen_s()
     });
     page.family(&STATE);
     for owner in &view.owners {
@@ -246,17 +246,17 @@ fn node(page: &mut Page, view: &View<'_>) {
         page.sample(&NODE_TASKS, "", tasks);
     }
     page.family(&NODE_EXHAUSTION);
-    let exhaustion = view.node.exhaustion.map(|exhaustion| exhaustion.in_s);
-    if let Some(in_s) = exhaustion.filter(|in_s| in_s.is_finite()) {
+    let exhaustion = view.node.exhaustion.as_ref();
+    if let Some(in_s) = exhaustion.and_then(Exhaustion::foreseen_s) {
         page.sample(&NODE_EXHAUSTION, "", in_s);
     }
     page.family(&NODE_LIMIT);
     for limit in &view.node.limits {
-        page.sample_of(&NODE_LIMIT, "", limit.name, limit.value);
+        page.sample_of(&NODE_LIMIT, "", &limit.name, limit.value);
     }
     page.family(&NODE_LIMIT_USAGE);
     for limit in &view.node.limits {
-        page.sample_of(&NODE_LIMIT_USAGE, "", limit.name, limit.usage);
+        page.sample_of(&NODE_LIMIT_USAGE, "", &limit.name, limit.usage);
     }
     page.family(&NODE_FAILURES);
     if view.knows_failures {

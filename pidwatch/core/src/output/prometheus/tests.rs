@@ -2,59 +2,53 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    cgroup::{CgroupId, LayoutKind},
-    clock::BootTime,
-    detect::Exhaustion,
-    limits::{Limit, LimitOwner},
+    cgroup::LayoutKind,
+    stream::{Cgroup, Probe},
 };
 
-const EVIL: &[u8] = b"/a\"b\\c\nd\xff,}";
+const EVIL: &str = "/a\"b\\c\nd\\xff,}";
 
-fn verdict(limit: Limit) -> Verdict {
-    Verdict {
-        state: State::Leaking,
-        since: BootTime::from_seconds(1),
-        tasks: 1,
-        growth_per_s: Some(2.5),
-        confidence: None,
-        exhaustion: Some(Exhaustion {
-            limit,
-            in_s: 12.5,
-            low_s: 1.0,
-            high_s: f64::INFINITY,
-        }),
-        why: String::new(),
+fn owner(id: u64, path: Option<&str>) -> Owner {
+    Owner {
+        cgroup: Cgroup {
+            id,
+            path: path.map(str::to_owned),
+        },
+        k8s: None,
+        runtime: None,
+        unit: None,
     }
 }
 
 /// A node with everything that has a sample, in one format.
 fn page(format: Format) -> String {
-    let limit = Limit {
-        name: "kernel.pid_max",
-        value: 32_768,
-        usage: 400,
-        owner: LimitOwner::Node,
-    };
-    let verdict = verdict(limit);
-    let node = NodeState {
-        tasks: Some(100),
-        limits: vec![limit],
-        exhaustion: verdict.exhaustion,
-    };
-    let started = stream::Started {
+    let node: NodeWindow = serde_json::from_str(
+        r#"{"window_s":1.0,"tasks":100,"knows_frees":true,"knows_failures":true,
+            "limits":[{"name":"kernel.pid_max","value":32768,"usage":400}],
+            "exhaustion":{"limit":"kernel.pid_max","value":32768,"usage":400,"in_s":12.5,
+                "in_s_low":1.0}}"#,
+    )
+    .unwrap();
+    let verdict: StateNow = serde_json::from_str(
+        r#"{"state":"leaking","since":"2026-11-22T00:00:00Z","growth_per_s":2.5,"why":"",
+            "exhaustion":{"limit":"kernel.pid_max","value":32768,"usage":400,"in_s":12.5,
+                "in_s_low":1.0}}"#,
+    )
+    .unwrap();
+    let started = Started {
         version: "0.1.0".into(),
         kernel: "6.18 \"odd\"".into(),
         cgroup_layout: LayoutKind::V2.into(),
         cgroups: 1,
-        probes: vec![stream::Probe {
+        probes: vec![Probe {
             name: "task_newtask".into(),
             mechanism: Some("tp_btf".into()),
             state: ProbeState::Attached.into(),
             error: None,
         }],
     };
-    let labels = owner_labels(&Owner::new(CgroupId(1), Some(EVIL.into())));
-    let quiet = owner_labels(&Owner::new(CgroupId(2), None));
+    let labels = owner_labels(&owner(1, Some(EVIL)));
+    let quiet = owner_labels(&owner(2, None));
     let mut total = Counts::NONE;
     total.failed[Reason::PidMax as usize] = 3;
     (total.rejected, total.rejected_by[0]) = (2, 2);

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::event::Update;
+use crate::{detect, stream::Event, tui::app::App};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
@@ -75,14 +75,20 @@ fn what_an_agent_tells_is_shown_and_a_lost_connection_is_told_and_tried_again() 
         ];
         let served = tokio::spawn(serve(listener, answers));
         let mut agent = Agent::start(Address::look_up(&url).unwrap());
-        let (mut begun, mut troubles, mut windows) = (0, Vec::new(), Vec::new());
-        while windows.len() < 2 {
+        let (mut begun, mut troubles, mut windows) = (0, Vec::new(), 0);
+        let mut app = App::new(Default::default(), jiff::tz::TimeZone::UTC);
+        while windows < 2 {
             for told in next(&mut agent).await {
                 match told {
-                    News::Anew => begun += 1,
+                    News::Anew => {
+                        begun += 1;
+                        app.forget();
+                    }
                     News::Trouble(Some(why)) => troubles.push(why),
-                    News::NodeName(name) => assert_eq!(name, "n7"),
-                    News::Update(Update::Window(snapshot)) => windows.push(snapshot),
+                    News::Line(line) => {
+                        windows += usize::from(matches!(line.event, Event::Node(_)));
+                        app.take([*line]);
+                    }
                     _ => {}
                 }
             }
@@ -93,12 +99,11 @@ fn what_an_agent_tells_is_shown_and_a_lost_connection_is_told_and_tried_again() 
             troubles.iter().any(|why| why.contains("404")),
             "{troubles:?}"
         );
-        for snapshot in windows {
-            let row = &snapshot.rows[0];
-            assert_eq!((row.tasks, row.counts.created.threads), (Some(41), 5));
-            let verdict = row.verdict.as_ref().unwrap();
-            assert_eq!(verdict.state, crate::detect::State::Leaking);
-        }
+        assert_eq!(app.world.node_name, "n7");
+        let owner = &app.world.owners[&crate::cgroup::CgroupId(7)];
+        assert_eq!((owner.tasks, owner.created), (Some(41), 5.0));
+        let verdict = owner.verdict.as_ref().unwrap();
+        assert_eq!(verdict.state, detect::State::Leaking);
         assert!(agent.reporter().clone().finish(None).is_ok());
     });
 }
