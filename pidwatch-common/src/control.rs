@@ -7,7 +7,7 @@
 /// Name of the program.
 pub const PROGRAM: &str = "control";
 
-/// First argument; the second is a cgroup id where one is needed.
+/// First argument; the second is a cgroup id unless the request says otherwise.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -20,4 +20,7 @@ pub enum Request {
     /// Take an entry of [`crate::map::PENDING`] out if it is still stale; the second argument is its
     /// address.
     Settle = 3,
+    /// Send a [`crate::record::PidNamespaces`] of the task whose PID in the initial namespace is the second
+    /// argument.
+    PidNamespaces = 4,
 }

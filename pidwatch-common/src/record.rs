@@ -1,7 +1,7 @@
 //! Records of the ring buffer. Each begins with a [`Header`] whose `kind` says which one it is.
 
 use crate::{
-    evidence::Evidence,
+    evidence::{Evidence, PID_LEVELS, PidLevel},
     totals::{Loss, Totals},
 };
 
@@ -21,6 +21,8 @@ pub enum Kind {
     CgroupRenamed = 5,
     /// A [`Losses`].
     Losses = 6,
+    /// A [`PidNamespaces`].
+    PidNamespaces = 7,
 }
 
 /// Begin of every record.
@@ -154,6 +156,20 @@ pub struct Losses {
     pub counts: [u64; Loss::ALL.len()],
 }
 
+/// The PID namespaces in which a task's children get their IDs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PidNamespaces {
+    /// What and when; the cgroup is the task's.
+    pub header: Header,
+    /// The task, in the initial PID namespace.
+    pub pid: u32,
+    /// Levels in `levels`; 0 when there are more than can be read.
+    pub count: u32,
+    /// By level, the innermost first, the initial namespace last.
+    pub levels: [PidLevel; PID_LEVELS],
+}
+
 /// A cgroup of the pids hierarchy came, went or got another name. `path_len` bytes of path
 /// follow: from the hierarchy's root, without the ending NUL.
 #[repr(C)]
@@ -175,4 +191,5 @@ const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Rate>() == 24 + 216 + 48);
 const _: () = assert!(size_of::<CloneFailed>() == 24 + 216 + 24 + 40 + size_of::<Evidence>());
 const _: () = assert!(size_of::<Losses>() == 24 + 56);
+const _: () = assert!(size_of::<PidNamespaces>() == 24 + 8 + PID_LEVELS * 16);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

@@ -1,4 +1,5 @@
-//! What user space asks for: totals of a cgroup that fell silent, the losses, to forget a cgroup.
+//! What user space asks for: totals of a cgroup that fell silent, the losses, to forget a cgroup, the PID
+//! namespaces of a task.
 //! Attached to nothing; user space runs it (`BPF_PROG_TEST_RUN` of raw tracepoints, 5.10).
 
 use aya_ebpf::{
@@ -6,12 +7,16 @@ use aya_ebpf::{
 };
 use pidwatch_common::{
     control::Request,
-    record::{Cause, ChargeScope, Kind, Losses},
+    evidence::{PID_LEVELS, PidLevel, known},
+    record::{Cause, ChargeScope, Kind, Losses, PidNamespaces},
     totals::Loss,
 };
 
 use crate::{
+    cgroup::Owner,
+    creation::task_by_pid,
     emit::{header, write_rate},
+    evidence::pids,
     maps::{CGROUPS, LOSSES, RING},
     pending,
 };
@@ -31,9 +36,44 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
         && let Some(cgroup) = pending::settle(cgroup)
     {
         tell_totals(cgroup);
+    } else if request == Request::PidNamespaces as u64 {
+        tell_pid_namespaces(cgroup as u32);
     }
     0
 }
+
+/// Nothing is sent for a task that is gone, or where there is no room: user space asks again.
+fn tell_pid_namespaces(pid: u32) {
+    let Some(task) = task_by_pid(pid) else { return };
+    let Some(owner) = Owner::probe(task) else {
+        return;
+    };
+    let Some(mut record) = RING.reserve::<PidNamespaces>(0) else {
+        return;
+    };
+    let out = record.as_mut_ptr();
+    // SAFETY: a record of the ring with room for all of it.
+    unsafe {
+        out.write(PidNamespaces {
+            header: header(Kind::PidNamespaces, owner.id),
+            pid,
+            count: 0,
+            levels: [NO_LEVEL; PID_LEVELS],
+        });
+        let bits = pids(task, (&raw mut (*out).levels).cast(), &raw mut (*out).count);
+        if bits & known::PID_MAX == 0 {
+            (&raw mut (*out).count).write_volatile(0);
+        }
+    }
+    record.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+const NO_LEVEL: PidLevel = PidLevel {
+    allocated: 0,
+    pid_max: 0,
+    inum: 0,
+    first_free: 0,
+};
 
 fn tell_totals(cgroup: u64) {
     let Some(entry) = CGROUPS.get_ptr_mut(cgroup) else {

@@ -84,7 +84,7 @@ fn created(owner: Owner, thread: bool) {
 /// The task that a PID of the initial namespace belongs to. The caller runs under RCU, as every
 /// tracepoint does.
 #[inline(never)]
-fn task_by_pid(pid: u32) -> Option<*const u8> {
+pub fn task_by_pid(pid: u32) -> Option<*const u8> {
     // SAFETY: typed pointers; level 0 of any task's struct pid is the initial namespace.
     let namespace: *const u8 = unsafe {
         let own: *const u8 = load(Task::current().0, offset!(task_thread_pid));

@@ -91,7 +91,11 @@ pub fn gather(attempt: &Attempt, suspects: Suspects, out: *mut Evidence) {
             return;
         }
         if suspects == Suspects::Memory {
-            bits |= pids(task, out);
+            bits |= pids(
+                task,
+                (&raw mut (*out).pids).cast(),
+                &raw mut (*out).pid_levels,
+            );
             memory(attempt, out);
             (&raw mut (*out).known).write_volatile(bits);
             return;
@@ -122,7 +126,11 @@ pub fn gather(attempt: &Attempt, suspects: Suspects, out: *mut Evidence) {
             (&raw mut (*out).max_threads).write_volatile(most as i32);
             bits |= known::THREADS;
         }
-        bits |= pids(task, out);
+        bits |= pids(
+            task,
+            (&raw mut (*out).pids).cast(),
+            &raw mut (*out).pid_levels,
+        );
         bits |= cgroups(attempt.pids, out);
         (&raw mut (*out).known).write_volatile(bits);
     }
@@ -177,14 +185,14 @@ fn read_cgroups(mut css: *const u8, out: *mut Evidence) -> Option<u32> {
     above.is_null().then_some(known::CGROUPS)
 }
 
-/// The PID namespaces that a child gets an ID in.
+/// The PID namespaces that a child gets an ID in: room for [`PID_LEVELS`], and how many there are.
 #[inline(never)]
-fn pids(task: *const u8, out: *mut Evidence) -> u32 {
-    read_pids(task, out).unwrap_or(0)
+pub fn pids(task: *const u8, levels: *mut PidLevel, count: *mut u32) -> u32 {
+    read_pids(task, levels, count).unwrap_or(0)
 }
 
 #[inline(always)]
-fn read_pids(task: *const u8, out: *mut Evidence) -> Option<u32> {
+fn read_pids(task: *const u8, levels: *mut PidLevel, count: *mut u32) -> Option<u32> {
     let proxy: *const u8 = probe(task, offset!(task_nsproxy))?;
     let mut space: *const u8 = probe(proxy, offset!(nsproxy_pid_ns))?;
     let mut bits = known::PIDS | known::PID_MAX;
@@ -217,14 +225,9 @@ fn read_pids(task: *const u8, out: *mut Evidence) -> Option<u32> {
             },
         };
         // SAFETY: below the number of levels.
-        unsafe {
-            (&raw mut (*out).pids)
-                .cast::<PidLevel>()
-                .add(i)
-                .write(level);
-        }
+        unsafe { levels.add(i).write(level) };
         // SAFETY: a record of the ring.
-        unsafe { (&raw mut (*out).pid_levels).write_volatile(i as u32 + 1) };
+        unsafe { count.write_volatile(i as u32 + 1) };
         space = probe(space, offset!(pid_ns_parent))?;
     }
     // The node's own is not among them.

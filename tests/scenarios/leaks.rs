@@ -25,6 +25,13 @@ pub fn scenarios() -> Vec<Scenario> {
             a_leak_below_a_pods_limit_is_flagged_before_it_is_full
         )
         .slow(),
+        // PID namespaces have a pid_max of their own from 6.14 on.
+        scenario!(
+            KERNELS,
+            a_leak_below_a_namespaces_pid_max_is_forecast_against_it
+        )
+        .since((6, 14))
+        .slow(),
         // The limit of the whole machine is lowered where nothing else runs.
         scenario!(GUESTS, the_incident_in_small).minutes(4),
         scenario!(GUEST_WITH_CONTAINERS, the_incident_in_real_containers).minutes(6),
@@ -250,6 +257,59 @@ fn a_leak_below_a_pods_limit_is_flagged_before_it_is_full(env: &Env) -> Result<(
         last.json
     );
     Ok(())
+}
+
+/// The node has room for thirty times as many: neither the forecast nor the incident is the node's.
+fn a_leak_below_a_namespaces_pid_max_is_forecast_against_it(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "namespace")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let leak = Load::new(env, "leak-in-pid-namespace")
+        .with("per-second", 30)
+        .with("pid-max", 900);
+    let leak = leak.inside(&cgroup).start()?;
+    pidwatch.wait_within(LONG, |seen| {
+        about(seen, "clone_failed", &cgroup).count() > 0
+            && state(seen, &cgroup, "saturated").is_some()
+            && incidents_of_namespaces(seen).next().is_some()
+    })?;
+    leak.finish()?;
+    let recording = pidwatch.stop()?;
+    let flagged = state(&recording, &cgroup, "leaking").context("not flagged")?;
+    let failed = first_failure(env, &recording).context("no clone_failed event")?;
+    let event = &recording.events[flagged];
+    println!("    {}", event.json["why"]);
+    assert!(flagged < failed, "flagged after the first failure");
+    let forecast = &event.json["exhaustion"];
+    assert_eq!(forecast["limit"], "kernel.pid_max", "{forecast}");
+    assert_eq!(forecast["value"], 900, "{forecast}");
+    let refused = about(&recording, "clone_failed", &cgroup).next();
+    let refused = refused.context("no failure")?;
+    assert_eq!(
+        forecast["pid_namespace"], refused.json["limit"]["pid_namespace"],
+        "{forecast}"
+    );
+    let why = event.text("/why").unwrap_or_default();
+    assert!(
+        why.contains("kernel.pid_max of its PID namespace in"),
+        "{why}"
+    );
+    let last = incidents_of_namespaces(&recording)
+        .last()
+        .context("no incident")?;
+    assert_eq!(last.number("/culprits/0/cgroup/id"), Some(cgroup.id));
+    for incident in recording.of_type("incident") {
+        let is_nodes = incident.text("/cgroup").is_none()
+            && incident.json["pid_namespace"].is_null()
+            && incident.text("/limit") == Some("kernel.pid_max");
+        assert!(!is_nodes, "{}", incident.json);
+    }
+    Ok(())
+}
+
+/// The incidents of PID namespaces.
+fn incidents_of_namespaces(seen: &Recording) -> impl DoubleEndedIterator<Item = &Event> {
+    seen.of_type("incident")
+        .filter(|event| event.json["pid_namespace"].is_u64())
 }
 
 /// A real one, with the threads that every JVM starts before.

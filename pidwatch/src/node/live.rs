@@ -4,6 +4,7 @@
 
 use std::{cell::OnceCell, io};
 
+use super::namespaces::Namespaces;
 use crate::{
     cgroup::{CgroupId, Files, Node, Tree},
     detect::{Limits, PartOf},
@@ -21,16 +22,18 @@ struct Unread;
 pub struct Live<'a> {
     files: &'a Files,
     tree: &'a Tree,
+    namespaces: &'a Namespaces,
     node_tasks: OnceCell<Option<u64>>,
     node: OnceCell<Vec<Limit>>,
 }
 
 impl<'a> Live<'a> {
     /// For one look.
-    pub fn new(files: &'a Files, tree: &'a Tree) -> Self {
+    pub fn new(files: &'a Files, tree: &'a Tree, namespaces: &'a Namespaces) -> Self {
         Self {
             files,
             tree,
+            namespaces,
             node_tasks: OnceCell::new(),
             node: OnceCell::new(),
         }
@@ -79,7 +82,8 @@ impl<'a> Live<'a> {
         match owner {
             LimitOwner::Node => self.of_node().into_iter().find(|limit| limit.name == name),
             LimitOwner::Cgroup(id) => self.of_cgroup(id),
-            LimitOwner::User(_) | LimitOwner::PidNamespace(_) => None,
+            LimitOwner::PidNamespace(inum) => self.namespaces.limit(inum),
+            LimitOwner::User(_) => None,
         }
     }
 
@@ -107,7 +111,8 @@ impl<'a> Live<'a> {
         }))
     }
 
-    /// Every limit above an owner that is set, nearest first; `None` when one of them cannot be read,
+    /// Every limit above an owner that is set, nearest first, those of the PID namespaces that it grows in among
+    /// them; `None` when one of them cannot be read,
     /// so that what is not in it is not there.
     pub fn whole_chain(&self, owner: CgroupId) -> Option<Vec<Limit>> {
         self.chain_with(owner, &self.of_node())
@@ -125,8 +130,12 @@ impl<'a> Live<'a> {
     fn chain_with(&self, owner: CgroupId, node: &[Limit]) -> Option<Vec<Limit>> {
         let mut chain = Vec::new();
         let mut is_whole = false;
+        let outermost = self.outermost_own(owner);
         for (id, path) in self.tree.upwards(owner) {
             chain.extend(self.read_cgroup(id).ok()?);
+            if Some(id) == outermost {
+                chain.extend(self.namespaces.of(owner));
+            }
             is_whole = path == b"/";
         }
         if !is_whole || node.len() < NODE_LIMITS {
@@ -134,6 +143,13 @@ impl<'a> Live<'a> {
         }
         chain.extend(node);
         Some(chain)
+    }
+
+    /// The container or unit that a cgroup belongs to, or the cgroup itself: its PID namespaces' limits come
+    /// after its own `pids.max` and before those that it shares.
+    fn outermost_own(&self, cgroup: CgroupId) -> Option<CgroupId> {
+        let anchor = anchor(self.path(cgroup)?).and_then(|path| self.tree.find(path));
+        anchor.or(Some(cgroup))
     }
 
     /// The cgroups that are there.
@@ -190,8 +206,14 @@ impl<'a> Live<'a> {
 
 impl Limits for Live<'_> {
     fn chain(&self, owner: CgroupId) -> Vec<Limit> {
-        let above = self.tree.upwards(owner);
-        let mut chain: Vec<_> = above.filter_map(|(id, _)| self.of_cgroup(id)).collect();
+        let outermost = self.outermost_own(owner);
+        let mut chain = Vec::new();
+        for (id, _) in self.tree.upwards(owner) {
+            chain.extend(self.of_cgroup(id));
+            if Some(id) == outermost {
+                chain.extend(self.namespaces.of(owner));
+            }
+        }
         chain.extend(self.of_node());
         chain
     }
@@ -235,8 +257,9 @@ mod tests {
         let files = Files::new(&layout, Path::new("/proc"));
         let tree = cgroup::walk(mount.path()).unwrap();
         let owner = tree.find(b"/a/b").unwrap();
+        let namespaces = Namespaces::default();
         let chain = || {
-            let limits = Live::new(&files, &tree).whole_chain(owner)?;
+            let limits = Live::new(&files, &tree, &namespaces).whole_chain(owner)?;
             Some(limits.iter().map(|limit| limit.name).collect::<Vec<_>>())
         };
         // The root has no file, and so no limit.

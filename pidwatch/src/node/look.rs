@@ -43,6 +43,7 @@ impl Node {
         if let Some(half_way) = self.looking.take() {
             self.touched.extend(half_way.rest);
         }
+        self.ask_namespaces(now);
         let compares = now >= self.unseen_due && self.probe.is_attached(Hook::KernelClone);
         if compares {
             self.unseen_due = now + unseen::EVERY;
@@ -58,6 +59,27 @@ impl Node {
             .partition(|&id| self.parts.owner(id).is_some());
         rest.extend(parts);
         self.looking = Some(Looking { rest, compares });
+    }
+
+    /// Asks for the PID namespaces of what grows: of who creates there. The answers are there at the next look.
+    fn ask_namespaces(&mut self, now: Instant) {
+        if !self.probe.has_namespace_limits() {
+            return;
+        }
+        let growers = self.detector.growers().iter();
+        let mut growing = Vec::new();
+        for grower in growers {
+            let Some(creator) = self.model.creators(grower.owner, 1).pop() else {
+                continue;
+            };
+            growing.push((grower.owner, creator.who.pid));
+            if grower.blamed() != grower.owner {
+                growing.push((grower.blamed(), creator.who.pid));
+            }
+        }
+        let pids = self.namespaces.ask(growing.into_iter(), now);
+        self.probe.ask_namespaces(&pids, now, &mut self.events);
+        self.waiting.extend(self.events.drain(..));
     }
 
     /// Goes on with a look, if one is under way.
@@ -112,12 +134,12 @@ impl Node {
 
     /// Takes what the detector and the incidents make of what was read.
     fn judge(&mut self, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
-        let live = Live::new(&self.files, &self.tree);
+        let live = Live::new(&self.files, &self.tree, &self.namespaces);
         for change in self.detector.look(time, &live) {
             let told = self.state_change(change, time, now);
             updates.push(Update::State(Box::new(told)));
         }
-        let live = Live::new(&self.files, &self.tree);
+        let live = Live::new(&self.files, &self.tree, &self.namespaces);
         let view = View {
             live: &live,
             model: &self.model,

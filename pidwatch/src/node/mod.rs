@@ -9,6 +9,7 @@
 mod census;
 mod live;
 mod look;
+mod namespaces;
 mod owners;
 mod parts;
 mod readings;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 use self::{
     census::Census,
+    namespaces::Namespaces,
     parts::Parts,
     under_way::{Closing, Looking, Walks},
     unseen::Unseen,
@@ -106,6 +108,7 @@ pub struct Node {
     errands: Errands,
     parts: Parts,
     census: Census,
+    namespaces: Namespaces,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     unseen: Unseen,
@@ -203,6 +206,7 @@ impl Node {
             errands: Errands::default(),
             parts,
             census: Census::default(),
+            namespaces: Namespaces::default(),
             flagged_owners: HashSet::new(),
             unseen,
             unseen_due: now + unseen::EVERY,
@@ -293,7 +297,7 @@ impl Node {
     /// when one cannot be read.
     pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<(Limit, Option<Owner>)>> {
         let now = Instant::now();
-        let chain = Live::new(&self.files, &self.tree).whole_chain(id)?;
+        let chain = Live::new(&self.files, &self.tree, &self.namespaces).whole_chain(id)?;
         let with_owner = |limit| (limit, self.limit_owner(&limit, now));
         Some(chain.into_iter().map(with_owner).collect())
     }
@@ -459,7 +463,8 @@ impl Node {
                     None => None,
                 };
                 let anchor = self.anchored(failure.cgroup, now);
-                if limit_owner.is_some() && verdict.reason.is_task_limit() {
+                let is_namespaces = verdict.reason == Reason::PidNamespaceMax;
+                if is_namespaces || limit_owner.is_some() && verdict.reason.is_task_limit() {
                     self.detector.refused(failure.cgroup, failure.time);
                     if anchor.id != failure.cgroup {
                         self.detector.refused(anchor.id, failure.time);
@@ -519,6 +524,15 @@ impl Node {
                 if !is_told {
                     updates.push(Update::Removed(owner, time));
                 }
+            }
+            Event::PidNamespaces {
+                cgroup,
+                pid,
+                levels,
+            } => {
+                let parts = &self.parts;
+                let is_same_owner = |of| parts.is_same_owner(of, cgroup);
+                self.namespaces.answer(pid, &levels, is_same_owner, now);
             }
             Event::CgroupRenamed(..) => {
                 // The paths of everything below changed as well. What is open by a path may soon be

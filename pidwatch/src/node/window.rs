@@ -68,7 +68,7 @@ impl Node {
                 active.push((id, activity));
             }
         }
-        self.node_limits = Live::new(&self.files, &self.tree).of_node();
+        self.node_limits = Live::new(&self.files, &self.tree, &self.namespaces).of_node();
         self.closing = Some(Closing {
             time,
             window: time.since(self.window_began),
@@ -93,7 +93,7 @@ impl Node {
             }
         }
         let time = closing.time;
-        let live = Live::new(&self.files, &self.tree);
+        let live = Live::new(&self.files, &self.tree, &self.namespaces);
         let limits = live.of_node();
         let node = NodeState {
             tasks: live.node_tasks(),
@@ -185,21 +185,17 @@ impl Node {
     /// The limit that a cgroup reaches first: that of its forecast or, where it does not grow, the one with the
     /// least headroom; `None` when one of them cannot be read.
     fn limit_ahead(&self, id: CgroupId, verdict: Option<&Verdict>) -> Option<Limit> {
-        let live = Live::new(&self.files, &self.tree);
+        let live = Live::new(&self.files, &self.tree, &self.namespaces);
         let forecast = verdict.and_then(|verdict| verdict.exhaustion);
         match forecast.map(|exhaustion| exhaustion.limit) {
-            Some(Limit {
-                name,
-                owner: LimitOwner::Cgroup(owner),
-                ..
-            }) => live.limit(name, LimitOwner::Cgroup(owner)),
-            Some(limit) => {
+            Some(limit) if limit.owner == LimitOwner::Node => {
                 let mut of_node = self.node_limits.iter();
                 of_node
                     .find(|known| known.name == limit.name)
                     .copied()
                     .or(Some(limit))
             }
+            Some(limit) => live.limit(limit.name, limit.owner),
             None => live.least_headroom(id, &self.node_limits),
         }
     }

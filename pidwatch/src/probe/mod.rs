@@ -122,7 +122,8 @@ impl Probe {
                     }
                     Event::CgroupAdded(..)
                     | Event::CgroupRemoved(..)
-                    | Event::CgroupRenamed(..) => {}
+                    | Event::CgroupRenamed(..)
+                    | Event::PidNamespaces { .. } => {}
                 }
                 events.push(event);
             }
@@ -220,6 +221,25 @@ impl Probe {
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.tails.remove(&cgroup);
         self.ask(Request::Forget, cgroup);
+    }
+
+    /// Whether PID namespaces have a `pid_max` of their own (6.14).
+    pub fn has_namespace_limits(&self) -> bool {
+        KernelVersion::parse(&self.kernel)
+            .is_some_and(|kernel| kernel >= KernelVersion::PID_MAX_PER_NAMESPACE)
+    }
+
+    /// Has an [`Event::PidNamespaces`] of each of these processes (in the initial PID namespace) that is
+    /// there.
+    pub fn ask_namespaces(&mut self, pids: &[u32], now: Instant, events: &mut Vec<Event>) {
+        /// Fits into the smallest ring, a page.
+        const AT_A_TIME: usize = 16;
+        for pids in pids.chunks(AT_A_TIME) {
+            for &pid in pids {
+                self.ask(Request::PidNamespaces, CgroupId(pid.into()));
+            }
+            self.drain(now, events);
+        }
     }
 
     fn ask(&self, request: Request, cgroup: CgroupId) {

@@ -1,5 +1,6 @@
 //! Tasks that stay: running ones, and zombies.
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::ptr;
 
@@ -23,13 +24,13 @@ pub fn hold(processes: u64, threads: u64, truth: &mut Truth) -> Result<()> {
             for _ in 0..threads {
                 sys::thread(sleep)?;
             }
-            std::io::Write::write_all(&mut &writer, b".")?;
+            (&writer).write_all(b".")?;
             sys::pause_for_ever()
         })?);
     }
     let mut ready = vec![0; children.len()];
     drop(writer);
-    std::io::Read::read_exact(&mut &reader, &mut ready)?;
+    (&reader).read_exact(&mut ready)?;
     shared::keep();
     sys::kill_all(&children)?;
     for kinds in [&mut truth.here.created, &mut truth.here.exited] {
@@ -101,6 +102,48 @@ pub fn headless(processes: u64, truth: &mut Truth) -> Result<()> {
     for kinds in [&mut truth.here.created, &mut truth.here.exited] {
         kinds.processes += processes;
         kinds.threads += processes;
+    }
+    Ok(())
+}
+
+/// Keeps processes of a user: some outside of user namespaces, and some each in one that the user made, where
+/// they are another user.
+pub fn in_user_namespaces(
+    uid: u32,
+    limit: u64,
+    [outside, inside]: [u64; 2],
+    truth: &mut Truth,
+) -> Result<()> {
+    let mut children = Vec::new();
+    for index in 0..outside + inside {
+        let is_inside = index >= outside;
+        let (mut from_child, to_parent) = std::io::pipe()?;
+        let (mut from_parent, to_child) = std::io::pipe()?;
+        let child = sys::fork(|| {
+            sys::become_user(uid, limit)?;
+            sys::end_with_parent();
+            if is_inside {
+                sys::enter_user_namespace()?;
+                (&to_parent).write_all(b".")?;
+                from_parent.read_exact(&mut [0])?;
+                sys::become_root_inside()?;
+            }
+            (&to_parent).write_all(b".")?;
+            sys::pause_for_ever()
+        })?;
+        children.push(child);
+        from_child.read_exact(&mut [0])?;
+        if is_inside {
+            let map = format!("0 {} 1", uid + 1);
+            std::fs::write(format!("/proc/{child}/uid_map"), map)?;
+            (&to_child).write_all(b".")?;
+            from_child.read_exact(&mut [0])?;
+        }
+    }
+    shared::keep();
+    sys::kill_all(&children)?;
+    for kinds in [&mut truth.here.created, &mut truth.here.exited] {
+        kinds.processes += outside + inside;
     }
     Ok(())
 }

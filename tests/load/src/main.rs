@@ -108,6 +108,33 @@ enum Load {
         #[arg(long)]
         pid_max: u32,
     },
+    /// Threads that are started and stay in a PID namespace with this pid_max (6.14 and later), at a pace,
+    /// until standard input ends
+    LeakInPidNamespace {
+        #[arg(long)]
+        per_second: f64,
+        #[arg(long)]
+        pid_max: u32,
+    },
+    /// A process with threads in a PID namespace with this pid_max (6.14 and later), until standard input ends
+    HoldInPidNamespace {
+        #[arg(long)]
+        threads: u64,
+        #[arg(long)]
+        pid_max: u32,
+    },
+    /// Processes of a user with this RLIMIT_NPROC, some in user namespaces of their own (each as another
+    /// user), until standard input ends
+    HoldInUserNamespaces {
+        #[arg(long)]
+        uid: u32,
+        #[arg(long)]
+        limit: u64,
+        #[arg(long)]
+        outside: u64,
+        #[arg(long)]
+        inside: u64,
+    },
     /// Clones refused because the PID namespace has lost its init
     FailInDyingPidNamespace {
         #[arg(long)]
@@ -202,6 +229,19 @@ fn main() -> Result<()> {
         Load::FailInPidNamespace { count, pid_max } => {
             return pid_namespace::full(count, pid_max, truth);
         }
+        Load::LeakInPidNamespace {
+            per_second,
+            pid_max,
+        } => return pid_namespace::leak(per_second, pid_max, truth),
+        Load::HoldInPidNamespace { threads, pid_max } => {
+            return pid_namespace::hold(threads, pid_max, truth);
+        }
+        Load::HoldInUserNamespaces {
+            uid,
+            limit,
+            outside,
+            inside,
+        } => hold::in_user_namespaces(uid, limit, [outside, inside], truth)?,
         Load::FailInDyingPidNamespace { count } => pid_namespace::dying(count, truth)?,
         Load::Hold { processes, threads } => hold::hold(processes, threads, truth)?,
         Load::Zombies(options) => hold::zombies(&options, truth)?,

@@ -13,7 +13,7 @@ const MOST: u64 = 20_000;
 /// As short as a pause may be: an emulated guest is slow.
 const STEP: Duration = Duration::from_millis(20);
 
-extern "C" fn sleep(_: *mut c_void) -> *mut c_void {
+pub extern "C" fn sleep(_: *mut c_void) -> *mut c_void {
     sys::pause_for_ever()
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use pidwatch_load::truth::{Failure, Truth};
 
-use super::{fail, shared, sys};
+use super::{fail, pace, shared, sys};
 
 fn unshare() -> Result<()> {
     // SAFETY: unshare of the PID namespace only concerns children to come.
@@ -26,6 +26,44 @@ pub fn full(count: u64, pid_max: u32, truth: &mut Truth) -> Result<()> {
         std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())
             .context("cannot set the namespace's pid_max")?;
         fail::fill_and_fail(count, Duration::ZERO, false, false, truth)?;
+        shared::tell(truth)
+    })?;
+    ensure!(sys::reap(init)?, "the namespace's init failed");
+    Ok(())
+}
+
+/// Threads that stay, at a pace, in a namespace with a limit of its own; its init starts them.
+pub fn leak(per_second: f64, pid_max: u32, truth: &mut Truth) -> Result<()> {
+    unshare()?;
+    truth.here.created.processes += 1;
+    truth.here.exited.processes += 1;
+    let init = sys::fork(|| {
+        sys::end_with_parent();
+        std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())
+            .context("cannot set the namespace's pid_max")?;
+        pace::leak(per_second, truth)?;
+        shared::tell(truth)
+    })?;
+    ensure!(sys::reap(init)?, "the namespace's init failed");
+    Ok(())
+}
+
+/// An init with threads that stay until told to let go.
+pub fn hold(threads: u64, pid_max: u32, truth: &mut Truth) -> Result<()> {
+    unshare()?;
+    truth.here.created.processes += 1;
+    truth.here.exited.processes += 1;
+    let init = sys::fork(|| {
+        sys::end_with_parent();
+        std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())
+            .context("cannot set the namespace's pid_max")?;
+        for _ in 0..threads {
+            sys::thread(pace::sleep)?;
+        }
+        shared::keep();
+        for kinds in [&mut truth.here.created, &mut truth.here.exited] {
+            kinds.threads += threads;
+        }
         shared::tell(truth)
     })?;
     ensure!(sys::reap(init)?, "the namespace's init failed");

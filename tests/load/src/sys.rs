@@ -220,6 +220,24 @@ pub fn enter_user_namespace_without_room(uid: u32) -> Result<()> {
     std::fs::write("/proc/sys/user/max_user_namespaces", "0")
 }
 
+/// Makes a user namespace and enters it; nobody is mapped there yet.
+pub fn enter_user_namespace() -> Result<()> {
+    // SAFETY: no preconditions; there is one thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+        return Err(Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Becomes the root of its user namespace, where there is one by now.
+pub fn become_root_inside() -> Result<()> {
+    // SAFETY: no preconditions.
+    if unsafe { libc::setresuid(0, 0, 0) } != 0 {
+        return Err(Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// `clone` like fork, with a user namespace for the child; the child gets 0.
 pub fn clone_with_user_namespace() -> Result<pid_t> {
     let flags = libc::SIGCHLD | libc::CLONE_NEWUSER;

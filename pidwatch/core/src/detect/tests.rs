@@ -386,3 +386,55 @@ fn a_leak_on_a_node_with_few_pids_is_found_before_they_are_used_up() {
         .unwrap();
     assert!(flagged.0 < 50, "{changes:?}");
 }
+
+/// A container with a `pid_max` of its own, which is read a while after the growth is seen.
+#[test]
+fn a_limit_that_is_known_later_is_flagged_before_it_is_full() {
+    struct Inside(bool, u64);
+    impl Limits for Inside {
+        fn chain(&self, _: CgroupId) -> Vec<Limit> {
+            let limit = |value, owner| Limit {
+                name: "kernel.pid_max",
+                value,
+                usage: self.1,
+                owner,
+            };
+            let own = limit(900, LimitOwner::PidNamespace(3));
+            let own = self.0.then_some(own);
+            own.into_iter()
+                .chain([limit(32_768, LimitOwner::Node)])
+                .collect()
+        }
+    }
+    let mut detector = Detector::default();
+    let mut changes = Vec::new();
+    for second in 0..60 {
+        let time = BootTime::from_seconds(1000 + second);
+        let tasks = (10 + 30 * second).min(900);
+        let sample = Sample {
+            tasks,
+            created: tasks,
+            ended: 0,
+            zombies: 0,
+        };
+        detector.observe(ID, time, sample);
+        let is_known = detector.verdict(ID).is_some();
+        for change in detector.look(time, &Inside(is_known, tasks)) {
+            changes.push((tasks, change.verdict));
+        }
+    }
+    let leak = changes
+        .iter()
+        .find(|(_, verdict)| verdict.state == State::Leaking);
+    let (tasks, verdict) = leak.expect("flagged");
+    assert!(*tasks < 800, "{tasks}");
+    let limit = verdict.exhaustion.expect("a forecast").limit;
+    assert_eq!(limit.owner, LimitOwner::PidNamespace(3));
+    assert!(
+        verdict
+            .why
+            .contains("kernel.pid_max of its PID namespace in")
+    );
+    let (_, last) = changes.last().expect("changes");
+    assert_eq!(last.state, State::Saturated);
+}

@@ -93,16 +93,32 @@ struct Headroom {
     /// of cgroups as it is, of the node's at least a quarter of the limit, since who grows a little
     /// on a node that others have filled leaks nothing.
     own: u64,
+    /// Limits of PID namespaces among them: they are read a moment after the others.
+    namespaces: usize,
+}
+
+/// Whether a limit bounds a part of the node.
+fn is_partial(limit: &Limit) -> bool {
+    matches!(
+        limit.owner,
+        LimitOwner::Cgroup(_) | LimitOwner::PidNamespace(_)
+    )
+}
+
+fn namespaces(chain: &[Limit]) -> usize {
+    let is_namespaces = |limit: &&Limit| matches!(limit.owner, LimitOwner::PidNamespace(_));
+    chain.iter().filter(is_namespaces).count()
 }
 
 impl Headroom {
     fn before(growth: &Growth, chain: &[Limit]) -> Option<Self> {
         let room = |limit: &Limit| limit.value.saturating_sub(limit.usage) + growth.gain;
-        let own = |limit: &Limit| match limit.owner {
-            LimitOwner::Cgroup(_) => room(limit),
-            _ => room(limit).max(limit.value / 4),
+        let own = |limit: &Limit| match is_partial(limit) {
+            true => room(limit),
+            false => room(limit).max(limit.value / 4),
         };
         Some(Self {
+            namespaces: namespaces(chain),
             least: chain.iter().map(room).min()?,
             own: chain.iter().map(own).min()?,
         })
@@ -294,7 +310,11 @@ impl Watch {
         });
         let close = self.close();
         match &growth {
-            Some(growth) if close.headroom.is_none() => {
+            Some(growth)
+                if close
+                    .headroom
+                    .is_none_or(|known| known.namespaces < namespaces(&close.chain)) =>
+            {
                 close.headroom = Headroom::before(growth, &close.chain);
             }
             Some(_) => {}
@@ -353,7 +373,7 @@ impl Watch {
         let mut need = settings.leak_gain as f64;
         let mut urgent = f64::INFINITY;
         let headroom = self.close.as_ref().and_then(|close| close.headroom);
-        if let Some(Headroom { least, own }) = headroom {
+        if let Some(Headroom { least, own, .. }) = headroom {
             need = need.min(settings.most_share * own as f64);
             if growth.for_s < settings.long.as_secs() {
                 need = need.max(settings.leak_share * least as f64);
@@ -396,7 +416,7 @@ impl Watch {
         if let Some(close) = &mut self.close {
             close.refused.take_if(|at| now - *at > REFUSED_S);
             let is_full = close.chain.iter().any(|limit| {
-                matches!(limit.owner, LimitOwner::Cgroup(_))
+                is_partial(limit)
                     && fills(limit, settings)
                     && tasks >= HOLDS_MOST * limit.value as f64
             });

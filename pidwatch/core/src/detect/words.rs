@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Exhaustion, State, trend::Growth};
-use crate::limits::Limit;
+use crate::limits::{Limit, LimitOwner};
 
 /// What a verdict stands on.
 pub(super) struct Facts<'a> {
@@ -51,14 +51,22 @@ impl Facts<'_> {
         }
         let full = self.chain.iter().find(|limit| limit.usage >= limit.value);
         match (full, self.exhaustion) {
-            (Some(limit), _) => words += &format!("; {} is full", limit.name),
+            (Some(limit), _) => words += &format!("; {} is full", named(limit)),
             (_, Some(exhaustion)) => {
                 let time = Duration::try_from_secs_f64(exhaustion.in_s).unwrap_or(Duration::MAX);
-                words += &format!("; {} in {}", exhaustion.limit.name, about(time));
+                words += &format!("; {} in {}", named(&exhaustion.limit), about(time));
             }
             (None, None) => {}
         }
         words
+    }
+}
+
+/// A limit by its name; that of a PID namespace is not the node's.
+fn named(limit: &Limit) -> String {
+    match limit.owner {
+        LimitOwner::PidNamespace(_) => format!("{} of its PID namespace", limit.name),
+        _ => limit.name.to_owned(),
     }
 }
 

@@ -169,7 +169,10 @@ impl Model {
             Event::CloneFailed(failure) => {
                 self.take_totals(failure.cgroup, &failure.totals, None, failure.time);
             }
-            Event::CgroupAdded(..) | Event::CgroupRemoved(..) | Event::CgroupRenamed(..) => {}
+            Event::CgroupAdded(..)
+            | Event::CgroupRemoved(..)
+            | Event::CgroupRenamed(..)
+            | Event::PidNamespaces { .. } => {}
         }
     }
 

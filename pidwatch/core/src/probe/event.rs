@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Buf;
 use pidwatch_common::{
-    evidence::Evidence,
+    evidence::{Evidence, PID_LEVELS, PidLevel},
     record::{self, ChargeScope, Header, Kind, Syscall},
     totals::{Kinds, Loss, Totals},
 };
@@ -38,6 +38,15 @@ pub enum Event {
     CgroupRemoved(CgroupId, BootTime, Vec<u8>),
     /// A cgroup has another path now (v1).
     CgroupRenamed(CgroupId, BootTime, Vec<u8>),
+    /// The PID namespaces in which a task's children get their IDs.
+    PidNamespaces {
+        /// The task's cgroup.
+        cgroup: CgroupId,
+        /// The task, in the initial PID namespace.
+        pid: u32,
+        /// The innermost first, the initial namespace last.
+        levels: Vec<PidLevel>,
+    },
 }
 
 /// A process, or a task that was moved.
@@ -256,6 +265,24 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             evidence,
         }));
     }
+    if kind == Kind::PidNamespaces as u32 {
+        let pid = record.try_get_u32_ne().ok()?;
+        let count = record.try_get_u32_ne().ok()? as usize;
+        let mut level = || {
+            Some(PidLevel {
+                allocated: record.try_get_u32_ne().ok()?,
+                pid_max: record.try_get_u32_ne().ok()?,
+                inum: record.try_get_u32_ne().ok()?,
+                first_free: record.try_get_u32_ne().ok()?,
+            })
+        };
+        let levels = (0..count.min(PID_LEVELS)).map(|_| level());
+        return Some(Event::PidNamespaces {
+            cgroup,
+            pid,
+            levels: levels.collect::<Option<_>>()?,
+        });
+    }
     let change = [
         (Kind::CgroupAdded, Event::CgroupAdded as fn(_, _, _) -> _),
         (Kind::CgroupRemoved, Event::CgroupRemoved),
@@ -311,7 +338,7 @@ fn until_nul(bytes: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use pidwatch_common::record::{CgroupChange, CloneFailed, Losses, Rate};
+    use pidwatch_common::record::{CgroupChange, CloneFailed, Losses, PidNamespaces, Rate};
 
     use super::*;
 
@@ -404,6 +431,36 @@ mod tests {
             (failure.pid, failure.tid, failure.uid, failure.errno),
             (10, 11, 1000, 11)
         );
+    }
+
+    #[test]
+    fn as_many_namespaces_are_read_as_there_are() {
+        let node = PidLevel {
+            allocated: 200,
+            pid_max: 32_768,
+            inum: 1,
+            first_free: 0,
+        };
+        let inner = PidLevel {
+            allocated: 9,
+            pid_max: 400,
+            inum: 7,
+            first_free: 12,
+        };
+        let mut record = PidNamespaces {
+            header: header(Kind::PidNamespaces),
+            pid: 4711,
+            count: 2,
+            levels: [PidLevel::default(); PID_LEVELS],
+        };
+        record.levels[..2].copy_from_slice(&[inner, node]);
+        let expected = Event::PidNamespaces {
+            cgroup: CgroupId(42),
+            pid: 4711,
+            levels: vec![inner, node],
+        };
+        assert_eq!(decode(bytes_of(&record)), Some(expected));
+        assert_eq!(decode(&bytes_of(&record)[..40]), None);
     }
 
     #[test]

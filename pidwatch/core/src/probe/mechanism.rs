@@ -200,6 +200,10 @@ impl KernelVersion {
     pub const MEMCG_ACCOUNTING: Self = Self(5, 11);
     /// First kernel with `bpf_task_pt_regs`.
     pub const TASK_PT_REGS: Self = Self(5, 15);
+    /// First kernel that counts RLIMIT_NPROC by user namespace.
+    pub const NPROC_PER_NAMESPACE: Self = Self(5, 14);
+    /// First kernel with a `pid_max` of each PID namespace.
+    pub const PID_MAX_PER_NAMESPACE: Self = Self(6, 14);
 
     /// From `uname -r`.
     pub fn parse(release: &str) -> Option<Self> {

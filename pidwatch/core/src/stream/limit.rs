@@ -151,6 +151,9 @@ pub struct Exhaustion {
     /// The cgroup whose limit it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// The PID namespace whose limit it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<u32>,
     /// The limit.
     pub value: u64,
     /// What of it is used.
@@ -169,6 +172,7 @@ impl Exhaustion {
     pub fn limit_id(&self) -> LimitId {
         LimitId {
             cgroup: self.cgroup.clone(),
+            pid_namespace: self.pid_namespace,
             ..LimitId::of_node(self.limit.clone())
         }
     }
@@ -183,6 +187,7 @@ impl Exhaustion {
         Self {
             limit: told.name,
             cgroup: told.cgroup,
+            pid_namespace: told.pid_namespace,
             value: told.value,
             usage: told.usage,
             in_s: rounded(exhaustion.in_s.min(CENTURY_S)),

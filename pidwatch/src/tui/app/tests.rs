@@ -72,6 +72,7 @@ fn exhaustion() -> Exhaustion {
     Exhaustion {
         limit: "kernel.pid_max".into(),
         cgroup: None,
+        pid_namespace: None,
         value: 49_152,
         usage: 46_012,
         in_s: 372.0,
