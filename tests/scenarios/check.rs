@@ -19,6 +19,10 @@ pub fn scenarios() -> Vec<Scenario> {
         // The files of a cgroup and of /proc are not the same in all kernels and layouts.
         scenario!(EVERYWHERE, a_full_cgroup_is_told_with_its_limit),
         scenario!(KERNELS, a_parent_that_does_not_reap_is_named),
+        // PID namespaces have a pid_max of their own from 6.14 on.
+        scenario!(KERNELS, a_pid_namespace_near_its_own_limit_is_told).since((6, 14)),
+        // From then on RLIMIT_NPROC counts by user namespace.
+        scenario!(KERNELS, tasks_in_user_namespaces_count_for_who_made_them).since((5, 14)),
         scenario!(LAYOUTS, it_needs_no_root_and_says_what_it_cannot_see),
         scenario!(LAYOUTS, it_reads_the_host_from_a_container),
         scenario!(LAYOUTS, a_limit_that_may_not_be_read_is_unknown),
@@ -109,6 +113,55 @@ fn the_exit_status_says_how_bad_it_is(env: &Env) -> Result<()> {
         let text = String::from_utf8(run.stdout)?;
         assert!(text.contains("CRITICAL  cgroup-limit-usage"), "{text}");
     }
+    load.finish()?;
+    Ok(())
+}
+
+fn a_pid_namespace_near_its_own_limit_is_told(env: &Env) -> Result<()> {
+    let mut load = Load::new(env, "hold-in-pid-namespace")
+        .with("threads", 330)
+        .with("pid-max", 400)
+        .start()?;
+    load.ready()?;
+    let seen = page(check(env))?;
+    let rows = seen["limits"].as_array().context("no limits")?;
+    let row = rows.iter().find(|row| {
+        let scope = row["scope"].as_str().unwrap_or_default();
+        scope.starts_with("pid_namespace:") && row["value"] == 400
+    });
+    let row = row.with_context(|| format!("no row: {seen}"))?;
+    assert_eq!(
+        (&row["name"], &row["usage"]),
+        (&"kernel.pid_max".into(), &331.into())
+    );
+    assert_eq!(row["binding"], true);
+    let scope = row["scope"].as_str().unwrap_or_default();
+    let object = scope.replace("pid_namespace:", "PID namespace ");
+    let found = finding(&seen, "pid-namespace-usage", &object).context("no finding")?;
+    assert_eq!(found["severity"], "warning", "{found}");
+    // The node has room, and its own limit is not this one.
+    let node = limit(&seen, "kernel.pid_max", "node").context("no pid_max")?;
+    assert!(node["value"].as_u64() > Some(400), "{node}");
+    load.finish()?;
+    Ok(())
+}
+
+fn tasks_in_user_namespaces_count_for_who_made_them(env: &Env) -> Result<()> {
+    const UID: u64 = 54_321;
+    let mut load = Load::new(env, "hold-in-user-namespaces")
+        .with("uid", UID)
+        .with("outside", 3)
+        .with("inside", 4)
+        .with("limit", 10)
+        .start()?;
+    load.ready()?;
+    let seen = page(check(env))?;
+    let row = limit(&seen, "RLIMIT_NPROC", &format!("user:{UID}")).context("no row")?;
+    assert_eq!(
+        (&row["value"], &row["usage"]),
+        (&10.into(), &7.into()),
+        "{row}"
+    );
     load.finish()?;
     Ok(())
 }

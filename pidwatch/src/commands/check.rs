@@ -11,7 +11,7 @@ use crate::{
     cli::args::{CheckArgs, OutputFormat},
     limits::{self, Finding, Severity},
     output::check::{Page, json, text},
-    survey,
+    survey::{self, Helpers},
 };
 
 /// Why there is no page.
@@ -40,7 +40,11 @@ pub fn run(args: &CheckArgs) -> Result<bool, CheckError> {
         path: args.roots.proc_root.clone(),
         error,
     })?;
-    let survey = survey::read(&args.roots.proc_root, &args.roots.cgroup_root);
+    let survey = survey::read(
+        &args.roots.proc_root,
+        &args.roots.cgroup_root,
+        Helpers::Allowed,
+    );
     let rows = limits::table(&survey);
     let findings = limits::find(&survey);
     let page = Page {

@@ -1,9 +1,10 @@
 //! Reads every limit on tasks in force on the node: /proc, /sys and the cgroup file system.
 //!
-//! In: the roots of both. Out: a [`Survey`]. Reads a few files per cgroup and one per process, never
-//! one per thread.
+//! In: the roots of both. Out: a [`Survey`]. Reads a few files per cgroup and per process, never one per
+//! thread.
 
 mod mappings;
+mod namespaces;
 mod persisted;
 pub mod processes;
 
@@ -15,6 +16,7 @@ use std::{
 use hashbrown::HashMap;
 use rustix::system::uname;
 
+pub use self::namespaces::Helpers;
 use crate::{
     cgroup::{self, CgroupId, Files, Layout},
     limits::{
@@ -28,14 +30,11 @@ use crate::{
 /// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// First kernel with a `pid_max` per PID namespace.
-const PID_MAX_PER_NAMESPACE: KernelVersion = KernelVersion(6, 14);
-
 /// Where kubeadm, and most others, put the kubelet's configuration.
 const KUBELET: &str = "var/lib/kubelet/config.yaml";
 
 /// Looks at the node.
-pub fn read(proc_root: &Path, cgroup_root: &Path) -> Survey {
+pub fn read(proc_root: &Path, cgroup_root: &Path, helpers: Helpers) -> Survey {
     let kernel = uname().release().to_string_lossy().into_owned();
     let mut survey = Survey {
         kernel,
@@ -54,7 +53,7 @@ pub fn read(proc_root: &Path, cgroup_root: &Path) -> Survey {
             read_node(&mut survey, &proc);
         }
     }
-    processes::read(&mut survey, proc_root);
+    processes::read(&mut survey, proc_root, helpers);
     let node_root = node_root(proc_root);
     match read_kubelet(&node_root) {
         Ok(kubelet) => survey.kubelet = kubelet,
@@ -89,7 +88,7 @@ fn read_node(survey: &mut Survey, proc: &Proc) {
     let version = KernelVersion::parse(&survey.kernel);
     let own_namespace = fs::read_link("/proc/self/ns/pid");
     let in_initial = own_namespace.is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE);
-    if in_initial || version.is_some_and(|version| version < PID_MAX_PER_NAMESPACE) {
+    if in_initial || version.is_some_and(|version| version < KernelVersion::PID_MAX_PER_NAMESPACE) {
         node.pid_max = proc.sysctl("pid_max");
     } else {
         survey.unseen.push(

@@ -1,5 +1,5 @@
-//! Users' tasks and their RLIMIT_NPROC, and parents that do not reap: one pass over processes, one file
-//! each, bounded in time.
+//! Users' tasks and their RLIMIT_NPROC, PID namespaces, and parents that do not reap: one pass over processes,
+//! a few files each, bounded in time.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::mappings;
-use crate::limits::survey::{Bound, Survey, Unreaped, UserLimits};
+use super::{
+    mappings,
+    namespaces::{self, Helpers, INITIAL_USER, Kind, PidSpaces, Users},
+};
+use crate::{
+    limits::survey::{Bound, Survey, Unreaped, UserLimits},
+    probe::KernelVersion,
+};
 
 /// Time for the pass; processes left out are told.
 const TIME: Duration = Duration::from_millis(200);
@@ -39,8 +45,8 @@ const PLACED: usize = 64;
 /// Names of dead children that are kept.
 const NAMES: usize = 3;
 
-/// Adds users, parents that do not reap, and what could not be seen.
-pub fn read(survey: &mut Survey, proc_root: &Path) {
+/// Adds users, PID namespaces, parents that do not reap, and what could not be seen.
+pub fn read(survey: &mut Survey, proc_root: &Path, helpers: Helpers) {
     let Ok(entries) = fs::read_dir(proc_root) else {
         let text = format!("processes: {} is not readable", proc_root.display());
         survey.unseen.push(text);
@@ -53,7 +59,13 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
     let until = Instant::now() + TIME;
     let mut zombies: BTreeMap<u32, Dead> = BTreeMap::new();
     let mut processes: Vec<mappings::Process> = Vec::new();
-    let mut users: BTreeMap<u32, (u64, Vec<(u64, u32)>)> = BTreeMap::new();
+    let kernel = KernelVersion::parse(&survey.kernel);
+    let since = |version| kernel.is_some_and(|kernel| kernel >= version);
+    let has_user_spaces = since(KernelVersion::NPROC_PER_NAMESPACE);
+    let has_pid_limits = since(KernelVersion::PID_MAX_PER_NAMESPACE);
+    let mut tasks_of = Users::default();
+    let mut spaces = PidSpaces::new(namespaces::own_pid_space());
+    let mut users: BTreeMap<u32, Vec<(u64, u32)>> = BTreeMap::new();
     let mut names: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut looked_at = 0;
     for &pid in &pids {
@@ -78,9 +90,20 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
                 size: status.size,
             });
         }
+        if has_pid_limits && let Some(inum) = namespaces::of(proc_root, pid, Kind::Pid) {
+            spaces.count(inum, pid, &status.comm, status.tasks);
+        }
+        let user_space = match has_user_spaces {
+            true => namespaces::of(proc_root, pid, Kind::User),
+            false => Some(INITIAL_USER),
+        };
+        // Root's own have no RLIMIT_NPROC; of all that it runs only what is in other namespaces matters.
+        if status.uid != 0 || user_space.is_some_and(|space| space != INITIAL_USER) {
+            let read = |_| namespaces::user_spaces(proc_root, pid);
+            tasks_of.count(status.uid, status.tasks, user_space, read);
+        }
         if status.uid != 0 {
-            let (tasks, processes) = users.entry(status.uid).or_default();
-            *tasks += status.tasks;
+            let processes = users.entry(status.uid).or_default();
             processes.push((status.tasks, pid));
             names.insert(pid, status.comm);
         }
@@ -100,10 +123,16 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
             proc_root.display()
         ));
     }
+    if tasks_of.unplaced() > 0 {
+        survey.unseen.push(format!(
+            "the user namespaces of {} processes: users have at least the tasks that are shown; run as root",
+            tasks_of.unplaced()
+        ));
+    }
     survey.init_nproc = read_nproc(proc_root, 1);
     survey.users = users
         .into_iter()
-        .map(|(uid, (tasks, mut processes))| {
+        .map(|(uid, mut processes)| {
             /// Limits may differ from process to process; the largest ones' matter.
             const LOOK_AT: usize = 4;
             processes.sort_unstable_by(|a, b| b.cmp(a));
@@ -115,7 +144,8 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
             let (nproc, pid) = lowest.unwrap_or((Bound::Unknown, processes[0].1));
             UserLimits {
                 uid,
-                tasks,
+                tasks: tasks_of.tasks(uid),
+                is_whole: tasks_of.unplaced() == 0,
                 nproc,
                 pid,
                 comm: names.remove(&pid).unwrap_or_default(),
@@ -155,6 +185,7 @@ pub fn read(survey: &mut Survey, proc_root: &Path) {
         })
         .collect();
     survey.memory = mappings::near(proc_root, processes);
+    spaces.read(survey, proc_root, helpers);
 }
 
 /// The path of a process' cgroup in one hierarchy: `4:pids:/path`, on v2 `0::/path` (cgroups(7)). It may have any
@@ -252,12 +283,13 @@ mod tests {
             }),
             ..Survey::default()
         };
-        read(&mut seen, root.path());
+        read(&mut seen, root.path(), Helpers::Allowed);
         assert_eq!(
             seen.users,
             [UserLimits {
                 uid: 1000,
                 tasks: 35,
+                is_whole: true,
                 nproc: Bound::At(90),
                 pid: 21,
                 comm: b"java x".to_vec(),
@@ -275,7 +307,7 @@ mod tests {
             }),
             ..Survey::default()
         };
-        read(&mut on_v2, root.path());
+        read(&mut on_v2, root.path(), Helpers::Allowed);
         assert_eq!(on_v2.unreaped[0].cgroup.as_deref(), Some(&b"/a:c"[..]));
         assert_eq!(seen.init_nproc, Some(Bound::None));
         assert!(seen.unseen.is_empty(), "{:?}", seen.unseen);
@@ -285,7 +317,7 @@ mod tests {
     fn hidden_processes_are_said_to_be_hidden() {
         let root = tempfile::tempdir().unwrap();
         let mut seen = Survey::default();
-        read(&mut seen, root.path());
+        read(&mut seen, root.path(), Helpers::Allowed);
         assert!(seen.unseen[0].contains("hidepid"), "{:?}", seen.unseen);
     }
 }

@@ -44,7 +44,7 @@ use crate::{
     report::markdown::markdown,
     runtime::{self, diagnostics},
     stream::node_name,
-    survey,
+    survey::{self, Helpers},
 };
 
 /// A screen could not be shown.
@@ -404,7 +404,11 @@ impl<'a> Screen<'a> {
         let Shown::Node(node) = self.shown else {
             return;
         };
-        let survey = survey::read(&node.roots.proc_root, &node.roots.cgroup_root);
+        let survey = survey::read(
+            &node.roots.proc_root,
+            &node.roots.cgroup_root,
+            Helpers::Forbidden,
+        );
         let (rows, findings) = (limits::table(&survey), limits::find(&survey));
         let page = CheckPage {
             survey: &survey,

@@ -76,11 +76,31 @@ pub struct CgroupLimits {
 pub struct UserLimits {
     /// The user.
     pub uid: u32,
-    /// Tasks of all its processes.
+    /// Tasks that count for it: of its processes and, from 5.14 on, of all processes in user namespaces that
+    /// it owns.
     pub tasks: u64,
+    /// No process may be missing among them: else there are at least as many.
+    pub is_whole: bool,
     /// The lowest soft RLIMIT_NPROC among its processes that were looked at.
     pub nproc: Bound,
     /// That process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: Vec<u8>,
+}
+
+/// A PID namespace with a `pid_max` of its own (6.14), below the node's or full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PidNamespaceLimits {
+    /// Its inode number.
+    pub inum: u32,
+    /// Tasks in it and in the namespaces below it.
+    pub tasks: u64,
+    /// `pid_max`; `None` where no process could be started inside to read it.
+    pub pid_max: Option<u64>,
+    /// A fork in it was refused, and one outside was not.
+    pub is_full: bool,
+    /// The first of its processes.
     pub pid: u32,
     /// Its name.
     pub comm: Vec<u8>,
@@ -114,6 +134,8 @@ pub struct Survey {
     pub cgroups: Vec<CgroupLimits>,
     /// Ordinary users (root has no RLIMIT_NPROC), most tasks first.
     pub users: Vec<UserLimits>,
+    /// PID namespaces that allow less than the node does.
+    pub pid_namespaces: Vec<PidNamespaceLimits>,
     /// Parents that do not reap, most zombies first.
     pub unreaped: Vec<Unreaped>,
     /// Processes that hardly can start a thread, though no clone is refused.

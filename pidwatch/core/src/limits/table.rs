@@ -16,6 +16,8 @@ pub enum Scope {
     Cgroup(Box<[u8]>),
     /// A user's.
     User(u32),
+    /// A PID namespace's, by its inode number.
+    PidNamespace(u32),
     /// Each pod's.
     Pods,
 }
@@ -50,7 +52,7 @@ impl Row {
     }
 }
 
-/// The node's limits first, then the kubelet's, cgroups' by path, users'.
+/// The node's limits first, then the kubelet's, cgroups' by path, users', PID namespaces'.
 pub fn table(survey: &Survey) -> Vec<Row> {
     let node = &survey.node;
     let mut rows: Vec<Row> = [
@@ -116,8 +118,21 @@ pub fn table(survey: &Survey) -> Vec<Row> {
             name: "RLIMIT_NPROC",
             scope: Scope::User(user.uid),
             value,
-            usage: Some(user.tasks),
-            binding: value.is_some_and(|value| value.saturating_sub(user.tasks) <= of_node),
+            // Who is missing may be all that is left.
+            usage: Some(user.tasks).filter(|_| user.is_whole),
+            binding: user.is_whole
+                && value.is_some_and(|value| value.saturating_sub(user.tasks) <= of_node),
+        });
+    }
+    for space in &survey.pid_namespaces {
+        let value = space.pid_max;
+        rows.push(Row {
+            name: "kernel.pid_max",
+            scope: Scope::PidNamespace(space.inum),
+            value,
+            usage: Some(space.tasks),
+            binding: space.is_full
+                || value.is_some_and(|value| value.saturating_sub(space.tasks) <= of_node),
         });
     }
     rows

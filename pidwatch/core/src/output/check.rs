@@ -97,6 +97,7 @@ fn scope_name(scope: &Scope) -> String {
         Scope::Node => "node".to_owned(),
         Scope::Cgroup(path) => escape::for_json(path),
         Scope::User(uid) => format!("user:{uid}"),
+        Scope::PidNamespace(inum) => format!("pid_namespace:{inum}"),
         Scope::Pods => "pods".to_owned(),
     }
 }
@@ -252,6 +253,7 @@ impl Writer {
             Scope::Node => String::new(),
             Scope::Pods => "  each pod".to_owned(),
             Scope::User(uid) => format!("  user {uid}"),
+            Scope::PidNamespace(inum) => format!("  PID namespace {inum}"),
             Scope::Cgroup(path) => format!("  {}", escape::for_terminal(path)),
         };
         // A limit that is not there and one that is not known are no numbers.

@@ -4,6 +4,7 @@
 
 mod cgroups;
 mod finding;
+mod namespaces;
 mod node;
 mod users;
 
@@ -24,6 +25,7 @@ pub fn find(survey: &Survey) -> Vec<Finding> {
     cgroups::can_exhaust(survey, &mut found);
     cgroups::sums(survey, &mut found);
     users::near_their_limits(survey, &mut found);
+    namespaces::near_their_limits(survey, &mut found);
     users::unreaped(survey, &mut found);
     users::memory(survey, &mut found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

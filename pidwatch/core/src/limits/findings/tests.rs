@@ -4,7 +4,7 @@ use super::*;
 use crate::limits::{
     advice::is_pod,
     survey::{
-        Bound, Unreaped, UserLimits,
+        Bound, PidNamespaceLimits, Unreaped, UserLimits,
         tests::{cgroup, survey},
     },
 };
@@ -273,6 +273,7 @@ fn a_users_limit_that_binds_is_not_called_one_that_never_does() {
     seen.users = vec![UserLimits {
         uid: 1000,
         tasks: 90,
+        is_whole: true,
         nproc: Bound::At(100),
         pid: 5,
         comm: b"java".to_vec(),
@@ -378,6 +379,7 @@ fn a_user_near_the_limit_and_a_parent_that_does_not_reap_are_told() {
     seen.users = vec![UserLimits {
         uid: 1000,
         tasks: 90,
+        is_whole: true,
         nproc: Bound::At(100),
         pid: 5,
         comm: b"java".to_vec(),
@@ -391,4 +393,71 @@ fn a_user_near_the_limit_and_a_parent_that_does_not_reap_are_told() {
     }];
     assert_eq!(the(&seen, "user-limit-usage").object, "user 1000");
     assert_eq!(the(&seen, "unreaped-zombies").object, "sh[7]");
+}
+
+#[test]
+fn a_pid_namespaces_own_limit_is_told_as_its_own() {
+    let mut seen = survey(300, 32_768, 1_545_000);
+    let space = PidNamespaceLimits {
+        inum: 77,
+        tasks: 350,
+        pid_max: Some(400),
+        is_full: false,
+        pid: 12,
+        comm: b"init".to_vec(),
+    };
+    seen.pid_namespaces = vec![space.clone()];
+    let found = the(&seen, "pid-namespace-usage");
+    assert_eq!(found.severity, Severity::Warning);
+    assert_eq!(found.object, "PID namespace 77");
+    assert!(
+        found
+            .message
+            .contains("350 tasks of its own kernel.pid_max 400 (88 %)")
+    );
+    assert_eq!(
+        found.advice,
+        "nsenter --target 12 --pid --mount sysctl -w kernel.pid_max=1600"
+    );
+    let row = crate::limits::table(&seen).pop().unwrap();
+    assert_eq!((row.headroom(), row.binding), (Some(50), true));
+    // Nothing in it could read the value.
+    seen.pid_namespaces = vec![PidNamespaceLimits {
+        pid_max: None,
+        is_full: true,
+        ..space.clone()
+    }];
+    assert_eq!(
+        the(&seen, "pid-namespace-usage").severity,
+        Severity::Critical
+    );
+    let row = crate::limits::table(&seen).pop().unwrap();
+    assert_eq!((row.value, row.headroom(), row.binding), (None, None, true));
+    seen.pid_namespaces = vec![PidNamespaceLimits { tasks: 20, ..space }];
+    assert!(!ids(&seen).contains(&"pid-namespace-usage"));
+}
+
+#[test]
+fn a_user_of_whom_tasks_may_be_missing_has_no_headroom() {
+    let mut seen = survey(300, 4_194_304, 4_194_304);
+    seen.users = vec![UserLimits {
+        uid: 1000,
+        tasks: 20,
+        is_whole: false,
+        nproc: Bound::At(60),
+        pid: 5,
+        comm: b"java".to_vec(),
+    }];
+    let row = crate::limits::table(&seen).pop().unwrap();
+    assert_eq!(
+        (row.value, row.usage, row.headroom()),
+        (Some(60), None, None)
+    );
+    seen.users[0].tasks = 60;
+    let found = the(&seen, "user-limit-usage");
+    assert!(
+        found.message.starts_with("at least 60 tasks"),
+        "{}",
+        found.message
+    );
 }

@@ -32,7 +32,8 @@ pub(super) fn near_their_limits(survey: &Survey, found: &mut Vec<Finding>) {
                 },
                 object: format!("user {}", user.uid),
                 message: format!(
-                    "{} tasks of RLIMIT_NPROC {nproc} ({}), as {}[{}] has it",
+                    "{}{} tasks of RLIMIT_NPROC {nproc} ({}), as {}[{}] has it",
+                    if user.is_whole { "" } else { "at least " },
                     user.tasks,
                     percent(user.tasks as f64 / nproc as f64),
                     escape::for_terminal(&user.comm),
