@@ -20,8 +20,8 @@ use crate::{
     incident::Phase,
     limits::{Basis, Errno, Reason},
     stream::{
-        Change, CloneFailed, Event, Incident, Kinds, LimitId, LimitUse, Line, NodeWindow, Owner,
-        Rate, Started, State, Word,
+        Breakdown, Change, CloneFailed, Event, Incident, Kinds, LimitId, LimitUse, Line,
+        NodeWindow, Owner, Rate, Rejection, Started, State, Word,
     },
 };
 
@@ -81,6 +81,8 @@ pub struct Track {
     pub creators: HashMap<(String, u32), f64>,
     /// Creations refused, by the counters.
     pub refused: u64,
+    /// Creations rejected with EPERM or EACCES.
+    pub forbidden: u64,
     /// The most zombies it had.
     pub zombies: u64,
     /// Its states, oldest first.
@@ -102,6 +104,7 @@ impl Track {
             charged: None,
             creators: HashMap::new(),
             refused: 0,
+            forbidden: 0,
             zombies: 0,
             changes: Vec::new(),
             flags: 0,
@@ -118,7 +121,8 @@ impl Track {
     /// What makes it worth keeping.
     fn weight(&self) -> (bool, u64, u64, u64) {
         let is_flagged = self.flags > 0;
-        (is_flagged, self.refused, self.peak, self.created_in_all())
+        let refused = self.refused.saturating_add(self.forbidden);
+        (is_flagged, refused, self.peak, self.created_in_all())
     }
 }
 
@@ -376,6 +380,12 @@ impl Collected {
         track.zombies = track.zombies.max(rate.zombies.unwrap_or(0));
         if let Some(failed) = &rate.counts.failed {
             track.refused = track.refused.saturating_add(failed.total());
+        }
+        let rejected = rate.counts.rejected_by.iter().flat_map(Breakdown::iter);
+        for (errno, count) in rejected {
+            if errno.known().is_some_and(Rejection::is_forbidden) {
+                track.forbidden = track.forbidden.saturating_add(count);
+            }
         }
     }
 

@@ -503,6 +503,11 @@ fn around(report: &Report, blocks: &mut Vec<Block>) {
         blocks.push(Block::Heading(2, "Who had the tasks".into()));
         blocks.push(Block::Table(owners(&report.owners)));
     }
+    if !report.findings.is_empty() {
+        blocks.push(Block::Heading(2, "No limit".into()));
+        let findings = report.findings.iter();
+        blocks.push(Block::List(findings.map(|of| of.text.clone()).collect()));
+    }
     if !report.other_failures.is_empty() {
         blocks.push(Block::Heading(2, "Refused outside of incidents".into()));
         let mut table = symptoms(&report.other_failures);

@@ -121,6 +121,7 @@ impl Reporter {
             limits,
             owners,
             other_failures: overview::other_failures(all),
+            findings: overview::forbidden(all),
             tasks: overview::tasks(all, (from, to)),
             trust,
         })

@@ -41,6 +41,9 @@ pub struct Report {
     pub owners: Vec<OwnerLine>,
     /// Creations refused that belong to no incident.
     pub other_failures: Vec<Symptom>,
+    /// What is to be known beside the incidents.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// The node's tasks.
     pub tasks: Series,
     /// How far to trust this.
@@ -327,7 +330,7 @@ pub struct Symptom {
     pub count: u64,
 }
 
-/// Why it was not stopped.
+/// Why it was not stopped, or what stops tasks and is no limit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// Its entry in docs/report.md.

@@ -6,7 +6,7 @@ use super::{
     case::{held, kinds_of, ratio},
     collect::{Collected, Tally, Track},
     curve::Curve,
-    model::{Case, Limit, OwnerLine, Role, Series, Severity, Symptom},
+    model::{Case, Finding, Limit, OwnerLine, Role, Series, Severity, Symptom},
     scene::series,
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
 };
@@ -15,6 +15,8 @@ use crate::{detect::State, stream::LimitId};
 /// Owners in the table that have no part in an incident: who held the most, who created the most.
 const LARGEST: usize = 8;
 const BUSIEST: usize = 4;
+/// Owners that are named because they may not create tasks.
+const FORBIDDEN: usize = 5;
 /// Lines of failures that belong to no incident.
 const FAILURES: usize = 20;
 
@@ -151,6 +153,34 @@ pub fn other_failures(all: &Collected) -> Vec<Symptom> {
     failures
 }
 
+/// Who may not create tasks at all: the error looks like a lack of something, and no limit is near.
+pub fn forbidden(all: &Collected) -> Vec<Finding> {
+    let tracks = all.owners.values().filter(|track| track.forbidden > 0);
+    let mut tracks: Vec<&Track> = tracks.collect();
+    tracks.sort_by_key(|track| (std::cmp::Reverse(track.forbidden), track.owner.cgroup.id));
+    let finding = |track: &Track| Finding {
+        id: "creations-forbidden",
+        text: words![
+            strong(count(track.forbidden, "creation")),
+            " of ",
+            code(&name_of(&track.owner)),
+            if track.forbidden == 1 {
+                " was"
+            } else {
+                " were"
+            },
+            " rejected with EPERM or EACCES: a seccomp filter or a security module forbids ",
+            code("clone"),
+            " or ",
+            code("clone3"),
+            ". That is no limit, and no higher one helps. A runtime older than the image's C library does \
+             it (libseccomp before 2.5.0, Docker before 20.10.10 answer clone3 with EPERM, not ENOSYS): \
+             update it, or allow the call in the profile."
+        ],
+    };
+    tracks.into_iter().take(FORBIDDEN).map(finding).collect()
+}
+
 /// All of it in one paragraph.
 pub fn summary(
     all: &Collected,
@@ -214,6 +244,17 @@ pub fn summary(
                 n => format!("; {} refused (below).", count(n, "creation")),
             });
         }
+    }
+    let forbidden: u64 = all.owners.values().map(|track| track.forbidden).sum();
+    if forbidden > 0 {
+        words.push(format!(
+            " {} forbidden (below), by no limit.",
+            if forbidden == 1 {
+                "1 creation was".to_owned()
+            } else {
+                format!("{} creations were", number(forbidden))
+            }
+        ));
     }
     if let Some(limit) = limits.first()
         && let (Some(ratio), Some(value), Some(peak)) = (limit.ratio, limit.value, limit.peak)

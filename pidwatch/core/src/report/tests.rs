@@ -1,5 +1,7 @@
 //! Reports on streams whose truth is known.
 
+mod verdicts;
+
 use std::fs;
 
 use jiff::Timestamp;
