@@ -21,6 +21,7 @@ pub fn scenarios() -> Vec<Scenario> {
             a_leak_spread_over_a_containers_own_cgroups_is_the_containers
         )
         .slow(),
+        scenario!(HOST, a_leak_in_one_part_is_flagged_once_with_the_part).slow(),
         scenario!(HOST, a_crash_loop_at_one_path_is_one_incident),
         scenario!(
             HOST,
@@ -117,10 +118,7 @@ fn a_leak_spread_over_a_containers_own_cgroups_is_the_containers(env: &Env) -> R
     };
     for event in recording.of_type("state").filter(below) {
         if matches!(event.text("/to"), Some("leaking" | "saturated")) {
-            let is_inside = event
-                .path()
-                .is_some_and(|path| path.starts_with(&leaker.path));
-            assert!(is_inside, "{}", event.json);
+            assert_eq!(event.cgroup(), Some(leaker.id), "{}", event.json);
         }
     }
     let opened = about(&recording, &pods.top).next().context("no incident")?;
@@ -143,6 +141,54 @@ fn a_leak_spread_over_a_containers_own_cgroups_is_the_containers(env: &Env) -> R
         seen += 1;
     }
     assert!(seen > PARTS, "{seen}");
+    Ok(())
+}
+
+/// A container with a limit of its own around the cgroup that leaks.
+fn a_leak_in_one_part_is_flagged_once_with_the_part(env: &Env) -> Result<()> {
+    let pods = Pods::new(env)?;
+    let Pods { leaker, .. } = &pods;
+    leaker.set("pids.max", "900")?;
+    let part = leaker.child("docker-in-docker")?;
+    let beside = leaker.child("init")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let steady = Load::new(env, "pace").with("per-second", 3);
+    let steady = steady.inside(&beside).start()?;
+    let leak = Load::new(env, "leak").with("per-second", 40);
+    let leak = leak.inside(&part).start()?;
+    let of_leaker = |seen: &Recording| {
+        let events = seen.of_type("state");
+        let below = events.filter(|event| {
+            let path = event.path().unwrap_or_default();
+            path.starts_with(&pods.top.path)
+        });
+        below.map(|event| event.json.clone()).collect::<Vec<_>>()
+    };
+    pidwatch.wait_within(Duration::from_secs(90), |seen| {
+        of_leaker(seen)
+            .iter()
+            .any(|event| event["to"] == "saturated")
+    })?;
+    leak.finish()?;
+    pidwatch.wait_within(Duration::from_secs(90), |seen| {
+        let all = of_leaker(seen);
+        all.last().is_some_and(|event| event["to"] == "ok")
+    })?;
+    steady.finish()?;
+    let events = of_leaker(&pidwatch.stop()?);
+    let to = |event: &serde_json::Value| event["to"].as_str().unwrap_or_default().to_owned();
+    let states: Vec<_> = events.iter().map(to).collect();
+    assert_eq!(
+        states,
+        ["growing", "leaking", "saturated", "ok"],
+        "{events:?}"
+    );
+    for event in &events {
+        assert_eq!(event["cgroup"]["id"], leaker.id, "{event}");
+    }
+    for event in &events[..3] {
+        assert_eq!(event["inside"], part.path.as_str(), "{event}");
+    }
     Ok(())
 }
 

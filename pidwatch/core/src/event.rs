@@ -43,8 +43,10 @@ pub enum Update {
 /// An owner that is in another state.
 #[derive(Debug)]
 pub struct StateChange {
-    /// Whose.
+    /// Whose: a container or a unit with everything below it, or a cgroup that belongs to none.
     pub owner: Owner,
+    /// The cgroup inside of it that this comes from, where it is one.
+    pub inside: Option<Owner>,
     /// When it was found.
     pub time: BootTime,
     /// What.

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::{
     Live, Node,
     census::Census,
+    flags::Flagged,
     owners::{anchor_at, with_names},
     parts::Parts,
     under_way::Looking,
@@ -135,8 +136,14 @@ impl Node {
     /// Takes what the detector and the incidents make of what was read.
     fn judge(&mut self, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
         let live = Live::new(&self.files, &self.tree, &self.namespaces);
-        for change in self.detector.look(time, &live) {
-            let told = self.state_change(change, time, now);
+        let changes = self.detector.look(time, &live);
+        let parts = &self.parts;
+        let owner_of = |id| parts.owner(id).unwrap_or(id);
+        for change in changes {
+            self.flags.note(owner_of(change.owner), change);
+        }
+        for Flagged { change, inside } in self.flags.update(self.detector.verdicts(), owner_of) {
+            let told = self.state_change(change, inside, time, now);
             updates.push(Update::State(Box::new(told)));
         }
         let live = Live::new(&self.files, &self.tree, &self.namespaces);
@@ -180,20 +187,23 @@ impl Node {
     pub(super) fn state_change(
         &mut self,
         change: Change,
+        inside: Option<CgroupId>,
         time: BootTime,
         now: Instant,
     ) -> StateChange {
         let limit = change.verdict.exhaustion.map(|exhaustion| exhaustion.limit);
         let limit_owner = limit.and_then(|limit| self.limit_owner(&limit, now));
-        let limits = self.limits_above(change.owner);
+        let source = inside.unwrap_or(change.owner);
+        let limits = self.limits_above(source);
         let is_flagged = matches!(
             change.verdict.state,
             detect::State::Leaking | detect::State::Saturated
         );
-        let node = self.tree.get(change.owner).filter(|_| is_flagged);
+        let node = self.tree.get(source).filter(|_| is_flagged);
         let task_names = node.and_then(|node| self.files.task_names(&node.path));
         StateChange {
             owner: self.owner(change.owner, now),
+            inside: inside.map(|part| self.owner(part, now)),
             time,
             change,
             limit_owner,

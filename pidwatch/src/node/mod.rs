@@ -7,6 +7,7 @@
 //! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
 
 mod census;
+mod flags;
 mod live;
 mod look;
 mod namespaces;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 use self::{
     census::Census,
+    flags::Flags,
     namespaces::Namespaces,
     parts::Parts,
     under_way::{Closing, Looking, Walks},
@@ -109,6 +111,7 @@ pub struct Node {
     parts: Parts,
     census: Census,
     namespaces: Namespaces,
+    flags: Flags,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     unseen: Unseen,
@@ -207,6 +210,7 @@ impl Node {
             parts,
             census: Census::default(),
             namespaces: Namespaces::default(),
+            flags: Flags::default(),
             flagged_owners: HashSet::new(),
             unseen,
             unseen_due: now + unseen::EVERY,
@@ -547,8 +551,13 @@ impl Node {
     fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
         self.touched.remove(&id);
         self.count_part(id);
-        if let Some(change) = self.detector.gone(id, time) {
-            let told = self.state_change(change, time, now);
+        let gone = self.detector.gone(id, time);
+        if let Some(owner) = self.parts.owner(id) {
+            if let Some(change) = gone {
+                self.flags.note(owner, change);
+            }
+        } else if let Some(change) = self.flags.gone(id, gone) {
+            let told = self.state_change(change, None, time, now);
             updates.push(Update::State(Box::new(told)));
         }
     }

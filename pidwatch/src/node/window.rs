@@ -126,7 +126,7 @@ impl Node {
         let shown: HashSet<_> = active.iter().map(|(id, _)| *id).collect();
         let parts = active.iter().filter_map(|&(id, _)| self.parts.owner(id));
         let flagged: HashSet<_> = parts
-            .filter(|&owner| self.detector.verdict(owner).is_some())
+            .filter(|&owner| self.flags.source(owner).is_some())
             .collect();
         let before = std::mem::replace(&mut self.flagged_owners, flagged);
         let mut owners: Vec<_> = self.flagged_owners.union(&before).copied().collect();
@@ -165,8 +165,10 @@ impl Node {
             .get(id)
             .map_or((None, None), |node| self.files.charges(&self.tree, node));
         let processes = self.processes(id, tasks, now, budget);
-        let verdict = self.detector.verdict(id).cloned();
-        let limit = self.limit_ahead(id, verdict.as_ref());
+        let source = self.flags.source(id);
+        let verdict = source.and_then(|source| self.detector.verdict(source).cloned());
+        let forecast = verdict.as_ref().or(self.detector.verdict(id));
+        let limit = self.limit_ahead(id, forecast);
         let limit = limit.map(|limit| (limit, self.limit_owner(&limit, now)));
         Row {
             owner,

@@ -105,6 +105,7 @@ impl State {
     pub fn example(owner: Arc<Owner>, to: detect::State) -> Self {
         Self {
             owner,
+            inside: None,
             from: detect::State::Growing.into(),
             to: to.into(),
             tasks: 1000,

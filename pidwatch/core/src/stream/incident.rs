@@ -81,15 +81,7 @@ pub struct Culprit {
 impl Culprit {
     /// What people call it or, where most comes from one, the cgroup inside of it; safe to show.
     pub fn name(&self) -> String {
-        let mut owner = identity::Owner::from(&self.owner);
-        if let Some(inside) = &self.inside {
-            let path = inside.as_bytes().into();
-            owner = identity::Owner {
-                names: owner.names,
-                ..identity::Owner::new(owner.id, Some(path))
-            };
-        }
-        owner.name()
+        self.owner.name_with_part(self.inside.as_deref())
     }
 }
 

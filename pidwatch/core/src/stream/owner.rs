@@ -115,6 +115,17 @@ impl Owner {
         identity::Owner::from(self).name()
     }
 
+    /// The same of a cgroup inside of it, by its path.
+    pub fn name_with_part(&self, inside: Option<&str>) -> String {
+        let Some(inside) = inside else {
+            return self.name();
+        };
+        let owner = identity::Owner::from(self);
+        let part = identity::Owner::new(owner.id, Some(inside.as_bytes().into()));
+        let names = owner.names;
+        identity::Owner { names, ..part }.name()
+    }
+
     /// Whether a container runtime has said more of it than its path does.
     pub fn has_names(&self) -> bool {
         let k8s = self.k8s.as_ref();

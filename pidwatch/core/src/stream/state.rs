@@ -17,6 +17,9 @@ pub struct State {
     /// Whose.
     #[serde(flatten)]
     pub owner: Arc<Owner>,
+    /// Path of the cgroup inside of it that this comes from, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
     /// The state before.
     pub from: Word<detect::State>,
     /// The state now.
@@ -109,10 +112,16 @@ impl From<&State> for StateNow {
 }
 
 impl State {
+    /// What people call it or, where this comes from a cgroup inside of it, that; safe to show.
+    pub fn name(&self) -> String {
+        self.owner.name_with_part(self.inside.as_deref())
+    }
+
     /// A change; `since` is [`crate::detect::Verdict::since`] by the wall clock.
     pub fn of(told: &StateChange, since: Timestamp) -> Self {
         let StateChange {
             owner,
+            inside,
             change,
             limit_owner,
             limits,
@@ -123,6 +132,9 @@ impl State {
         let now = StateNow::of(verdict, limit_owner.as_ref(), since);
         Self {
             owner: Arc::new(owner.into()),
+            inside: inside
+                .as_ref()
+                .and_then(|inside| inside.path.as_deref().map(escape::for_json)),
             from: change.from.into(),
             to: now.state,
             tasks: verdict.tasks,

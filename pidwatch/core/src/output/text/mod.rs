@@ -279,7 +279,7 @@ impl Text {
             self.time(time),
             safe(&state.to.name(detect::State::name).to_uppercase()),
             safe(&state.why),
-            state.owner.name()
+            state.name()
         );
         let line = self.sentence(&line);
         writeln!(out, "{}", self.styled(style, &line))?;
