@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup::CgroupId,
     escape,
-    identity::{self, Names},
+    identity::{self, Names, OwnerKey},
 };
 
 /// A cgroup, and whose it is as far as is known.
@@ -134,6 +134,12 @@ impl Owner {
                 .runtime
                 .as_ref()
                 .is_some_and(|runtime| runtime.container_image.is_some())
+    }
+
+    /// Who it is, whatever cgroup stands for it at the moment; `None` for a cgroup inside of an owner.
+    pub fn key(&self) -> Option<OwnerKey> {
+        let owner = identity::Owner::from(self);
+        owner.anchor().is_none().then(|| owner.key())
     }
 
     /// The UID of its pod, if it has one.

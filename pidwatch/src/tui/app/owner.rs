@@ -11,6 +11,7 @@ use crate::{
     detect::State,
     escape,
     history::{History, Reading},
+    identity::OwnerKey,
     limits::{Basis, Reason},
     stream::{
         CloneFailed, Creator, LimitHolder, LimitId, LimitUse, Owner, Rate, StateNow, TaskNames,
@@ -134,6 +135,8 @@ pub struct NextLimit {
 pub struct Known {
     /// Whose.
     pub owner: Arc<Owner>,
+    /// Who it is, whatever cgroup stands for it; `None` for a cgroup inside of an owner.
+    pub key: Option<OwnerKey>,
     /// Its name, safe to show.
     pub name: String,
     /// The same in lower case, for filters.
@@ -183,6 +186,7 @@ impl Known {
         Self {
             lower: name.to_lowercase(),
             name,
+            key: owner.key(),
             owner,
             badge: Badge::Ok,
             tasks: None,
@@ -209,6 +213,7 @@ impl Known {
     pub(super) fn call(&mut self, owner: &Arc<Owner>) {
         if !Arc::ptr_eq(&self.owner, owner) && self.owner != *owner {
             self.owner = owner.clone();
+            self.key = owner.key();
             self.name = owner.name();
             self.lower = self.name.to_lowercase();
         }

@@ -132,6 +132,15 @@ impl Row {
         }
     }
 
+    /// Takes in the row of a cgroup that stood for the same owner before: its limit matters no more.
+    pub(super) fn succeed(&mut self, former: &Self) {
+        let (share, of) = (self.share, self.of.clone());
+        self.add(former);
+        if self.of != of {
+            (self.share, self.of) = (share, of);
+        }
+    }
+
     /// Of nothing yet, to be added to.
     pub(super) fn group(place: &str, name: &[u8]) -> Self {
         Self {

@@ -2,7 +2,7 @@
 //!
 //! In: what is known of the owners. Out: [`Row`]s, in the order in which they are shown. Pure.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 
 use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
@@ -13,6 +13,7 @@ use super::{
     row::Row,
     world::World,
 };
+use crate::identity::OwnerKey;
 
 /// Longer paths than the kernel takes (`PATH_MAX`) are not taken apart: a stream may claim any.
 const LONGEST_PATH: usize = 4096;
@@ -94,10 +95,10 @@ impl Order {
                         || (known.gone.is_some() && (known.failures > 0 || known.ate.is_some()))
                         || known.created > 0.0
                 };
-                let mut rows: Vec<Row> = owners
-                    .iter()
-                    .filter(says)
-                    .map(|known| Row::of(known, &gauges))
+                let owners: Vec<&Known> = owners.into_iter().filter(|known| says(&known)).collect();
+                let mut rows: Vec<Row> = rows_of(&owners, &gauges)
+                    .into_iter()
+                    .map(|(_, row)| row)
                     .collect();
                 self.sort(&mut rows);
                 rows
@@ -118,8 +119,7 @@ impl Order {
 
     fn groups(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
         let mut groups: HashMap<String, (Row, Vec<Row>)> = HashMap::new();
-        for known in owners {
-            let mut row = Row::of(known, gauges);
+        for (known, mut row) in rows_of(owners, gauges) {
             row.depth = 1;
             let name = self.group_of(known);
             let (group, rows) = groups
@@ -202,6 +202,35 @@ impl Order {
     }
 }
 
+/// A row for each owner: containers that replace each other in a pod are one, the latest with what the others
+/// did.
+fn rows_of<'a>(owners: &[&'a Known], gauges: &[Gauge]) -> Vec<(&'a Known, Row)> {
+    let mut rows: Vec<(&Known, Row)> = Vec::with_capacity(owners.len());
+    let mut places: HashMap<&OwnerKey, usize> = HashMap::new();
+    let mut owners = owners.to_vec();
+    // The latest first: those that are there, then those that went last.
+    owners.sort_by_key(|known| {
+        (
+            known.gone.is_some(),
+            Reverse(known.gone),
+            Reverse(known.owner.id()),
+        )
+    });
+    for known in owners {
+        let row = Row::of(known, gauges);
+        // A cgroup inside of a container is a part of it, and no former one.
+        if let Some(key) = &known.key {
+            if let Some(&place) = places.get(key) {
+                rows[place].1.succeed(&row);
+                continue;
+            }
+            places.insert(key, rows.len());
+        }
+        rows.push((known, row));
+    }
+    rows
+}
+
 /// Cgroups by what is above them.
 #[derive(Default)]
 struct Branches<'a> {
@@ -235,5 +264,80 @@ impl<'a> Branches<'a> {
             }
             at = above;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        cgroup::CgroupId,
+        limits::Reason,
+        stream::{Change, Owner, Rate},
+        tui::app::{
+            row::RowKey,
+            tests::{changed, owner, pod, rate, window},
+        },
+    };
+
+    /// The same container of a pod for the nth time.
+    fn restarted(n: u64) -> Arc<Owner> {
+        let mut again = Owner::clone(&pod(7, "shop", "churner", "app"));
+        let path = again.cgroup.path.take().unwrap();
+        let (pod, _) = path.rsplit_once('/').unwrap();
+        again.cgroup.path = Some(format!("{pod}/{n:064}"));
+        again.cgroup.id = 100 + n;
+        Arc::new(again)
+    }
+
+    #[test]
+    fn containers_that_replace_each_other_are_one_row() {
+        let mut world = World::default();
+        let apply = |world: &mut World, lines| {
+            for line in lines {
+                world.apply(line);
+            }
+        };
+        for n in 1..=3 {
+            let mut of = rate(restarted(n), 10 * n);
+            of.counts.failed = Some([(Reason::PidsMax, 4)].into_iter().collect());
+            of.total.failed = of.counts.failed.clone();
+            let beside = rate(owner(1, "/beside"), 5);
+            apply(&mut world, window(n, vec![of, beside]));
+            if n < 3 {
+                world.apply(changed(n, restarted(n), Change::Removed));
+            }
+        }
+        apply(&mut world, window(4, vec![rate(restarted(3), 30)]));
+        for mode in [Mode::Flat, Mode::Pod] {
+            let order = Order {
+                mode,
+                ..Order::default()
+            };
+            let rows = order.rows(&world, |_| true);
+            let app: Vec<_> = rows.iter().filter(|row| row.name.contains("app")).collect();
+            let app = match &app[..] {
+                [one] => one,
+                all => panic!("{mode:?}: {all:?}"),
+            };
+            assert_eq!(app.key, RowKey::Owner(CgroupId(103)));
+            assert_eq!((app.tasks, app.failures), (Some(30), 12));
+        }
+    }
+
+    #[test]
+    fn a_cgroup_inside_of_a_container_stays_a_row_of_its_own() {
+        let mut world = World::default();
+        let outer = restarted(1);
+        let path = outer.path().unwrap_or_default().to_owned();
+        let inner = owner(300, &format!("{path}/inner"));
+        let rates: Vec<Rate> = vec![rate(outer, 3), rate(inner, 4)];
+        for line in window(1, rates) {
+            world.apply(line);
+        }
+        let rows = Order::default().rows(&world, |_| true);
+        assert_eq!(rows.len(), 2, "{rows:?}");
     }
 }
