@@ -4,6 +4,7 @@
 //! [`snapshot`] -> [`event`] -> [`stream`] -> [`output`], [`report`]. Time is an argument. Nothing here
 //! loads BPF, asks a runtime, draws a screen or waits.
 
+pub mod brake;
 pub mod cgroup;
 pub mod clock;
 pub mod detect;

@@ -101,6 +101,11 @@ impl Tree {
     }
 }
 
+/// Paths of the ancestors, nearest first; the last is the root.
+pub fn parents_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(parent_path(path), |path| parent_path(path))
+}
+
 /// Path of the parent; `None` for the root.
 fn parent_path(path: &[u8]) -> Option<&[u8]> {
     if path == b"/" {
@@ -155,6 +160,8 @@ mod tests {
 
     #[test]
     fn parents_are_cut_at_the_last_slash() {
+        let above: Vec<_> = parents_of(b"/a/b/c").collect();
+        assert_eq!(above, [&b"/a/b"[..], b"/a", b"/"]);
         assert_eq!(parent_path(b"/a/b"), Some(&b"/a"[..]));
         assert_eq!(parent_path(b"/a"), Some(&b"/"[..]));
         assert_eq!(parent_path(b"/"), None);
