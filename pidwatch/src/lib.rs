@@ -9,6 +9,7 @@ pub use pidwatch_core::{
 };
 
 pub mod agent;
+pub mod brake;
 pub mod cgroup;
 pub mod cli;
 pub mod commands;

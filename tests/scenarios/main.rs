@@ -10,6 +10,7 @@ mod agent_bad_days;
 mod agent_cost;
 mod alerting;
 mod bad_days;
+mod brake;
 mod check;
 mod compatibility;
 mod exact;
@@ -104,6 +105,7 @@ fn main() {
         leaks::scenarios(),
         footprint::scenarios(),
         bad_days::scenarios(),
+        brake::scenarios(),
         check::scenarios(),
         compatibility::scenarios(),
         names::scenarios(),

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::ptr;
 
+use crate::cgroup::Cgroup;
+
 const CAP_SYS_ADMIN: libc::c_int = 21;
 const CAP_SYS_RESOURCE: libc::c_int = 24;
 const CAP_BPF: libc::c_int = 39;
@@ -26,6 +28,14 @@ fn check(result: libc::c_int) -> Result<()> {
 fn before_exec(command: &mut Command, prepare: fn() -> Result<()>) {
     // SAFETY: every `prepare` here only makes system calls, so it is fit for a forked child.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Inside this cgroup.
+pub fn in_a_cgroup(command: &mut Command, cgroup: &Cgroup) {
+    let procs = cgroup.directory.join("cgroup.procs");
+    let join = move || std::fs::write(&procs, "0");
+    // SAFETY: it writes to a file whose path was made before the fork, by system calls alone.
+    unsafe { command.pre_exec(join) };
 }
 
 /// As an ordinary user.

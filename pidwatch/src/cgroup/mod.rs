@@ -12,5 +12,5 @@ pub use pidwatch_core::cgroup::*;
 pub use self::{
     files::Files,
     layout::{LayoutError, counts_refusals_locally, detect},
-    walk::{Walk, walk},
+    walk::{Walk, directory, walk},
 };

@@ -15,7 +15,7 @@ use crate::{
     connect::Address,
     filter::Filter,
     limits::Severity,
-    node::{NodeSettings, Roots},
+    node::{NodeSettings, Roots, parse_socket},
     recording::Speed,
     values,
 };
@@ -96,6 +96,70 @@ pub struct ConfigArgs {
     /// Read options from a TOML file: their long names, `_` or `-` between words.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Options of `brake`.
+#[derive(Args, Debug)]
+pub struct BrakeArgs {
+    /// The owner: a systemd unit, a container id, namespace/pod/container, or a cgroup path.
+    pub owner: String,
+    /// The new pids.max; defaults to the current number of tasks.
+    #[arg(long, value_name = "N", env = "PIDWATCH_AT")]
+    pub at: Option<u64>,
+    /// Restore the previous limit after this time (10s, 15m, 1h30m).
+    #[arg(long = "for", value_name = "TIME", value_parser = values::parse_duration, default_value = "15m", env = "PIDWATCH_FOR")]
+    pub lasts: Duration,
+    /// Show what would change, and change nothing.
+    #[arg(long, env = "PIDWATCH_DRY_RUN")]
+    pub dry_run: bool,
+    /// Owners that are never braked: units, namespaces or cgroup paths (comma-separated).
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        env = "PIDWATCH_NEVER_BRAKE"
+    )]
+    pub never: Vec<String>,
+    /// Where the node's files are.
+    #[command(flatten)]
+    pub roots: Roots,
+    /// CRI sockets of the container runtimes to ask for pod names (comma-separated); `none` disables it.
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_delimiter = ',',
+        value_parser = parse_socket,
+        env = "PIDWATCH_CRI_SOCKET"
+    )]
+    pub cri_socket: Vec<PathBuf>,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// Options of `hold-brake`, which `brake` starts.
+#[derive(Args, Debug)]
+pub struct HoldBrakeArgs {
+    /// Where the node's files are.
+    #[command(flatten)]
+    pub roots: Roots,
+}
+
+/// Options of `release`.
+#[derive(Args, Debug)]
+pub struct ReleaseArgs {
+    /// The owner, as `brake` and `check` print it, or its cgroup path.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub owner: Option<String>,
+    /// Release every brake on this node.
+    #[arg(long)]
+    pub all: bool,
+    /// Where the node's files are.
+    #[command(flatten)]
+    pub roots: Roots,
+    /// The option that every command has.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Options of `top`.

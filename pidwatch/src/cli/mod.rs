@@ -11,7 +11,8 @@ use std::{ffi::OsString, path::Path};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::args::{
-    AgentArgs, CheckArgs, CompletionsArgs, RecordArgs, ReplayArgs, ReportArgs, TopArgs, TraceArgs,
+    AgentArgs, BrakeArgs, CheckArgs, CompletionsArgs, HoldBrakeArgs, RecordArgs, ReleaseArgs,
+    ReplayArgs, ReportArgs, TopArgs, TraceArgs,
 };
 
 /// Live fork and clone tracing per cgroup: who creates tasks, which clones fail and why, who leaks.
@@ -61,6 +62,16 @@ pub enum Command {
     /// would have caught it. Reads what `record` wrote, or `trace -o json`, or asks an agent; needs neither
     /// root nor BPF.
     Report(ReportArgs),
+    /// Stop a leak without killing anything: lower a container's or unit's pids.max to its current usage.
+    ///
+    /// Existing tasks keep running; new ones fail, in this owner only. The previous limit is restored when the lease
+    /// ends (--for) or with `pidwatch release`. docs/brake.md lists the side effects. Requires root.
+    Brake(BrakeArgs),
+    /// Release a brake now: restore the previous limit.
+    Release(ReleaseArgs),
+    /// Restore the limit when the lease ends; started by `brake`.
+    #[command(hide = true)]
+    HoldBrake(HoldBrakeArgs),
     /// Print completions for a shell.
     ///
     /// For bash: `pidwatch completions bash > /usr/share/bash-completion/completions/pidwatch`.
@@ -108,7 +119,9 @@ impl Cli {
             Command::Replay(args) => Some(("replay", args.config.config.as_deref()?)),
             Command::Check(args) => Some(("check", args.config.config.as_deref()?)),
             Command::Report(args) => Some(("report", args.config.config.as_deref()?)),
-            Command::Completions(_) | Command::Man => None,
+            Command::Brake(args) => Some(("brake", args.config.config.as_deref()?)),
+            Command::Release(args) => Some(("release", args.config.config.as_deref()?)),
+            Command::HoldBrake(_) | Command::Completions(_) | Command::Man => None,
         }
     }
 }

@@ -43,6 +43,7 @@ pub fn run(args: &CheckArgs) -> Result<bool, CheckError> {
     let survey = survey::read(
         &args.roots.proc_root,
         &args.roots.cgroup_root,
+        &args.roots.lease_dir,
         Helpers::Allowed,
     );
     let rows = limits::table(&survey);

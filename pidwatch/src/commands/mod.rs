@@ -1,5 +1,6 @@
 //! The commands: runs what was asked for, and says by the exit status how it went.
 
+pub mod brake;
 pub mod check;
 pub mod record;
 pub mod replay;
@@ -58,6 +59,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(error) => Err(failed(&error)),
         },
         Some(Command::Report(args)) => report::run(&args).map_err(|error| failed(&error)),
+        Some(Command::Brake(args)) => brake::run(&args).map_err(|error| failed(&error)),
+        Some(Command::Release(args)) => brake::release(&args).map_err(|error| failed(&error)),
+        Some(Command::HoldBrake(args)) => brake::wait(&args).map_err(|error| failed(&error)),
         Some(Command::Completions(args)) => print(generate::completions(args.shell)),
         Some(Command::Man) => print(generate::man()),
         None => Ok(()),

@@ -6,6 +6,7 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
 
+mod brakes;
 mod census;
 mod flags;
 mod live;
@@ -29,6 +30,7 @@ use pidwatch_common::record::PATH_MAX;
 use tokio::time::Instant;
 
 use self::{
+    brakes::Brakes,
     census::Census,
     flags::Flags,
     namespaces::Namespaces,
@@ -39,7 +41,7 @@ use self::{
 pub use self::{
     live::Live,
     readings::Readings,
-    settings::{NodeSettings, Roots},
+    settings::{NodeSettings, Roots, parse_socket, sockets},
     state_file::StateFile,
 };
 use crate::{
@@ -112,6 +114,7 @@ pub struct Node {
     census: Census,
     namespaces: Namespaces,
     flags: Flags,
+    brakes: Brakes,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     unseen: Unseen,
@@ -211,6 +214,7 @@ impl Node {
             census: Census::default(),
             namespaces: Namespaces::default(),
             flags: Flags::default(),
+            brakes: Brakes::new(&settings.roots),
             flagged_owners: HashSet::new(),
             unseen,
             unseen_due: now + unseen::EVERY,
@@ -440,7 +444,7 @@ impl Node {
                     self.unknown.insert(cgroup);
                 }
                 let unrecorded = self.model.take_unrecorded(cgroup);
-                if unrecorded > 0 {
+                if unrecorded > 0 && !self.brakes.refused_last(cgroup) {
                     self.incidents.failed_unrecorded(cgroup, unrecorded);
                 }
                 if let (Cause::Entered { mover }, Some(moved)) = (cause, who)
@@ -467,13 +471,6 @@ impl Node {
                     None => None,
                 };
                 let anchor = self.anchored(failure.cgroup, now);
-                let is_namespaces = verdict.reason == Reason::PidNamespaceMax;
-                if is_namespaces || limit_owner.is_some() && verdict.reason.is_task_limit() {
-                    self.detector.refused(failure.cgroup, failure.time);
-                    if anchor.id != failure.cgroup {
-                        self.detector.refused(anchor.id, failure.time);
-                    }
-                }
                 let suppressed = self.model.take_suppressed(&failure);
                 let owner = self.owner(failure.cgroup, now);
                 let pids = [failure.pid, failure.origin.unwrap_or(failure.pid)];
@@ -488,10 +485,10 @@ impl Node {
                     suppressed,
                     exec_probe,
                 };
-                if let Some(limit) = key_of(&failed) {
-                    self.census.ask(limit.owner);
+                // A refusal by a brake is intended.
+                if !self.brakes.refused(&failed) {
+                    self.refused(&failed, &anchor);
                 }
-                self.incidents.failed(&failed, &anchor);
                 updates.push(Update::Failed(Box::new(failed)));
             }
             Event::CgroupAdded(id, time, path) => {
@@ -547,9 +544,27 @@ impl Node {
         }
     }
 
+    /// Hands a failure to the detector and the incidents.
+    fn refused(&mut self, failed: &FailedClone, anchor: &Owner) {
+        let failure = &failed.failure;
+        let reason = failed.verdict.reason;
+        let is_namespaces = reason == Reason::PidNamespaceMax;
+        if is_namespaces || failed.limit_owner.is_some() && reason.is_task_limit() {
+            self.detector.refused(failure.cgroup, failure.time);
+            if anchor.id != failure.cgroup {
+                self.detector.refused(anchor.id, failure.time);
+            }
+        }
+        if let Some(limit) = key_of(failed) {
+            self.census.ask(limit.owner);
+        }
+        self.incidents.failed(failed, anchor);
+    }
+
     /// A cgroup is gone; says so if it was watched closely.
     fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
         self.touched.remove(&id);
+        self.brakes.forget(id);
         self.count_part(id);
         let gone = self.detector.gone(id, time);
         if let Some(owner) = self.parts.owner(id) {

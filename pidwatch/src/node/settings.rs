@@ -33,6 +33,14 @@ pub struct Roots {
         env = "PIDWATCH_CGROUP_ROOT"
     )]
     pub cgroup_root: PathBuf,
+    /// Folder with the leases of `pidwatch brake`, one file per braked cgroup.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/run/pidwatch/brakes",
+        env = "PIDWATCH_LEASE_DIR"
+    )]
+    pub lease_dir: PathBuf,
 }
 
 /// How the node is watched.
@@ -99,7 +107,8 @@ impl NodeSettings {
     }
 }
 
-fn sockets(given: &[PathBuf]) -> Sockets {
+/// The sockets that these values select.
+pub fn sockets(given: &[PathBuf]) -> Sockets {
     if given.is_empty() {
         return Sockets::Usual;
     }
@@ -111,7 +120,7 @@ fn sockets(given: &[PathBuf]) -> Sockets {
 ///
 /// # Errors
 /// When it is no absolute path.
-fn parse_socket(text: &str) -> Result<PathBuf, String> {
+pub fn parse_socket(text: &str) -> Result<PathBuf, String> {
     // As the kubelet and crictl write it.
     let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
     if path.is_absolute() || text == NO_SOCKET {

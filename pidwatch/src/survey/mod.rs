@@ -18,10 +18,11 @@ use rustix::system::uname;
 
 pub use self::namespaces::Helpers;
 use crate::{
+    brake::{LeaseError, Leases},
     cgroup::{self, CgroupId, Files, Layout},
     limits::{
         Kubelet,
-        survey::{Bound, CgroupLimits, PID_MAX_LIMIT, Survey},
+        survey::{Bound, CgroupLimits, PID_MAX_LIMIT, SeenBrake, Survey},
     },
     probe::KernelVersion,
     procfs::Proc,
@@ -34,7 +35,7 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 const KUBELET: &str = "var/lib/kubelet/config.yaml";
 
 /// Looks at the node.
-pub fn read(proc_root: &Path, cgroup_root: &Path, helpers: Helpers) -> Survey {
+pub fn read(proc_root: &Path, cgroup_root: &Path, lease_dir: &Path, helpers: Helpers) -> Survey {
     let kernel = uname().release().to_string_lossy().into_owned();
     let mut survey = Survey {
         kernel,
@@ -61,7 +62,24 @@ pub fn read(proc_root: &Path, cgroup_root: &Path, helpers: Helpers) -> Survey {
             .unseen
             .push(format!("the kubelet's configuration: {error}")),
     }
+    match read_brakes(lease_dir, proc_root) {
+        Ok(brakes) => survey.brakes = brakes,
+        Err(error) => survey.unseen.push(format!("brakes: {error}")),
+    }
     survey
+}
+
+fn read_brakes(lease_dir: &Path, proc_root: &Path) -> Result<Vec<SeenBrake>, LeaseError> {
+    // The folder is created by the first brake and is readable by root only.
+    if !lease_dir.exists() || !rustix::process::geteuid().is_root() {
+        return Ok(Vec::new());
+    }
+    let leases = Leases::existing(lease_dir, proc_root)?;
+    let seen = leases.all()?.into_iter().map(|lease| SeenBrake {
+        is_held: leases.is_held(lease.cgroup_id),
+        lease,
+    });
+    Ok(seen.collect())
 }
 
 /// Where the node's files are: its init's root, from wherever pidwatch runs. That may be looked at by

@@ -179,7 +179,7 @@ pub fn read(survey: &mut Survey, proc_root: &Path, helpers: Helpers) {
                         // On v1 the kernel shows the root for what has ended (proc_cgroup_show,
                         // kernel/cgroup/cgroup.c): mostly it is where its parent is.
                         let pid = if layout.unified { dead.pid } else { parent };
-                        cgroup_of(proc_root, pid, layout.hierarchy_id)
+                        cgroup_of(proc_root, &pid.to_string(), layout.hierarchy_id)
                     }),
             }
         })
@@ -189,9 +189,9 @@ pub fn read(survey: &mut Survey, proc_root: &Path, helpers: Helpers) {
 }
 
 /// The path of a process' cgroup in one hierarchy: `4:pids:/path`, on v2 `0::/path` (cgroups(7)). It may have any
-/// byte in it but a newline.
-fn cgroup_of(proc_root: &Path, pid: u32, hierarchy: u32) -> Option<Box<[u8]>> {
-    let text = fs::read(proc_root.join(pid.to_string()).join("cgroup")).ok()?;
+/// byte in it but a newline. `process` is a PID or `self`.
+pub fn cgroup_of(proc_root: &Path, process: &str, hierarchy: u32) -> Option<Box<[u8]>> {
+    let text = fs::read(proc_root.join(process).join("cgroup")).ok()?;
     let number = format!("{hierarchy}:");
     let line = text
         .split(|&byte| byte == b'\n')

@@ -407,6 +407,7 @@ impl<'a> Screen<'a> {
         let survey = survey::read(
             &node.roots.proc_root,
             &node.roots.cgroup_root,
+            &node.roots.lease_dir,
             Helpers::Forbidden,
         );
         let (rows, findings) = (limits::table(&survey), limits::find(&survey));

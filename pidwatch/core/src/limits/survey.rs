@@ -4,7 +4,10 @@
 use std::path::PathBuf;
 
 use super::{Kubelet, advice, memory::MemoryLimit};
-use crate::cgroup::{CgroupId, Layout};
+use crate::{
+    brake::Lease,
+    cgroup::{CgroupId, Layout},
+};
 
 /// `PID_MAX_LIMIT` of 64-bit kernels (include/linux/threads.h): no PID is beyond.
 pub const PID_MAX_LIMIT: u64 = 4 * 1024 * 1024;
@@ -121,6 +124,15 @@ pub struct Unreaped {
     pub cgroup: Option<Box<[u8]>>,
 }
 
+/// A brake on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenBrake {
+    /// Its lease.
+    pub lease: Lease,
+    /// Whether a process is alive that restores the limit at the end.
+    pub is_held: bool,
+}
+
 /// Everything that was seen.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
@@ -140,6 +152,8 @@ pub struct Survey {
     pub unreaped: Vec<Unreaped>,
     /// Processes that hardly can start a thread, though no clone is refused.
     pub memory: Vec<MemoryLimit>,
+    /// Brakes on this node.
+    pub brakes: Vec<SeenBrake>,
     /// RLIMIT_NPROC of the node's init, which services inherit.
     pub init_nproc: Option<Bound>,
     /// What the kubelet is told, if there is one.

@@ -2,6 +2,7 @@
 //!
 //! Each finding's id has an entry in docs/limits.md.
 
+mod brakes;
 mod cgroups;
 mod finding;
 mod namespaces;
@@ -15,6 +16,7 @@ use super::survey::Survey;
 pub fn find(survey: &Survey) -> Vec<Finding> {
     let mut found = Vec::new();
     node::usage(survey, &mut found);
+    brakes::left_behind(survey, &mut found);
     cgroups::threat(survey, &mut found);
     node::pid_max_low(survey, &mut found);
     node::threads_max_below_pid_max(survey, &mut found);
@@ -28,6 +30,7 @@ pub fn find(survey: &Survey) -> Vec<Finding> {
     namespaces::near_their_limits(survey, &mut found);
     users::unreaped(survey, &mut found);
     users::memory(survey, &mut found);
+    brakes::in_force(survey, &mut found);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }

@@ -1,11 +1,15 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::limits::{
-    advice::is_pod,
-    survey::{
-        Bound, PidNamespaceLimits, Unreaped, UserLimits,
-        tests::{cgroup, survey},
+use crate::{
+    brake::{Lease, PidsMax},
+    clock::BootTime,
+    limits::{
+        advice::is_pod,
+        survey::{
+            Bound, PidNamespaceLimits, SeenBrake, Unreaped, UserLimits,
+            tests::{cgroup, survey},
+        },
     },
 };
 
@@ -54,6 +58,32 @@ fn the_incident_is_told_with_its_brake() {
     ] {
         assert!(ids(&seen).contains(&id), "{id}");
     }
+}
+
+#[test]
+fn brakes_are_listed_and_one_without_a_process_to_end_it_is_a_warning() {
+    let mut seen = survey(100, 49_152, 1_545_000);
+    let lease = |path: &str| {
+        let cgroup = (7, path.to_owned(), "web.service".to_owned());
+        Lease::new(cgroup, PidsMax::Unlimited, 30, BootTime::from_seconds(9))
+    };
+    seen.brakes = vec![
+        SeenBrake {
+            lease: lease("/system.slice/web.service"),
+            is_held: true,
+        },
+        SeenBrake {
+            lease: lease("/system.slice/a b"),
+            is_held: false,
+        },
+    ];
+    let left = the(&seen, "brake-left-behind");
+    assert_eq!(left.severity, Severity::Warning);
+    assert_eq!(left.object, "/system.slice/a b");
+    assert_eq!(left.advice, "pidwatch release '/system.slice/a b'");
+    let held = the(&seen, "brake-in-force");
+    assert_eq!(held.severity, Severity::Info);
+    assert!(held.message.contains("30 tasks") && held.message.contains("returns to max"));
 }
 
 #[test]

@@ -1,0 +1,365 @@
+//! `pidwatch brake` and `release`: stop a leak without side effects on others, and always restore the limit.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::env::Env;
+use pidwatch_tests::load::Load;
+use pidwatch_tests::pidwatch::{Finished, Invocation};
+use pidwatch_tests::recording::Event;
+use pidwatch_tests::surroundings;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::scenario::{Scenario, scenario};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        // The kernel and the cgroup layout decide what `pids.max` refuses and where it is written.
+        scenario!(
+            EVERYWHERE,
+            a_braked_leak_stops_growing_and_opens_no_incident
+        ),
+        scenario!(LAYOUTS, a_brake_ends_by_itself),
+        scenario!(
+            LAYOUTS,
+            without_a_free_pid_the_brake_stays_in_the_foreground
+        ),
+        scenario!(HOST, another_program_s_limit_is_kept_after_the_brake),
+        scenario!(
+            HOST,
+            a_brake_whose_process_was_killed_is_reported_and_can_be_released
+        ),
+        scenario!(HOST, removing_the_cgroup_ends_its_brake),
+        scenario!(HOST, protected_owners_are_not_braked),
+        scenario!(HOST, an_exhausted_limit_above_is_named),
+    ]
+}
+
+/// A unit below a slice with a shared limit.
+struct Setup<'a> {
+    env: &'a Env,
+    _folder: TempDir,
+    /// Created by the first brake.
+    leases: String,
+    slice: Cgroup,
+    unit: Cgroup,
+    name: String,
+}
+
+impl<'a> Setup<'a> {
+    fn new(env: &'a Env, label: &str) -> Result<Self> {
+        let slice = Cgroup::new(&env.hierarchy, "brake.slice")?;
+        let name = format!("{label}-{}.service", std::process::id());
+        let folder = tempfile::tempdir()?;
+        Ok(Self {
+            env,
+            leases: format!("{}/brakes", folder.path().display()),
+            _folder: folder,
+            unit: slice.child(&name)?,
+            slice,
+            name,
+        })
+    }
+
+    fn pidwatch(&self, args: &[&str]) -> Invocation {
+        Invocation::new(self.env)
+            .args(args)
+            .args(["--lease-dir", &self.leases])
+    }
+
+    fn brake(&self, args: &[&str]) -> Result<Finished> {
+        let run = self.pidwatch(&["brake", &self.name, "--cri-socket", "none"]);
+        run.args(args).finish()
+    }
+
+    fn release(&self) -> Result<Finished> {
+        self.pidwatch(&["release", &self.name]).finish()
+    }
+
+    fn limit(&self) -> Result<String> {
+        limit(&self.unit)
+    }
+
+    fn wait_for_limit(&self, wanted: &str) -> Result<()> {
+        wait(
+            &format!("pids.max {wanted}"),
+            || Ok(self.limit()? == wanted),
+        )
+    }
+
+    /// `check`'s findings about brakes: id and advice.
+    fn findings(&self) -> Result<Vec<(String, String)>> {
+        let page = self.pidwatch(&["check", "-o", "json"]).finish()?;
+        let page: Value = serde_json::from_slice(&page.stdout)?;
+        let findings = page["findings"].as_array().context("no findings")?;
+        let of_brakes = findings.iter().filter(|finding| {
+            let id = finding["id"].as_str().unwrap_or_default();
+            id.starts_with("brake-")
+        });
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(of_brakes
+            .map(|finding| (text(&finding["id"]), text(&finding["advice"])))
+            .collect())
+    }
+
+    /// PID of the process that maintains the brake.
+    fn holder(&self) -> Result<u32> {
+        let is_it = |pid: u32| {
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments).into_owned();
+            arguments.contains("hold-brake") && arguments.contains(&self.leases)
+        };
+        let processes = fs::read_dir("/proc")?.flatten();
+        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.find(|&pid| is_it(pid))
+            .context("no process maintains the brake")
+    }
+}
+
+/// Releases what a failed scenario leaves behind.
+impl Drop for Setup<'_> {
+    fn drop(&mut self) {
+        let _ = self.pidwatch(&["release", "--all"]).finish();
+    }
+}
+
+fn limit(cgroup: &Cgroup) -> Result<String> {
+    let text = fs::read_to_string(cgroup.directory.join("pids.max"))?;
+    Ok(text.trim().to_owned())
+}
+
+fn wait(what: &str, mut fulfilled: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !fulfilled()? {
+        ensure!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn assert_done(run: &Finished, words: &[&str]) {
+    assert!(run.status.success(), "{run:?}");
+    let said = String::from_utf8_lossy(&run.stdout);
+    for word in words {
+        assert!(said.contains(word), "no {word:?} in {said:?}");
+    }
+}
+
+/// A neighbour below the same limit keeps creating, and a running trace reports refusals but no incident.
+fn a_braked_leak_stops_growing_and_opens_no_incident(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "leak")?;
+    setup.slice.set("pids.max", "500")?;
+    let neighbour = setup.slice.child("neighbour.service")?;
+    let watch = Invocation::trace(env).args(["--lease-dir", &setup.leases]);
+    let mut pidwatch = watch.start()?;
+    let mut leak = Load::new(env, "leak").with("per-second", 20);
+    leak = leak.inside(&setup.unit);
+    let mut leak = leak.start()?;
+    leak.ready()?;
+    wait("20 leaked tasks", || {
+        Ok(setup.unit.read("pids.current")? >= 20)
+    })?;
+    assert_done(
+        &setup.brake(&["--for", "60s"])?,
+        &["is braked", "(was max)"],
+    );
+    let braked: u64 = setup.limit()?.parse()?;
+    pidwatch.wait(|seen| seen.failures(setup.unit.id).count() >= 3)?;
+    assert_eq!(
+        setup.unit.read("pids.current")?,
+        braked,
+        "existing tasks keep running"
+    );
+    let forks = Load::new(env, "forks").with("count", 50).inside(&neighbour);
+    let forks = forks.run()?;
+    assert_eq!(
+        (forks.here.created.processes, forks.failures.len()),
+        (50, 0)
+    );
+    assert_done(&setup.release()?, &["is released", "pids.max is max again"]);
+    assert_eq!(setup.limit()?, "max");
+    wait("growth after the release", || {
+        Ok(setup.unit.read("pids.current")? > braked)
+    })?;
+    leak.finish()?;
+    let recording = pidwatch.stop()?;
+    let below = |event: &&Event| {
+        let path = event.path().or(event.text("/cgroup")).unwrap_or_default();
+        path.starts_with(&setup.slice.path)
+    };
+    let incidents: Vec<_> = recording.of_type("incident").filter(below).collect();
+    assert!(incidents.is_empty(), "caused by a brake: {incidents:?}");
+    let mut states = recording.of_type("state").filter(below);
+    assert!(
+        states.all(|event| event.text("/to") != Some("saturated")),
+        "a brake must not cause `saturated`"
+    );
+    let mut failures = recording.failures(setup.unit.id);
+    assert!(failures.all(|event| event.text("/reason") == Some("pids_max")));
+    Ok(())
+}
+
+fn a_brake_ends_by_itself(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "lease")?;
+    setup.unit.set("pids.max", "300")?;
+    let mut load = Load::new(env, "hold").with("processes", 4);
+    load = load.inside(&setup.unit);
+    let mut load = load.start()?;
+    load.ready()?;
+    let holds = setup.unit.read("pids.current")?;
+    let dry_run = setup.brake(&["--dry-run"])?;
+    assert_done(&dry_run, &["would lower", "nothing changed", "exec probes"]);
+    assert_eq!(setup.limit()?, "300");
+    assert_done(&setup.brake(&["--for", "5s"])?, &["(was 300)"]);
+    assert_eq!(setup.limit()?, holds.to_string());
+    wait("its holder", || {
+        let findings = setup.findings()?;
+        Ok(findings
+            .first()
+            .is_some_and(|(id, _)| id == "brake-in-force"))
+    })?;
+    setup.wait_for_limit("300")?;
+    assert_eq!(setup.findings()?, []);
+    load.finish()?;
+    Ok(())
+}
+
+fn without_a_free_pid_the_brake_stays_in_the_foreground(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "full")?;
+    let caller = Cgroup::new(&env.hierarchy, "caller")?;
+    caller.set("pids.max", "1")?;
+    let run = setup.pidwatch(&["brake", &setup.name, "--cri-socket", "none", "--at", "20"]);
+    let mut run = run
+        .within(|command| surroundings::in_a_cgroup(command, &caller))
+        .spawn()?;
+    run.wait_for("Ctrl-C ends the brake")?;
+    assert_eq!(setup.limit()?, "20");
+    assert_eq!(setup.findings()?[0].0, "brake-in-force");
+    run.signal(libc::SIGINT);
+    let run = run.finish()?;
+    assert_done(&run, &["pids.max is max again"]);
+    assert_eq!(setup.limit()?, "max");
+    Ok(())
+}
+
+fn another_program_s_limit_is_kept_after_the_brake(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "theirs")?;
+    assert_done(&setup.brake(&["--at", "20"])?, &["(was max)"]);
+    setup.unit.set("pids.max", "700")?;
+    setup.wait_for_limit("20")?;
+    assert_done(&setup.release()?, &["pids.max is 700 again"]);
+    assert_eq!(setup.limit()?, "700");
+    assert_done(&setup.brake(&["--at", "20"])?, &["(was 700)"]);
+    setup.unit.set("pids.max", "5")?;
+    assert_done(&setup.release()?, &["stays 5"]);
+    assert_eq!(setup.limit()?, "5");
+    Ok(())
+}
+
+fn a_brake_whose_process_was_killed_is_reported_and_can_be_released(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "killed")?;
+    assert_done(&setup.brake(&["--at", "20"])?, &["is braked"]);
+    let holder = setup.holder()?;
+    let earlier = format!("to end it early: {}", release_of(&setup));
+    let in_force = [("brake-in-force".to_owned(), earlier)];
+    wait("its holder", || Ok(setup.findings()? == in_force))?;
+    signal("KILL", holder)?;
+    let left = [("brake-left-behind".to_owned(), release_of(&setup))];
+    wait("the finding", || Ok(setup.findings()? == left))?;
+    assert_eq!(setup.limit()?, "20");
+    let advised = setup.pidwatch(&["release", &setup.unit.path]).finish()?;
+    assert_done(&advised, &["pids.max is max again"]);
+    assert_eq!(setup.findings()?, []);
+
+    // On SIGTERM it restores the limit.
+    assert_done(&setup.brake(&["--at", "20"])?, &["is braked"]);
+    let holder = setup.holder()?;
+    signal("TERM", holder)?;
+    setup.wait_for_limit("max")
+}
+
+fn signal(name: &str, process: u32) -> Result<()> {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", name, &process.to_string()]).status()?;
+    ensure!(sent.success(), "cannot send {name} to {process}");
+    Ok(())
+}
+
+fn release_of(setup: &Setup<'_>) -> String {
+    format!("pidwatch release {}", setup.unit.path)
+}
+
+fn removing_the_cgroup_ends_its_brake(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "gone")?;
+    let below = setup.slice.child("short.service")?;
+    let run = setup.pidwatch(&["brake", &below.path, "--at", "20"]);
+    assert_done(
+        &run.args(["--cri-socket", "none"]).finish()?,
+        &["is braked"],
+    );
+    below.remove()?;
+    wait("an empty folder", || {
+        let files = fs::read_dir(&setup.leases)?.flatten();
+        Ok(files.filter(|file| file.file_name() != "lock").count() == 0)
+    })
+}
+
+fn protected_owners_are_not_braked(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "safe")?;
+    let kubelet = setup.slice.child("kubelet.service")?;
+    let pod = setup.slice.child("kubepods")?;
+    let pod = pod.child("pod3f2a7c1e-9b40-4d1c-8a55-0c9e6f1b2d37")?;
+    let container = pod.child("c".repeat(64))?;
+    let refused = |args: &[&str], words: &[&str]| -> Result<()> {
+        let run = setup.pidwatch(&["brake", "--cri-socket", "none"]);
+        run.args(args).finish()?.assert_refused(1, words);
+        Ok(())
+    };
+    refused(
+        &[&kubelet.path],
+        &["refusing to brake", "the node depends on kubelet.service"],
+    )?;
+    refused(&[&setup.slice.path], &["not a container, pod or unit"])?;
+    refused(
+        &[&container.path],
+        &["namespace is unknown", "--cri-socket"],
+    )?;
+    refused(
+        &[&setup.name, "--never", &setup.name],
+        &["listed in --never"],
+    )?;
+    refused(&["nobody.service"], &["no owner `nobody.service`"])?;
+    setup.unit.set("pids.max", "40")?;
+    refused(&[&setup.name, "--at", "40"], &["pids.max is already 40"])?;
+    let mut load = Load::new(env, "hold").with("processes", 4);
+    load = load.inside(&setup.unit);
+    let mut load = load.start()?;
+    load.ready()?;
+    refused(&[&setup.name, "--at", "2"], &["has 5 tasks"])?;
+    setup.unit.set("pids.max", "5")?;
+    refused(&[&setup.name], &["reached its own pids.max of 5"])?;
+    load.finish()?;
+    for cgroup in [&kubelet, &container] {
+        assert_eq!(limit(cgroup)?, "max");
+    }
+    let nobody = setup.release()?;
+    nobody.assert_refused(1, &["is not braked"]);
+    Ok(())
+}
+
+fn an_exhausted_limit_above_is_named(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "above")?;
+    let mut load = Load::new(env, "hold").with("processes", 9);
+    load = load.inside(&setup.unit);
+    let mut load = load.start()?;
+    load.ready()?;
+    setup.slice.set("pids.max", "10")?;
+    let run = setup.brake(&[])?;
+    assert_done(&run, &[&setup.slice.path, "a brake frees no PIDs"]);
+    load.finish()?;
+    Ok(())
+}
