@@ -64,7 +64,40 @@ impl Charges {
             // It is gone; another one may be there.
             self.kept.remove(path);
         }
-        let file = File::open(file())?;
+        self.open(path, file())
+    }
+
+    /// The same where a limit is set. A creation that is refused is counted for as long as it takes to refuse
+    /// it, so that a reading above the limit is made again; what is above it in truth stays so.
+    ///
+    /// # Errors
+    /// As [`Charges::read`].
+    pub fn read_below(
+        &mut self,
+        path: &[u8],
+        limit: u64,
+        file: impl Fn() -> PathBuf,
+    ) -> io::Result<u64> {
+        /// In a storm of refusals one reading in a few is too high.
+        const AGAIN: usize = 8;
+        let mut least = self.read(path, &file)?;
+        for _ in 0..AGAIN {
+            if least <= limit {
+                break;
+            }
+            if let Some(kept) = self.kept.get_mut(path) {
+                kept.held = None;
+            }
+            least = least.min(self.read(path, &file)?);
+        }
+        if let Some(kept) = self.kept.get_mut(path).filter(|kept| kept.held.is_some()) {
+            kept.held = Some(least);
+        }
+        Ok(least)
+    }
+
+    fn open(&mut self, path: &[u8], file: PathBuf) -> io::Result<u64> {
+        let file = File::open(file)?;
         let charge = number(&file)?;
         if self.kept.len() < MOST {
             let kept = Kept {
@@ -91,6 +124,32 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn what_is_above_a_limit_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pids.current");
+        let refuses = folder.path().join("refuses");
+        fs::write(&path, "150\n").unwrap();
+        fs::write(&refuses, "151\n").unwrap();
+        let mut charges = Charges::default();
+        charges.hold();
+        let times = std::cell::Cell::new(0);
+        // At first a creation is being refused.
+        let file = || {
+            times.set(times.get() + 1);
+            path.clone()
+        };
+        charges.open(b"/a", refuses.clone()).unwrap();
+        fs::write(&refuses, "150\n").unwrap();
+        assert_eq!(charges.read_below(b"/a", 150, file).unwrap(), 150);
+        assert_eq!(charges.read(b"/a", file).unwrap(), 150, "held");
+        // Moved in past the limit: that stays.
+        fs::write(&refuses, "160\n").unwrap();
+        charges.release();
+        assert_eq!(charges.read_below(b"/a", 150, file).unwrap(), 160);
+        assert_eq!(times.get(), 0, "by the open file");
+    }
 
     #[test]
     fn what_is_held_is_read_once_and_anew_after_that() {

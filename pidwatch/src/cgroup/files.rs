@@ -70,6 +70,15 @@ impl Files {
         self.read_charge(path).ok().flatten()
     }
 
+    /// The same of a cgroup with this limit: no more than it, unless tasks were moved in.
+    pub fn charge_below(&self, path: &[u8], limit: u64) -> Option<u64> {
+        if !self.has_pids || path == b"/" {
+            return self.subtree_charge(path);
+        }
+        let file = || directory(&self.mount, path).join("pids.current");
+        self.charges.borrow_mut().read_below(path, limit, file).ok()
+    }
+
     /// `None` where the controller does not count.
     fn read_charge(&self, path: &[u8]) -> io::Result<Option<u64>> {
         if !self.has_pids {

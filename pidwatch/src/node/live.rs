@@ -106,7 +106,7 @@ impl<'a> Live<'a> {
         Ok(Some(Limit {
             name: "pids.max",
             value,
-            usage: self.files.subtree_charge(path).ok_or(Unread)?,
+            usage: self.files.charge_below(path, value).ok_or(Unread)?,
             owner: LimitOwner::Cgroup(id),
         }))
     }

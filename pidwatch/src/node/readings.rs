@@ -29,7 +29,7 @@ impl Outlook for Readings<'_> {
     fn cgroups(&self, cgroup: CgroupId) -> Vec<(CgroupId, u64, u64)> {
         let limit = |(id, path): (CgroupId, &[u8])| {
             let limit = self.files.pids_max(path).ok()??;
-            Some((id, self.files.subtree_charge(path)?, limit))
+            Some((id, self.files.charge_below(path, limit)?, limit))
         };
         self.tree.upwards(cgroup).filter_map(limit).collect()
     }

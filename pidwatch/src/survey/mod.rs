@@ -189,7 +189,10 @@ fn read_cgroups(survey: &mut Survey, files: &Files, layout: &Layout) {
         survey.cgroups.push(CgroupLimits {
             id,
             path: node.path.clone(),
-            usage: files.subtree_charge(&node.path),
+            usage: match max {
+                Bound::At(limit) => files.charge_below(&node.path, limit),
+                Bound::None | Bound::Unknown => files.subtree_charge(&node.path),
+            },
             own: None,
             max,
             peak: files.pids_peak(&node.path),
