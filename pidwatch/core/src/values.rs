@@ -1,10 +1,16 @@
-//! What the text of a value means: times and sizes.
+//! What the text of a value means: times and sizes; and numbers of things as text.
 
 use std::time::Duration;
 
 use jiff::{SpanRelativeTo, fmt::friendly::SpanParser};
 
 static PARSER: SpanParser = SpanParser::new();
+
+/// `1 task`, `2 tasks`.
+pub fn count(n: u64, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{plural}")
+}
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text

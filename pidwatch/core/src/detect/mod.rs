@@ -30,7 +30,7 @@ pub use self::{
     words::about,
 };
 use self::{series::Series, watch::Watch};
-use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit};
+use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit, values::count};
 
 /// The limits above an owner.
 pub trait Limits {
@@ -124,7 +124,10 @@ impl Detector {
                 confidence: None,
                 exhaustion: None,
                 tasks: 0,
-                why: format!("its cgroup was removed; it had {} tasks", watch.tasks()),
+                why: format!(
+                    "its cgroup was removed; it had {}",
+                    count(watch.tasks(), "task")
+                ),
             },
         })
     }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Exhaustion, State, trend::Growth};
-use crate::limits::{Limit, LimitOwner};
+use crate::{
+    limits::{Limit, LimitOwner},
+    values::count,
+};
 
 /// What a verdict stands on.
 pub(super) struct Facts<'a> {
@@ -26,20 +29,21 @@ impl Facts<'_> {
             (State::Storm, _) => {
                 return format!("{created:.0} creations/s and {ended:.0} ends/s, no growth");
             }
-            (State::Ok, _) => return format!("{tasks} tasks, steady"),
+            (State::Ok, _) => return format!("{}, steady", count(tasks, "task")),
             (_, Some(growth)) => {
                 let time = about(Duration::from_secs(growth.for_s));
                 let mut words = format!(
-                    "{} for {time}, {} to {tasks} tasks",
+                    "{} for {time}, {} to {}",
                     per_time(growth.per_s),
-                    growth.base
+                    growth.base,
+                    count(tasks, "task")
                 );
                 if created >= 1.0 {
                     words += &format!(", {created:.0} created/s and {ended:.0} ended/s");
                 }
                 words
             }
-            (_, None) => format!("{tasks} tasks"),
+            (_, None) => count(tasks, "task"),
         };
         // Those that can be half of what has come to stay.
         let gain = self.growth.map_or(0, |growth| growth.gain);

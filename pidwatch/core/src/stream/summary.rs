@@ -1,7 +1,7 @@
 //! An incident in words, and with later numbers.
 
 use super::{Incident, IncidentNow, LimitHolder, LimitId};
-use crate::escape;
+use crate::{escape, values::count};
 
 impl Incident {
     /// Takes in the numbers of a later window.
@@ -51,20 +51,20 @@ fn summary(incident: &Incident) -> String {
         let share = (culprit.share * 100.0).round();
         text += &match culprit.growth_per_s {
             Some(per_s) => format!(
-                "{} (+{per_s:.1} tasks/s, {share} % of the growth, {} tasks)",
+                "{} (+{per_s:.1} tasks/s, {share} % of the growth, {})",
                 culprit.name(),
-                culprit.tasks
+                count(culprit.tasks, "task")
             ),
             None => format!(
-                "{} holds {} tasks, {share} %",
+                "{} holds {}, {share} %",
                 culprit.name(),
-                culprit.tasks
+                count(culprit.tasks, "task")
             ),
         };
     }
     match incident.failures {
         0 => text += "; nothing refused yet",
-        n => text += &format!("; {n} creations refused"),
+        n => text += &format!("; {} refused", count(n, "creation")),
     }
     let victims: Vec<_> = incident
         .victims

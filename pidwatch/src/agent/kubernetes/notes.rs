@@ -18,6 +18,7 @@ use crate::{
         self, CloneFailed, Event, Incident, LimitHolder, LimitId, Line, Owner, Rate, Word,
         name_of_path,
     },
+    values::count,
 };
 
 /// The same is not said again within this time. Shorter than the writer remembers an event, so that what
@@ -236,7 +237,11 @@ impl Notes {
         if let Some(culprit) = &culprit {
             let culprits = culprits.iter().map(|culprit| match culprit.growth_per_s {
                 Some(per_s) => format!("{} grows by {per_s:.1} tasks/s", culprit.owner.name()),
-                None => format!("{} holds {} tasks", culprit.owner.name(), culprit.tasks),
+                None => format!(
+                    "{} holds {}",
+                    culprit.owner.name(),
+                    count(culprit.tasks, "task")
+                ),
             });
             let culprits = culprits.collect::<Vec<_>>().join(", ");
             self.blamed.push((limit.clone(), culprit.clone(), culprits));
