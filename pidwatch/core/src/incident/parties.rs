@@ -126,8 +126,9 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
         let used = incident.usage.unwrap_or(0).max(1) as f64;
         if let Some(&(id, tasks)) = view.holders(limit).first()
             && tasks as f64 >= HOLDS_MOST * used
+            && let owner = view.blamed(id)
+            && !is_own(limit, &owner, view)
         {
-            let owner = view.blamed(id);
             let text = format!("{} holds {tasks} of {used}", owner.name());
             let charge = Charge {
                 share: (tasks as f64 / used).min(1.0),
@@ -144,6 +145,15 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
         .culprits
         .sort_by(|a, b| b.share.total_cmp(&a.share));
     incident.culprits.truncate(MOST_OWNERS);
+}
+
+/// Whether a limit is an owner's own, or lies inside of it: who fills that without growing takes it from
+/// nobody.
+fn is_own(limit: &LimitKey, owner: &Owner, view: &impl View) -> bool {
+    match limit.owner {
+        LimitOwner::Cgroup(of) => of == owner.id || view.blamed(of).key() == owner.key(),
+        LimitOwner::Node | LimitOwner::User(_) | LimitOwner::PidNamespace(_) => false,
+    }
 }
 
 /// What is held against a culprit.

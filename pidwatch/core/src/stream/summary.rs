@@ -121,6 +121,9 @@ mod tests {
             "pids.max of /demo, 100 of 100: /demo/a holds 95 tasks, 50 %; 3 creations refused; \
              victims: /demo/b"
         );
+        incident.failures = 1;
+        incident.summarize();
+        assert!(incident.summary.contains("; 1 creation refused"));
         assert_eq!(
             (incident.peak, incident.victims[0].failures),
             (Some(100), 2)

@@ -350,6 +350,26 @@ fn who_has_most_of_a_users_tasks_is_the_culprit_as_soon_as_that_is_known() {
     assert_eq!(victims, [(2, 2)]);
 }
 
+/// Tasks that were moved in past a limit, or a limit of 0: nobody took anything from anybody.
+#[test]
+fn who_holds_its_own_limit_and_does_not_grow_is_no_culprit() {
+    let shop = "/shop";
+    for (limited, accused) in [(OWNER.0, None), (21, None), (30, Some(OWNER))] {
+        let mut scene = Paths::default()
+            .at(OWNER.0, CONTAINER)
+            .at(21, format!("{CONTAINER}/inside"))
+            .at(30, shop)
+            .at(90, "/shop/victim");
+        scene.holders = vec![(OWNER, NODE.usage)];
+        let mut tracker = Tracker::default();
+        scene.refuse(&mut tracker, 21, pids_max(limited, 5, 10));
+        let told = tracker.look(at(101), &[], &scene).pop().unwrap();
+        let culprits: Vec<_> = told.culprits.iter().map(|of| of.owner.id).collect();
+        assert_eq!(culprits, Vec::from_iter(accused), "limit of {limited}");
+        assert_eq!(told.failures, 1);
+    }
+}
+
 /// Who is accused and who is a victim, whatever the paths of the parts are.
 #[test]
 fn hostile_names_below_an_owner_change_no_verdict() {
