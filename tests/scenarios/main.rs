@@ -28,6 +28,7 @@ mod runtime;
 mod scenario;
 mod systemd;
 mod terminal;
+mod verdicts;
 mod zombies;
 
 use std::io::Write;
@@ -110,6 +111,7 @@ fn main() {
         compatibility::scenarios(),
         names::scenarios(),
         owners::scenarios(),
+        verdicts::scenarios(),
         runtime::scenarios(),
         image::scenarios(),
         alerting::scenarios(),

@@ -38,6 +38,12 @@ impl Load {
         self
     }
 
+    /// An option with a word.
+    pub fn choose(mut self, option: &str, word: &str) -> Self {
+        self.0.arg(format!("--{option}")).arg(word);
+        self
+    }
+
     /// An option without a value.
     pub fn flag(mut self, option: &str) -> Self {
         self.0.arg(format!("--{option}"));

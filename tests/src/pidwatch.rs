@@ -142,7 +142,12 @@ impl Spawned {
 
     /// Waits until it has printed a line with all of these words.
     pub fn wait_for_line(&mut self, words: &[&str]) -> Result<()> {
-        let until = Instant::now() + START;
+        self.wait_for_line_within(START, words)
+    }
+
+    /// The same, for what takes longer.
+    pub fn wait_for_line_within(&mut self, limit: Duration, words: &[&str]) -> Result<()> {
+        let until = Instant::now() + limit;
         let is_it = |line: &str| words.iter().all(|word| line.contains(word));
         while !String::from_utf8_lossy(&self.stdout).lines().any(is_it) {
             let left = until.saturating_duration_since(Instant::now());

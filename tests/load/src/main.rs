@@ -12,6 +12,7 @@ mod fail;
 mod forks;
 mod hold;
 mod io_uring;
+mod memory;
 mod moves;
 mod pace;
 mod pid_namespace;
@@ -155,6 +156,11 @@ enum Load {
         #[arg(long)]
         processes: u64,
     },
+    /// Threads that cannot start for want of room for their stacks, until standard input ends
+    WithoutRoom {
+        #[arg(long)]
+        room: memory::Room,
+    },
     /// Clones of a SCHED_DEADLINE task
     FailAsDeadline {
         #[arg(long)]
@@ -246,6 +252,7 @@ fn main() -> Result<()> {
         Load::Hold { processes, threads } => hold::hold(processes, threads, truth)?,
         Load::Zombies(options) => hold::zombies(&options, truth)?,
         Load::Headless { processes } => hold::headless(processes, truth)?,
+        Load::WithoutRoom { room } => memory::without_room(room, truth)?,
         Load::FailAsDeadline { count } => fail::as_deadline(count, truth)?,
         Load::FailNamespaces { count, uid } => fail::of_namespaces(count, uid, truth)?,
         Load::ChurnCgroups(options) => churn::run(&options, truth)?,
