@@ -4,8 +4,8 @@
 //! [`detect`] -> [`incident`] -> [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
 
 pub use pidwatch_core::{
-    clock, detect, escape, event, history, incident, limits, model, output, report, snapshot,
-    stream, thresholds, values,
+    clock, detect, escape, history, incident, limits, model, output, report, stream, thresholds,
+    values,
 };
 
 pub mod agent;

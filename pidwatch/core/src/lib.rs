@@ -1,7 +1,7 @@
 //! What pidwatch knows and decides, without where it comes from and how it is shown.
 //!
 //! Events of the kernel side come in as data ([`probe`]) -> [`model`] -> [`detect`] -> [`incident`] ->
-//! [`snapshot`] -> [`event`] -> [`stream`] -> [`output`], [`report`]. Time is an argument. Nothing here
+//! [`stream`] -> [`output`], [`report`]. Time is an argument. Nothing here
 //! loads BPF, asks a runtime, draws a screen or waits.
 
 pub mod brake;
@@ -9,7 +9,6 @@ pub mod cgroup;
 pub mod clock;
 pub mod detect;
 pub mod escape;
-pub mod event;
 pub mod history;
 pub mod identity;
 pub mod incident;
@@ -18,7 +17,6 @@ pub mod model;
 pub mod output;
 pub mod probe;
 pub mod report;
-pub mod snapshot;
 pub mod stream;
 pub mod thresholds;
 pub mod values;

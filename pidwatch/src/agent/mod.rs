@@ -13,7 +13,6 @@ mod http;
 mod kubernetes;
 mod night;
 mod overview;
-mod readings;
 mod shared;
 mod sink;
 mod state_dir;
@@ -71,6 +70,7 @@ fn advice(error: &io::Error) -> &'static str {
 pub fn run(mut args: AgentArgs) -> Result<(), AgentError> {
     // It runs for long: also what is good to know.
     diagnostics::init(args.node.kernel_log, LevelFilter::INFO);
+    args.node.polls_idle = true;
     let address = args.listen;
     let fail = |error| AgentError::Listen { address, error };
     // Before anything that takes time: who asks meanwhile waits, and is answered.

@@ -15,7 +15,10 @@ use super::{
     events::{Batch, Hub, Reader},
     flight::Flight,
 };
-use crate::stream::{Event, Line, node_name};
+use crate::{
+    node::node_name,
+    stream::{Event, Line},
+};
 
 /// The watch looks at least at every window; after so many without, and so long, it hangs.
 const STUCK: Duration = Duration::from_secs(10);

@@ -4,16 +4,15 @@ use std::{io, rc::Rc};
 
 use super::{
     board::Board, event_log, event_log::EventLog, events, events::Batch, flight, flight::Flight,
-    kubernetes, kubernetes::Kubernetes, readings::Readings, shared::Shared, state_dir::StateDir,
+    kubernetes, kubernetes::Kubernetes, shared::Shared, state_dir::StateDir,
     supervisor::Supervisor,
 };
 use crate::{
     cli::args::AgentArgs,
-    clock::{BootTime, WallClock},
-    event::Update,
-    node::{Node, watch::Sink},
+    clock::BootTime,
+    node::watch::Sink,
     output::json::Json,
-    stream::{Encoder, Event, Line, Started},
+    stream::{Event, Line},
 };
 
 /// The agent's part of the watch.
@@ -24,10 +23,8 @@ pub struct Agent {
     flight_room: u64,
     max_series: usize,
     log: EventLog,
-    readings: Readings,
     supervisor: Supervisor,
     kubernetes: Option<Kubernetes>,
-    encoder: Encoder,
     /// Room for lines as text.
     text: Vec<u8>,
 }
@@ -49,10 +46,8 @@ impl Agent {
             flight_room: args.flight_recorder,
             max_series: args.max_series,
             log: EventLog::new(),
-            readings: Readings::new(args.node.window),
             supervisor: Supervisor::find(),
             kubernetes,
-            encoder: Encoder::new(WallClock::now()),
             text: Vec::new(),
         })
     }
@@ -111,7 +106,7 @@ impl Agent {
 }
 
 impl Sink for Agent {
-    fn started(&mut self, started: &Started) -> io::Result<()> {
+    fn started(&mut self, line: Line) -> io::Result<()> {
         let Shared {
             board,
             flight,
@@ -119,36 +114,28 @@ impl Sink for Agent {
             ..
         } = &*self.shared;
         let mut text = Vec::new();
-        Json::write(&mut text, &self.encoder.started(started))?;
+        Json::write(&mut text, &line)?;
         self.log.push(&text);
         if let Some(state) = self.state.as_ref().filter(|_| self.flight_room > 0) {
             *flight.borrow_mut() = Some(Flight::new(state.path(), self.flight_room, text));
         }
-        *board.borrow_mut() = Some(Board::new(started.clone(), self.max_series));
+        if let Event::Started(started) = line.event {
+            *board.borrow_mut() = Some(Board::new(started, self.max_series));
+        }
         looked.set(tokio::time::Instant::now());
         Ok(())
     }
 
-    fn look(&mut self, node: &mut Node, updates: &mut [Update]) {
-        if let Some(board) = self.shared.board.borrow_mut().as_mut() {
-            self.readings.look(node, updates, board);
-        }
-    }
-
-    fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
+    fn take(&mut self, lines: &mut Vec<Line>) -> io::Result<()> {
         self.shared.looked.set(tokio::time::Instant::now());
-        let mut lines = Vec::new();
-        for update in updates.drain(..) {
-            self.encoder.update(&update, &mut lines);
-        }
-        self.publish(&lines)?;
+        self.publish(lines)?;
         let now = BootTime::now();
         let shared = self.shared.clone();
         let mut board = shared.board.borrow_mut();
         let Some(board) = board.as_mut() else {
             return Ok(());
         };
-        for line in lines {
+        for line in lines.drain(..) {
             if let Some(kubernetes) = &mut self.kubernetes {
                 kubernetes.take(&line, now);
             }
@@ -157,7 +144,6 @@ impl Sink for Agent {
             }
             board.take(line, now);
         }
-        self.readings.settle(board);
         let unwritten = self.kubernetes.as_mut().map_or(0, Kubernetes::take_lost);
         board.lose(kubernetes::PLACE, unwritten);
         Ok(())

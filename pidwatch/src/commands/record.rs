@@ -7,13 +7,11 @@ use std::{
 
 use crate::{
     cli::args::RecordArgs,
-    clock::WallClock,
-    event::Update,
     node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, text::Text},
     recording::Writer,
     runtime::Stdout,
-    stream::{Encoder, Event, Line, Started},
+    stream::{Event, Line},
 };
 
 /// Recording could not begin, or ended early.
@@ -63,7 +61,6 @@ pub fn run(args: &RecordArgs) -> Result<(), RecordError> {
     })?;
     let recorder = || {
         Ok(Recorder {
-            encoder: Encoder::new(WallClock::now()),
             text: Text::for_stdout(),
             out: Stdout::new()?,
             writer: Some(writer),
@@ -85,7 +82,6 @@ pub fn run(args: &RecordArgs) -> Result<(), RecordError> {
 }
 
 struct Recorder {
-    encoder: Encoder,
     text: Text,
     out: Stdout,
     /// Until it fails.
@@ -114,8 +110,7 @@ impl Recorder {
 }
 
 impl Sink for Recorder {
-    fn started(&mut self, started: &Started) -> io::Result<()> {
-        let line = self.encoder.started(started);
+    fn started(&mut self, line: Line) -> io::Result<()> {
         self.write(|writer| {
             Json::write(writer.lines(), &line)?;
             writer.end_preamble();
@@ -125,13 +120,9 @@ impl Sink for Recorder {
         self.text.line(self.out.buffer(), line)
     }
 
-    fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
-        let mut lines = Vec::new();
-        for update in updates.drain(..) {
-            self.encoder.update(&update, &mut lines);
-        }
+    fn take(&mut self, lines: &mut Vec<Line>) -> io::Result<()> {
         self.write(|writer| {
-            for line in &lines {
+            for line in &*lines {
                 Json::write(writer.lines(), line)?;
             }
             writer.write_due()
@@ -142,7 +133,7 @@ impl Sink for Recorder {
                 Event::State(_) | Event::Incident(_) | Event::Lost { .. }
             )
         };
-        for line in lines.into_iter().filter(matters) {
+        for line in lines.drain(..).filter(matters) {
             self.text.line(self.out.buffer(), line)?;
         }
         Ok(())

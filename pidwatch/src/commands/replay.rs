@@ -6,7 +6,7 @@ use crate::{
     cli::args::{OutputFormat, ReplayArgs},
     commands::trace::Printer,
     detect::about,
-    node::watch::WatchError,
+    node::watch::{Sink, WatchError},
     recording::{Pace, ReadError, Reader},
     runtime::{self, Signals},
 };

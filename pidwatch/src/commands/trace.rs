@@ -4,13 +4,11 @@ use std::{collections::HashSet, io};
 
 use crate::{
     cli::args::{OutputFormat, TraceArgs},
-    clock::WallClock,
-    event::Update,
     filter::Filter,
     node::watch::{self, Sink, WatchError},
     output::{Lines, json::Json, text::Text},
     runtime::Stdout,
-    stream::{Encoder, Event, Line, Started},
+    stream::{Event, Line},
 };
 
 /// Traces until the time is over, a signal comes or the reader leaves.
@@ -19,13 +17,8 @@ use crate::{
 /// When the node cannot be watched or standard output fails.
 pub fn run(mut args: TraceArgs) -> Result<(), WatchError> {
     args.node.shows_all = args.all;
-    let trace = || {
-        Ok(Trace {
-            encoder: Encoder::new(WallClock::now()),
-            printer: Printer::new(args.output, args.filter.clone())?,
-        })
-    };
-    watch::run(&args.node, args.duration, trace).map(|_| ())
+    let printer = || Printer::new(args.output, args.filter.clone());
+    watch::run(&args.node, args.duration, printer).map(|_| ())
 }
 
 /// Lines on standard output, of the cgroups asked for.
@@ -86,37 +79,18 @@ impl Printer {
         }
         Ok(())
     }
-
-    /// Writes what waits.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn flush(&mut self) -> io::Result<()> {
-        self.out.flush().await
-    }
 }
 
-struct Trace {
-    encoder: Encoder,
-    printer: Printer,
-}
-
-impl Sink for Trace {
-    fn started(&mut self, started: &Started) -> io::Result<()> {
-        self.printer.show(self.encoder.started(started))
+impl Sink for Printer {
+    fn started(&mut self, line: Line) -> io::Result<()> {
+        self.show(line)
     }
 
-    fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()> {
-        let mut lines = Vec::new();
-        for update in updates.drain(..) {
-            self.encoder.update(&update, &mut lines);
-        }
-        lines
-            .into_iter()
-            .try_for_each(|line| self.printer.show(line))
+    fn take(&mut self, lines: &mut Vec<Line>) -> io::Result<()> {
+        lines.drain(..).try_for_each(|line| self.show(line))
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.printer.flush().await
+        self.out.flush().await
     }
 }

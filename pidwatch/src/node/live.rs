@@ -118,16 +118,8 @@ impl<'a> Live<'a> {
         self.chain_with(owner, &self.of_node())
     }
 
-    /// The limit above an owner with the least headroom, of equal ones the nearest, where the node's limits are
-    /// known already; `None` when one of them cannot be read.
-    pub fn least_headroom(&self, owner: CgroupId, node: &[Limit]) -> Option<Limit> {
-        let headroom = |limit: &Limit| limit.value.saturating_sub(limit.usage);
-        self.chain_with(owner, node)?
-            .into_iter()
-            .min_by_key(headroom)
-    }
-
-    fn chain_with(&self, owner: CgroupId, node: &[Limit]) -> Option<Vec<Limit>> {
+    /// The same where the node's limits are known already.
+    pub fn chain_with(&self, owner: CgroupId, node: &[Limit]) -> Option<Vec<Limit>> {
         let mut chain = Vec::new();
         let mut is_whole = false;
         let outermost = self.outermost_own(owner);

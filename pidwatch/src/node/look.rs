@@ -14,25 +14,27 @@ use super::{
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    detect::{self, Change, Detector, Sample},
-    event::{StateChange, Update},
+    detect::{self, Detector, Sample},
+    escape,
     identity::{Owner, Resolver},
     incident::{self, LimitKey},
     limits::LimitOwner,
     model::Model,
     probe::Hook,
     slice::Slice,
+    stream::{self, Change, Event, Line, StateNow},
 };
 
 impl Node {
     /// Begins the detector's and the incidents' turn.
-    pub(super) fn begin_look(&mut self, now: Instant, updates: &mut Vec<Update>) {
+    pub(super) fn begin_look(&mut self, now: Instant, lines: &mut Vec<Line>) {
         let time = BootTime::now();
         self.errands.clear();
         for id in std::mem::take(&mut self.vanished) {
-            self.vanish(id, time, now, updates);
+            self.vanish(id, time, now, lines);
             let owner = self.owner(id, now);
-            updates.push(Update::Removed(owner, time));
+            let line = self.changed(owner, Change::Removed, time);
+            lines.push(line);
         }
         self.count_zombies(now);
         if let Some(tasks) = self.files.proc().node_tasks() {
@@ -84,7 +86,7 @@ impl Node {
     }
 
     /// Goes on with a look, if one is under way.
-    pub(super) fn go_on_looking(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
+    pub(super) fn go_on_looking(&mut self, now: Instant, slice: &Slice, lines: &mut Vec<Line>) {
         let Some(mut looking) = self.looking.take() else {
             return;
         };
@@ -101,7 +103,7 @@ impl Node {
                 return;
             }
         }
-        self.judge(time, now, updates);
+        self.judge(time, now, lines);
     }
 
     /// Cgroups whose limits may have refused something since they were compared last.
@@ -134,7 +136,7 @@ impl Node {
     }
 
     /// Takes what the detector and the incidents make of what was read.
-    fn judge(&mut self, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
+    fn judge(&mut self, time: BootTime, now: Instant, lines: &mut Vec<Line>) {
         let live = Live::new(&self.files, &self.tree, &self.namespaces);
         let changes = self.detector.look(time, &live);
         let parts = &self.parts;
@@ -143,8 +145,8 @@ impl Node {
             self.flags.note(owner_of(change.owner), change);
         }
         for Flagged { change, inside } in self.flags.update(self.detector.verdicts(), owner_of) {
-            let told = self.state_change(change, inside, time, now);
-            updates.push(Update::State(Box::new(told)));
+            let line = self.state_change(change, inside, time, now);
+            lines.push(line);
         }
         let live = Live::new(&self.files, &self.tree, &self.namespaces);
         let view = View {
@@ -161,7 +163,8 @@ impl Node {
             file.save(self.incidents.open());
         }
         for incident in told {
-            updates.push(Update::Incident(Box::new(incident), time));
+            let incident = stream::Incident::of(&incident, |time| self.clock.at(time));
+            lines.push(self.line(time, Event::Incident(Box::new(incident))));
         }
     }
 
@@ -184,32 +187,42 @@ impl Node {
         })
     }
 
+    /// That an owner is in another state.
     pub(super) fn state_change(
         &mut self,
-        change: Change,
+        change: detect::Change,
         inside: Option<CgroupId>,
         time: BootTime,
         now: Instant,
-    ) -> StateChange {
-        let limit = change.verdict.exhaustion.map(|exhaustion| exhaustion.limit);
-        let limit_owner = limit.and_then(|limit| self.limit_owner(&limit, now));
-        let source = inside.unwrap_or(change.owner);
-        let limits = self.limits_above(source);
+    ) -> Line {
+        let detect::Change {
+            owner: id,
+            from,
+            verdict,
+        } = change;
+        let source = inside.unwrap_or(id);
         let is_flagged = matches!(
-            change.verdict.state,
+            verdict.state,
             detect::State::Leaking | detect::State::Saturated
         );
         let node = self.tree.get(source).filter(|_| is_flagged);
         let task_names = node.and_then(|node| self.files.task_names(&node.path));
-        StateChange {
-            owner: self.owner(change.owner, now),
-            inside: inside.map(|part| self.owner(part, now)),
-            time,
-            change,
-            limit_owner,
-            limits,
-            task_names,
-        }
+        let inside = inside.and_then(|part| self.owner(part, now).path);
+        let owner = self.shared_owner(id, now);
+        let state = stream::State {
+            inside: inside.as_deref().map(escape::for_json),
+            limits: self.limits_above(source),
+            task_names: task_names.as_ref().map(Into::into),
+            ..stream::State::of(owner, from, verdict.tasks, self.state_now(&verdict))
+        };
+        self.line(time, Event::State(Box::new(state)))
+    }
+
+    /// What the detector says, as lines have it.
+    pub(super) fn state_now(&self, verdict: &detect::Verdict) -> StateNow {
+        let ahead = verdict.exhaustion.as_ref();
+        let path = ahead.and_then(|ahead| self.limit_path(&ahead.limit));
+        StateNow::of(verdict, path, self.clock.at(verdict.since))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Wires the probe to the snapshot, once; every command only consumes the [`Update`]s.
+//! Wires the probe to the stream of events, once; every command only consumes its [`Line`]s.
 //!
 //! In: the probe's events, the cgroup file system. Out: failures as they happen, cgroups that come
-//! and go, losses, states and incidents every second, and a snapshot at the end of every window.
+//! and go, losses, states and incidents every second, and what each owner did at the end of every window.
 //!
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
@@ -9,13 +9,17 @@
 mod brakes;
 mod census;
 mod flags;
+mod idle;
+mod lines;
 mod live;
 mod look;
+mod name;
 mod namespaces;
 mod owners;
 mod parts;
 mod readings;
 mod settings;
+mod shared_owners;
 mod state_file;
 mod under_way;
 mod unseen;
@@ -23,7 +27,7 @@ mod walks;
 pub mod watch;
 mod window;
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
@@ -33,30 +37,32 @@ use self::{
     brakes::Brakes,
     census::Census,
     flags::Flags,
+    idle::IdlePoller,
     namespaces::Namespaces,
     parts::Parts,
+    shared_owners::SharedOwners,
     under_way::{Closing, Looking, Walks},
     unseen::Unseen,
 };
 pub use self::{
     live::Live,
+    name::node_name,
     readings::Readings,
     settings::{NodeSettings, Roots, parse_socket, sockets},
     state_file::StateFile,
 };
 use crate::{
     cgroup::{self, CgroupId, Files, Layout, LayoutError, Tree},
-    clock::BootTime,
+    clock::{BootTime, WallClock},
     detect::Detector,
-    event::Update,
     identity::{Errands, Execs, Owner, Resolver, identify},
     incident::{Tracker, key_of},
     limits::{FailedClone, Limit, Reason, Reasons},
     model::Model,
-    probe::{self, Cause, Event, Probe, ProbeError, ProbeSettings},
+    probe::{self, Cause, Probe, ProbeError, ProbeSettings},
     runtime::{Timer, memory},
     slice::Slice,
-    stream::Started,
+    stream::{Change, Event, LimitUse, Line, Started},
 };
 
 /// How often the detector looks: the shortest of its horizons has a bucket a second.
@@ -108,6 +114,10 @@ pub struct Node {
     tree: Tree,
     model: Model,
     names: Resolver,
+    owners: SharedOwners,
+    /// The node's name.
+    name: Arc<str>,
+    clock: WallClock,
     execs: Execs,
     errands: Errands,
     parts: Parts,
@@ -124,8 +134,8 @@ pub struct Node {
     window: Duration,
     state_file: Option<StateFile>,
     show_all: bool,
-    /// In the next window also cgroups with nothing to say.
-    tells_all: bool,
+    /// Reads cgroups in which nothing happens, if that is asked for.
+    idle: Option<IdlePoller>,
     tick: Instant,
     window_end: Instant,
     window_began: BootTime,
@@ -149,9 +159,9 @@ pub struct Node {
     look: Instant,
     timer: Timer,
     /// As they come from the probe.
-    events: Vec<Event>,
+    events: Vec<probe::Event>,
     /// Those whose turn it is not yet.
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<probe::Event>,
 }
 
 impl Node {
@@ -204,10 +214,20 @@ impl Node {
                 unseen.found(id, refusals);
             }
         }
+        // Whoever wants to know of all cgroups need not wait for a window. Both at once, from then on: what
+        // the one reads the other need not.
+        let (first_window, first_look) = if settings.polls_idle {
+            (probe::WINDOW, probe::WINDOW)
+        } else {
+            (settings.window, LOOK_EVERY)
+        };
         memory::release_code();
         Ok(Self {
             probe,
             names,
+            owners: SharedOwners::default(),
+            name: node_name().into(),
+            clock: WallClock::now(),
             execs: Execs::default(),
             errands: Errands::default(),
             parts,
@@ -226,9 +246,11 @@ impl Node {
             window: settings.window,
             state_file,
             show_all: settings.shows_all,
-            tells_all: false,
+            idle: settings
+                .polls_idle
+                .then(|| IdlePoller::new(settings.window)),
             tick: now + probe::WINDOW,
-            window_end: now + settings.window,
+            window_end: now + first_window,
             window_began: BootTime::now(),
             walks: Walks::default(),
             zombies_due: now,
@@ -241,7 +263,7 @@ impl Node {
             incidents,
             vanished: HashSet::new(),
             touched: HashSet::new(),
-            look: now + LOOK_EVERY,
+            look: now + first_look,
             timer: Timer::new()?,
             events,
             waiting: VecDeque::new(),
@@ -249,18 +271,19 @@ impl Node {
     }
 
     /// How the stream of its events begins.
-    pub fn started(&self) -> Started {
-        Started {
+    pub fn started(&self) -> Line {
+        let started = Started {
             version: env!("CARGO_PKG_VERSION").into(),
             kernel: self.probe.kernel().into(),
             cgroup_layout: self.layout.kind.into(),
             cgroups: self.tree.len() as u64,
             probes: self.probe.status().iter().map(Into::into).collect(),
-        }
+        };
+        self.line(BootTime::now(), Event::Started(started))
     }
 
     /// Every cgroup, those nearest to the root first.
-    pub fn ids(&self) -> Vec<CgroupId> {
+    fn ids(&self) -> Vec<CgroupId> {
         let depth = |path: &[u8]| path.iter().filter(|&&byte| byte == b'/').count();
         let mut ids: Vec<_> = self
             .tree
@@ -272,50 +295,28 @@ impl Node {
     }
 
     /// A cgroup and those above it, up to the root.
-    pub fn upwards(&self, id: CgroupId) -> impl Iterator<Item = CgroupId> {
+    fn upwards(&self, id: CgroupId) -> impl Iterator<Item = CgroupId> {
         self.tree.upwards(id).map(|(id, _)| id)
     }
 
-    /// The limit that a cgroup itself sets; `None` for none.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn own_limit(&self, id: CgroupId) -> io::Result<Option<u64>> {
-        let node = self.tree.get(id).ok_or(io::ErrorKind::NotFound)?;
-        match self.files.pids_max(&node.path) {
-            // The root, and a cgroup that the controller is not switched on for, have no such file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => read,
-        }
+    /// The limits above an owner as they are now, nearest first; `None` when one cannot be read.
+    pub fn limits_above(&self, id: CgroupId) -> Option<Vec<LimitUse>> {
+        let live = Live::new(&self.files, &self.tree, &self.namespaces);
+        let limits = live.whole_chain(id)?.into_iter();
+        Some(limits.map(|limit| self.limit_use(&limit)).collect())
     }
 
-    /// Ends this window at the next tick: whoever knows nothing yet need not wait for it.
-    pub fn hurry(&mut self) {
-        self.window_end = self.tick;
-        // Both at once, from then on: what the one reads the other need not.
-        self.look = self.tick;
-    }
-
-    /// Has every cgroup in the next window, also those with nothing to say.
-    pub fn tell_all(&mut self) {
-        self.tells_all = true;
-    }
-
-    /// The limits above an owner as they are now, nearest first, with whose each is if a cgroup's; `None`
-    /// when one cannot be read.
-    pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<(Limit, Option<Owner>)>> {
-        let now = Instant::now();
-        let chain = Live::new(&self.files, &self.tree, &self.namespaces).whole_chain(id)?;
-        let with_owner = |limit| (limit, self.limit_owner(&limit, now));
-        Some(chain.into_iter().map(with_owner).collect())
+    /// A limit, with the path of the cgroup whose it is.
+    fn limit_use(&self, limit: &Limit) -> LimitUse {
+        LimitUse::of(limit, self.limit_path(limit))
     }
 
     /// Waits for something to show. May be dropped half-way and called again.
     ///
     /// # Errors
     /// When the ring cannot be watched.
-    pub async fn next(&mut self, updates: &mut Vec<Update>) -> Result<(), NodeError> {
-        while updates.is_empty() {
+    pub async fn next(&mut self, lines: &mut Vec<Line>) -> Result<(), NodeError> {
+        while lines.is_empty() {
             if self.is_busy() {
                 // The others' turn.
                 tokio::task::yield_now().await;
@@ -326,13 +327,13 @@ impl Node {
                     passed = self.timer.until(tick) => passed?,
                 }
             }
-            self.turn(updates);
+            self.turn(lines);
         }
         Ok(())
     }
 
     /// One turn: what has come, and a slice of what is to be done.
-    fn turn(&mut self, updates: &mut Vec<Update>) {
+    fn turn(&mut self, lines: &mut Vec<Line>) {
         let now = Instant::now();
         let slice = Slice::begin();
         // What does not fit here stays in the ring, and what does not fit there is reported as lost.
@@ -343,12 +344,13 @@ impl Node {
                 self.tick = now + probe::WINDOW;
                 for id in self.names.take_news() {
                     let owner = self.owner(id, now);
-                    updates.push(Update::Named(owner, BootTime::now()));
+                    let line = self.changed(owner, Change::Named, BootTime::now());
+                    lines.push(line);
                 }
             }
             self.waiting.extend(self.events.drain(..));
         }
-        self.apply(now, &slice, updates);
+        self.apply(now, &slice, lines);
         self.go_on_walking(now, &slice);
         self.go_on_counting(&slice);
         let is_time = now >= self.look.min(self.window_end);
@@ -358,28 +360,28 @@ impl Node {
         if self.looking.is_none() && now >= self.look {
             // The detector, the rows and the incidents see the same charges.
             self.files.hold();
-            self.begin_look(now, updates);
+            self.begin_look(now, lines);
             // Evenly, or now and then a second would have no reading.
             self.look += LOOK_EVERY;
             if self.look <= now {
                 self.look = now + LOOK_EVERY;
             }
         }
-        self.go_on_looking(now, &slice, updates);
+        self.go_on_looking(now, &slice, lines);
         // A look that is under way goes first.
         if self.looking.is_some() {
             return;
         }
         if self.closing.is_none() && now >= self.window_end {
             self.files.hold();
-            self.begin_closing(now, updates);
+            self.begin_closing(now, lines);
             self.window_end += self.window;
             if self.window_end <= now {
                 // Fell behind (suspended, or stopped by a debugger): do not catch up.
                 self.window_end = now + self.window;
             }
         }
-        self.go_on_closing(now, &slice, updates);
+        self.go_on_closing(now, &slice, lines);
         if self.closing.is_none() {
             self.files.release();
         }
@@ -395,43 +397,43 @@ impl Node {
     }
 
     /// Takes what the kernel side still has and closes the last window.
-    pub fn finish(&mut self, updates: &mut Vec<Update>) {
+    pub fn finish(&mut self, lines: &mut Vec<Line>) {
         let now = Instant::now();
         self.files.release();
         let half_way = self.closing.take();
-        self.apply(now, &Slice::ENDLESS, updates);
+        self.apply(now, &Slice::ENDLESS, lines);
         // Read before the last counts, which then have every failure among these refusals.
         let refused = self.possibly_refused(now);
         self.compare_refusals(&refused, now);
         self.probe.finish(now, &mut self.events);
         self.waiting.extend(self.events.drain(..));
-        self.apply(now, &Slice::ENDLESS, updates);
+        self.apply(now, &Slice::ENDLESS, lines);
         self.compare_refusals(&refused, now);
-        self.begin_look(now, updates);
-        self.go_on_looking(now, &Slice::ENDLESS, updates);
+        self.begin_look(now, lines);
+        self.go_on_looking(now, &Slice::ENDLESS, lines);
         if let Some(half_way) = half_way {
             self.closing = Some(half_way);
-            self.go_on_closing(now, &Slice::ENDLESS, updates);
+            self.go_on_closing(now, &Slice::ENDLESS, lines);
             // It has everybody; whoever waits for the end need not wait for that twice.
             self.show_all = false;
         }
-        self.begin_closing(now, updates);
-        self.go_on_closing(now, &Slice::ENDLESS, updates);
+        self.begin_closing(now, lines);
+        self.go_on_closing(now, &Slice::ENDLESS, lines);
     }
 
-    fn apply(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
+    fn apply(&mut self, now: Instant, slice: &Slice, lines: &mut Vec<Line>) {
         while let Some(event) = self.waiting.pop_front() {
-            self.apply_one(event, now, updates);
+            self.apply_one(event, now, lines);
             if slice.is_over() {
                 break;
             }
         }
     }
 
-    fn apply_one(&mut self, event: Event, now: Instant, updates: &mut Vec<Update>) {
+    fn apply_one(&mut self, event: probe::Event, now: Instant, lines: &mut Vec<Line>) {
         self.model.apply(&event);
         match event {
-            Event::Totals {
+            probe::Event::Totals {
                 cgroup,
                 time,
                 charge,
@@ -454,7 +456,7 @@ impl Node {
                     self.execs.entered(cgroup, moved.pid, time, charge);
                 }
             }
-            Event::CloneFailed(failure) => {
+            probe::Event::CloneFailed(failure) => {
                 let verdict = self.reasons.of(
                     &failure,
                     &Readings {
@@ -489,10 +491,14 @@ impl Node {
                 if !self.brakes.refused(&failed) {
                     self.refused(&failed, &anchor);
                 }
-                updates.push(Update::Failed(Box::new(failed)));
+                let event = Event::CloneFailed(Box::new((&failed).into()));
+                lines.push(self.line(failed.failure.time, event));
             }
-            Event::CgroupAdded(id, time, path) => {
+            probe::Event::CgroupAdded(id, time, path) => {
                 self.model.added(id);
+                if let Some(idle) = &mut self.idle {
+                    idle.added(id);
+                }
                 self.unseen.added(id);
                 if path.len() + 1 < PATH_MAX {
                     self.tree.insert(id, &path);
@@ -508,9 +514,10 @@ impl Node {
                 self.detector.born(id, time);
                 let owner = self.named(Owner::new(id, Some(path.into())));
                 self.names.announced(id);
-                updates.push(Update::Added(owner, time));
+                let line = self.changed(owner, Change::Added, time);
+                lines.push(line);
             }
-            Event::CgroupRemoved(id, time, path) => {
+            probe::Event::CgroupRemoved(id, time, path) => {
                 // A walk may have found it gone before its record was read.
                 let is_untold = self.vanished.remove(&id);
                 let is_told = self.tree.remove(id).is_none()
@@ -519,14 +526,15 @@ impl Node {
                 self.walks.announced(id, None);
                 self.processes.remove(&id);
                 self.model.removed(id, path.as_slice().into(), time);
-                self.vanish(id, time, now, updates);
+                self.vanish(id, time, now, lines);
                 let owner = self.named(Owner::new(id, Some(path.into())));
                 self.names.removed(id);
                 if !is_told {
-                    updates.push(Update::Removed(owner, time));
+                    let line = self.changed(owner, Change::Removed, time);
+                    lines.push(line);
                 }
             }
-            Event::PidNamespaces {
+            probe::Event::PidNamespaces {
                 cgroup,
                 pid,
                 levels,
@@ -535,7 +543,7 @@ impl Node {
                 let is_same_owner = |of| parts.is_same_owner(of, cgroup);
                 self.namespaces.answer(pid, &levels, is_same_owner, now);
             }
-            Event::CgroupRenamed(..) => {
+            probe::Event::CgroupRenamed(..) => {
                 // The paths of everything below changed as well. What is open by a path may soon be
                 // another one's.
                 self.files.renamed();
@@ -562,7 +570,10 @@ impl Node {
     }
 
     /// A cgroup is gone; says so if it was watched closely.
-    fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, updates: &mut Vec<Update>) {
+    fn vanish(&mut self, id: CgroupId, time: BootTime, now: Instant, lines: &mut Vec<Line>) {
+        if let Some(idle) = &mut self.idle {
+            idle.removed(id);
+        }
         self.touched.remove(&id);
         self.brakes.forget(id);
         self.count_part(id);
@@ -572,8 +583,8 @@ impl Node {
                 self.flags.note(owner, change);
             }
         } else if let Some(change) = self.flags.gone(id, gone) {
-            let told = self.state_change(change, None, time, now);
-            updates.push(Update::State(Box::new(told)));
+            let line = self.state_change(change, None, time, now);
+            lines.push(line);
         }
     }
 }

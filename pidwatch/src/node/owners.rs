@@ -67,6 +67,15 @@ impl Node {
         }
     }
 
+    /// Path of the cgroup whose a limit is, if one's.
+    pub(super) fn limit_path(&self, limit: &Limit) -> Option<&[u8]> {
+        let LimitOwner::Cgroup(id) = limit.owner else {
+            return None;
+        };
+        let there = self.tree.get(id).map(|node| &*node.path);
+        there.or_else(|| self.model.gone_path(id))
+    }
+
     /// Whose a limit is, if a cgroup's.
     pub(super) fn limit_owner(&mut self, limit: &Limit, now: Instant) -> Option<Owner> {
         match limit.owner {

@@ -93,6 +93,10 @@ pub struct NodeSettings {
     /// Every window has all cgroups, also those with nothing to say.
     #[arg(skip)]
     pub shows_all: bool,
+    /// Cgroups in which nothing happens are read once a minute, at first at once, and told where anything of
+    /// them is new.
+    #[arg(skip)]
+    pub polls_idle: bool,
 }
 
 impl NodeSettings {

@@ -9,7 +9,7 @@ use crate::{
     cgroup::{CgroupId, Walk},
     clock::BootTime,
     model::Activity,
-    snapshot::Row,
+    stream::Rate,
 };
 
 /// A look that is under way.
@@ -25,7 +25,9 @@ pub(super) struct Closing {
     pub time: BootTime,
     pub window: Duration,
     pub rest: std::vec::IntoIter<(CgroupId, Activity)>,
-    pub rows: Vec<Row>,
+    /// Cgroups in which nothing happened, and that are read all the same.
+    pub polled: std::vec::IntoIter<CgroupId>,
+    pub rates: Vec<Rate>,
     pub budget: u64,
 }
 

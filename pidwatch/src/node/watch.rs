@@ -1,6 +1,6 @@
 //! Watching the node until it is enough: the loop of every command that does.
 //!
-//! In: the node's updates. Out: a [`Sink`]. Ends when the time is over, on SIGINT or SIGTERM, or when
+//! In: the node's lines. Out: a [`Sink`]. Ends when the time is over, on SIGINT or SIGTERM, or when
 //! the sink fails.
 
 use std::{io, time::Duration};
@@ -13,9 +13,8 @@ use tracing::level_filters::LevelFilter;
 
 use super::{Node, NodeError, NodeSettings};
 use crate::{
-    event::Update,
     runtime::{self, Signals, diagnostics},
-    stream::Started,
+    stream::Line,
 };
 
 /// Watching stopped early.
@@ -32,22 +31,19 @@ pub enum WatchError {
     Runtime(io::Error),
 }
 
-/// Where updates go.
+/// Where lines go.
 pub trait Sink {
-    /// The stream begins.
+    /// Takes the line that the stream begins with.
     ///
     /// # Errors
     /// Those of writing.
-    fn started(&mut self, started: &Started) -> io::Result<()>;
+    fn started(&mut self, line: Line) -> io::Result<()>;
 
-    /// May ask the node for more than it tells by itself: at first, and then before updates are taken.
-    fn look(&mut self, _node: &mut Node, _updates: &mut [Update]) {}
-
-    /// Takes updates, all of them.
+    /// Takes lines, all of them.
     ///
     /// # Errors
     /// Those of writing.
-    fn take(&mut self, updates: &mut Vec<Update>) -> io::Result<()>;
+    fn take(&mut self, lines: &mut Vec<Line>) -> io::Result<()>;
 
     /// Hands over what waits. May be dropped half-way and called again.
     ///
@@ -90,11 +86,9 @@ async fn watch(
 ) -> Result<(), WatchError> {
     let mut signals = Signals::new().map_err(WatchError::Runtime)?;
     let mut node = Node::start(settings)?;
-    let started = node.started();
-    sink.started(&started).map_err(WatchError::Output)?;
+    sink.started(node.started()).map_err(WatchError::Output)?;
     let end = duration.map(|duration| Instant::now() + duration);
-    let mut updates = Vec::new();
-    sink.look(&mut node, &mut updates);
+    let mut lines = Vec::new();
     loop {
         let over = async {
             match end {
@@ -106,7 +100,7 @@ async fn watch(
         // and what does not fit into its ring is read from its totals later.
         let next = async {
             sink.flush().await.map_err(WatchError::Output)?;
-            node.next(&mut updates).await.map_err(WatchError::Node)
+            node.next(&mut lines).await.map_err(WatchError::Node)
         };
         tokio::select! {
             biased;
@@ -114,11 +108,10 @@ async fn watch(
             () = over => break,
             result = next => result?,
         }
-        sink.look(&mut node, &mut updates);
-        sink.take(&mut updates).map_err(WatchError::Output)?;
+        sink.take(&mut lines).map_err(WatchError::Output)?;
     }
-    node.finish(&mut updates);
-    sink.take(&mut updates).map_err(WatchError::Output)?;
+    node.finish(&mut lines);
+    sink.take(&mut lines).map_err(WatchError::Output)?;
     match timeout(LAST_LINES, sink.flush()).await {
         Ok(written) => written.map_err(WatchError::Output),
         Err(_) => Ok(()),

@@ -10,12 +10,11 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     detect::Verdict,
-    event::Update,
     limits::{Limit, LimitOwner},
-    model::Activity,
+    model::{Activity, Counts},
     probe::Hook,
     slice::Slice,
-    snapshot::{NodeState, Row, Snapshot},
+    stream::{Change, Counted, Event, Exhaustion, Line, NodeWindow, Rate},
 };
 
 /// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
@@ -41,8 +40,9 @@ const CREATORS: usize = 3;
 
 impl Node {
     /// Ends the window; its rows are then to be read.
-    pub(super) fn begin_closing(&mut self, now: Instant, updates: &mut Vec<Update>) {
+    pub(super) fn begin_closing(&mut self, now: Instant, lines: &mut Vec<Line>) {
         let time = BootTime::now();
+        self.clock.follow_steps();
         let losses = self.probe.take_losses();
         if losses
             .iter()
@@ -53,12 +53,12 @@ impl Node {
         self.look_for_unknown(now);
         for (place, count) in losses {
             let place = place.into();
-            updates.push(Update::Lost { place, count, time });
+            lines.push(self.line(time, Event::Lost { place, count }));
         }
         self.count_zombies(now);
         let mut active = self.model.close_window();
         self.add_flagged_owners(&mut active);
-        if std::mem::take(&mut self.tells_all) || self.show_all {
+        if self.show_all {
             let mut quiet: Vec<_> = self.tree.iter().map(|(id, _)| id).collect();
             let shown: HashSet<_> = active.iter().map(|(id, _)| *id).collect();
             quiet.retain(|id| !shown.contains(id));
@@ -68,55 +68,109 @@ impl Node {
                 active.push((id, activity));
             }
         }
+        let polled = self.idle_turn(&active, time, now, lines);
         self.node_limits = Live::new(&self.files, &self.tree, &self.namespaces).of_node();
         self.closing = Some(Closing {
             time,
             window: time.since(self.window_began),
-            rows: Vec::with_capacity(active.len()),
+            rates: Vec::with_capacity(active.len()),
             rest: active.into_iter(),
+            polled: polled.into_iter(),
             budget: WALK_BUDGET,
         });
         self.window_began = time;
     }
 
     /// Goes on reading the rows of a window that is over, if there is one.
-    pub(super) fn go_on_closing(&mut self, now: Instant, slice: &Slice, updates: &mut Vec<Update>) {
+    pub(super) fn go_on_closing(&mut self, now: Instant, slice: &Slice, lines: &mut Vec<Line>) {
         let Some(mut closing) = self.closing.take() else {
             return;
         };
         while let Some((id, activity)) = closing.rest.next() {
-            let row = self.row(id, activity, now, &mut closing.budget);
-            closing.rows.push(row);
+            let window = closing.window;
+            let rate = self.rate(id, activity, window, now, &mut closing.budget);
+            self.note_row(&rate);
+            closing.rates.push(rate);
+            if slice.is_over() {
+                self.closing = Some(closing);
+                return;
+            }
+        }
+        while let Some(id) = closing.polled.next() {
+            if self.tree.get(id).is_some() {
+                // Tasks that move away are announced by nobody; what was counted is of the windows so far.
+                let activity = self.model.told(id);
+                let rate = self.rate(id, activity, closing.window, now, &mut { FEW_TASKS });
+                if self.note_row(&rate) {
+                    closing.rates.push(rate);
+                }
+            }
             if slice.is_over() {
                 self.closing = Some(closing);
                 return;
             }
         }
         let time = closing.time;
+        for rate in closing.rates {
+            lines.push(self.line(time, Event::Rate(Box::new(rate))));
+        }
         let live = Live::new(&self.files, &self.tree, &self.namespaces);
         let limits = live.of_node();
-        let node = NodeState {
+        let exhaustion = self.detector.node_exhaustion(time, &limits);
+        let node = NodeWindow {
+            window_s: closing.window.as_secs_f64(),
             tasks: live.node_tasks(),
-            exhaustion: self.detector.node_exhaustion(time, &limits),
-            limits,
-        };
-        updates.push(Update::Window(Snapshot {
-            time,
-            window: closing.window,
-            rows: closing.rows,
             knows_frees: self.probe.is_attached(Hook::SchedProcessFree),
             knows_failures: self.probe.is_attached(Hook::KernelClone),
-            node,
-            incidents: self.incidents.open().cloned().collect(),
-        }));
+            limits: limits.iter().map(|limit| self.limit_use(limit)).collect(),
+            incidents: self.incidents.open().map(Into::into).collect(),
+            exhaustion: exhaustion.map(|ahead| Exhaustion::of(&ahead, None)),
+        };
+        lines.push(self.line(time, Event::Node(node)));
         for id in self.model.forget_gone(time) {
             self.probe.forget(id);
             self.reasons.forget(id);
             self.unseen.forget(id);
             self.names.forget(id);
+            self.owners.forget(id);
             self.execs.forget(id);
             self.parts.forget(id);
             self.parts.forget_owner(id);
+        }
+    }
+
+    /// Cgroups in which nothing happened and whose turn it is to be read.
+    fn idle_turn(
+        &mut self,
+        active: &[(CgroupId, Activity)],
+        time: BootTime,
+        now: Instant,
+        lines: &mut Vec<Line>,
+    ) -> Vec<CgroupId> {
+        let Some(idle) = &self.idle else {
+            return Vec::new();
+        };
+        if idle.is_round_over() {
+            let ids = self.ids();
+            let lost = self.idle.as_mut().map(|idle| idle.begin_round(ids));
+            for id in lost.unwrap_or_default() {
+                let owner = self.owner(id, now);
+                let line = self.changed(owner, Change::Removed, time);
+                lines.push(line);
+            }
+        }
+        let active = active.iter().map(|(id, _)| *id).collect();
+        let idle = self.idle.as_mut();
+        idle.map(|idle| idle.turn(&active)).unwrap_or_default()
+    }
+
+    /// Remembers what a row says of a cgroup that was not told to be gone; whether that is new.
+    fn note_row(&mut self, rate: &Rate) -> bool {
+        let id = rate.owner.id();
+        let is_told_gone = self.tree.get(id).is_none() && self.model.is_gone(id);
+        match &mut self.idle {
+            Some(idle) if !is_told_gone => idle.note(rate),
+            _ => true,
         }
     }
 
@@ -150,44 +204,59 @@ impl Node {
         self.zombies_due = now + ZOMBIES_PACE.max(took * ZOMBIES_SHARE);
     }
 
-    /// A cgroup as it is now, with what the windows so far have told of it; `None` for one that is gone.
-    /// For those of which no window tells: tasks that move away are announced by nobody.
-    pub fn read(&mut self, id: CgroupId) -> Option<Row> {
-        self.tree.get(id)?;
-        let activity = self.model.told(id);
-        Some(self.row(id, activity, Instant::now(), &mut { FEW_TASKS }))
-    }
-
-    fn row(&mut self, id: CgroupId, activity: Activity, now: Instant, budget: &mut u64) -> Row {
-        let owner = self.owner(id, now);
+    fn rate(
+        &mut self,
+        id: CgroupId,
+        activity: Activity,
+        window: Duration,
+        now: Instant,
+        budget: &mut u64,
+    ) -> Rate {
+        let owner = self.shared_owner(id, now);
         let (tasks, subtree_tasks) = self
             .tree
             .get(id)
             .map_or((None, None), |node| self.files.charges(&self.tree, node));
         let processes = self.processes(id, tasks, now, budget);
         let source = self.flags.source(id);
-        let verdict = source.and_then(|source| self.detector.verdict(source).cloned());
-        let forecast = verdict.as_ref().or(self.detector.verdict(id));
-        let limit = self.limit_ahead(id, forecast);
-        let limit = limit.map(|limit| (limit, self.limit_owner(&limit, now)));
-        Row {
+        let verdict = source.and_then(|source| self.detector.verdict(source));
+        let forecast = verdict.or(self.detector.verdict(id));
+        let live = Live::new(&self.files, &self.tree, &self.namespaces);
+        let chain = live.chain_with(id, &self.node_limits);
+        let limit = self.limit_ahead(&live, chain.as_deref(), forecast);
+        let frees = self.probe.is_attached(Hook::SchedProcessFree);
+        let failures = self.probe.is_attached(Hook::KernelClone);
+        let counts = |counts: &Counts| Counted::of(counts, frees, failures);
+        let created = activity.window.created;
+        let creators = if created.processes + created.threads > 0 {
+            self.model.creators(id, CREATORS)
+        } else {
+            Vec::new()
+        };
+        Rate {
             owner,
+            window_s: window.as_secs_f64(),
             tasks,
             subtree_tasks,
             processes,
             zombies: activity.zombies,
-            counts: activity.window,
-            total: activity.total,
-            verdict,
-            limit,
-            creators: self.model.creators(id, CREATORS),
+            counts: counts(&activity.window),
+            total: counts(&activity.total),
+            tasks_limit: chain.as_deref().and_then(smallest),
+            limit: limit.map(|limit| self.limit_use(&limit)),
+            verdict: verdict.map(|verdict| Box::new(self.state_now(verdict))),
+            creators: creators.iter().map(Into::into).collect(),
         }
     }
 
     /// The limit that a cgroup reaches first: that of its forecast or, where it does not grow, the one with the
-    /// least headroom; `None` when one of them cannot be read.
-    fn limit_ahead(&self, id: CgroupId, verdict: Option<&Verdict>) -> Option<Limit> {
-        let live = Live::new(&self.files, &self.tree, &self.namespaces);
+    /// least headroom, of equal ones the nearest; `None` when one of them cannot be read.
+    fn limit_ahead(
+        &self,
+        live: &Live<'_>,
+        chain: Option<&[Limit]>,
+        verdict: Option<&Verdict>,
+    ) -> Option<Limit> {
         let forecast = verdict.and_then(|verdict| verdict.exhaustion);
         match forecast.map(|exhaustion| exhaustion.limit) {
             Some(limit) if limit.owner == LimitOwner::Node => {
@@ -198,7 +267,7 @@ impl Node {
                     .or(Some(limit))
             }
             Some(limit) => live.limit(limit.name, limit.owner),
-            None => live.least_headroom(id, &self.node_limits),
+            None => chain?.iter().min_by_key(|limit| limit.room()).copied(),
         }
     }
 
@@ -222,4 +291,12 @@ impl Node {
         }
         known.map(|(count, _)| count)
     }
+}
+
+/// The smallest `pids.max` of a chain of limits.
+fn smallest(chain: &[Limit]) -> Option<u64> {
+    let of_cgroups = chain
+        .iter()
+        .filter(|limit| matches!(limit.owner, LimitOwner::Cgroup(_)));
+    of_cgroups.map(|limit| limit.value).min()
 }

@@ -38,12 +38,11 @@ use crate::{
     cli::args::{ThemeName, TopArgs},
     connect::Address,
     limits,
-    node::{Node, NodeSettings},
+    node::{Node, NodeSettings, node_name},
     output::check::{self, Page as CheckPage},
     recording::{ReadError, Speed},
     report::markdown::markdown,
     runtime::{self, diagnostics},
-    stream::node_name,
     survey::{self, Helpers},
 };
 
@@ -231,7 +230,11 @@ impl<'a> Screen<'a> {
                 Source::Agent(Box::new(Agent::start(address.clone())))
             }
             (Shown::Node(node), _) => {
-                let node = Node::start(node).map_err(SourceError::Node)?;
+                let settings = NodeSettings {
+                    polls_idle: true,
+                    ..node.clone()
+                };
+                let node = Node::start(&settings).map_err(SourceError::Node)?;
                 app.world.node_name = node_name();
                 app.origin = Origin::Live;
                 Source::Live(Box::new(Live::new(node)))

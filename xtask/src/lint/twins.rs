@@ -16,7 +16,7 @@ use super::{imports, modules::Modules};
 const CRATES: [&str; 3] = ["pidwatch", "pidwatch-core", "pidwatch-common"];
 
 /// Names that still have two definitions: most are a value inside the program and its form in a stream.
-const KNOWN: [&str; 71] = [
+const KNOWN: [&str; 70] = [
     "Action",
     "Agent",
     "Binding",
@@ -66,7 +66,6 @@ const KNOWN: [&str; 71] = [
     "Queue",
     "Rate",
     "Reader",
-    "Readings",
     "Reason",
     "Refusal",
     "Role",

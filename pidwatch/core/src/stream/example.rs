@@ -56,6 +56,7 @@ impl Rate {
             zombies: Some(0),
             counts: Counted::example(),
             total: Counted::example(),
+            tasks_limit: None,
             limit: None,
             verdict: None,
             creators: Vec::new(),

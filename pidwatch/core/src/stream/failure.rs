@@ -79,9 +79,12 @@ impl From<&FailedClone> for CloneFailed {
             errno: Errno(failure.errno).into(),
             reason: verdict.reason.into(),
             evidence: verdict.basis.map(Into::into),
-            limit: verdict
-                .limit
-                .map(|limit| LimitUse::of(&limit, limit_owner.as_ref())),
+            limit: verdict.limit.map(|limit| {
+                LimitUse::of(
+                    &limit,
+                    limit_owner.as_ref().and_then(|of| of.path.as_deref()),
+                )
+            }),
             proc: Process {
                 comm: escape::for_json(&failure.comm),
                 pid: failure.pid,

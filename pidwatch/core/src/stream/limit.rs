@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::numbers::rounded;
 use crate::{
-    detect, escape, identity,
+    detect, escape,
     limits::{Limit, LimitOwner},
 };
 
@@ -31,9 +31,8 @@ pub struct LimitUse {
 }
 
 impl LimitUse {
-    /// A limit; `owner` is the cgroup whose it is.
-    pub fn of(limit: &Limit, owner: Option<&identity::Owner>) -> Self {
-        let path = owner.and_then(|owner| owner.path.as_deref());
+    /// A limit; `path` is that of the cgroup whose it is.
+    pub fn of(limit: &Limit, path: Option<&[u8]>) -> Self {
         let (uid, pid_namespace) = user_or_namespace(limit.owner);
         Self {
             name: limit.name.into(),
@@ -182,8 +181,9 @@ impl Exhaustion {
         Some(self.in_s).filter(|in_s| *in_s < CENTURY_S)
     }
 
-    pub(super) fn of(exhaustion: &detect::Exhaustion, owner: Option<&identity::Owner>) -> Self {
-        let told = LimitUse::of(&exhaustion.limit, owner);
+    /// A forecast; `path` is that of the cgroup whose limit it is.
+    pub fn of(exhaustion: &detect::Exhaustion, path: Option<&[u8]>) -> Self {
+        let told = LimitUse::of(&exhaustion.limit, path);
         Self {
             limit: told.name,
             cgroup: told.cgroup,

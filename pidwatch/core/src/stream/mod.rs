@@ -5,7 +5,6 @@
 //! hold.
 
 mod breakdown;
-mod encoder;
 mod example;
 mod failure;
 mod incident;
@@ -26,7 +25,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::Breakdown;
-pub use self::encoder::{Encoder, node_name};
 pub use self::failure::{CloneFailed, Parent, Process};
 pub use self::incident::{Culprit, Incident, Moment, Victim};
 pub use self::limit::{Exhaustion, LimitHolder, LimitId, LimitUse};

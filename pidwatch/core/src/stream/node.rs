@@ -3,10 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Exhaustion, LimitUse, numbers::rounded};
-use crate::{
-    incident::Incident,
-    snapshot::{NodeState, Snapshot},
-};
+use crate::incident::Incident;
 
 /// A window of the whole node.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -97,30 +94,6 @@ impl From<&Incident> for IncidentNow {
             failures: incident.failures,
             culprits: culprits.collect(),
             victims: victims.collect(),
-        }
-    }
-}
-
-impl From<&Snapshot> for NodeWindow {
-    fn from(snapshot: &Snapshot) -> Self {
-        let NodeState {
-            tasks,
-            limits,
-            exhaustion,
-        } = &snapshot.node;
-        Self {
-            window_s: snapshot.window.as_secs_f64(),
-            tasks: *tasks,
-            knows_frees: snapshot.knows_frees,
-            knows_failures: snapshot.knows_failures,
-            limits: limits
-                .iter()
-                .map(|limit| LimitUse::of(limit, None))
-                .collect(),
-            incidents: snapshot.incidents.iter().map(Into::into).collect(),
-            exhaustion: exhaustion
-                .as_ref()
-                .map(|exhaustion| Exhaustion::of(exhaustion, None)),
         }
     }
 }

@@ -196,3 +196,30 @@ impl From<&identity::Owner> for Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_named_as_far_as_its_path_says() {
+        let json = |path: Option<&str>| serde_json::to_value(&*Owner::example(1, path)).unwrap();
+        let id = "0123456789abcdef".repeat(4);
+        let path = format!("/kubepods/burstable/pod0c1d2e3f405162738495a6b7c8d9eafb/crio-{id}");
+        let owner = json(Some(&path));
+        assert_eq!(owner["k8s"]["podUid"], "0c1d2e3f405162738495a6b7c8d9eafb");
+        assert_eq!(owner["runtime"]["name"], "cri-o");
+        assert_eq!(owner["runtime"]["containerId"], id);
+        assert_eq!(
+            json(Some("/system.slice/ssh.service"))["unit"],
+            "ssh.service"
+        );
+        assert_eq!(json(None), serde_json::json!({"cgroup": {"id": 1}}));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_escaped() {
+        let owner = identity::Owner::new(CgroupId(1), Some((*b"/a\xff").into()));
+        assert_eq!(Owner::from(&owner).path(), Some("/a\\xff"));
+    }
+}

@@ -2,17 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Breakdown, LimitUse, Owner, Rejection, StateNow};
 use crate::{
-    clock::BootTime,
-    detect::Verdict,
     escape,
     limits::Reason,
     model::{self, Counts},
-    snapshot::{Row, Snapshot},
 };
 
 /// What a cgroup did in a window.
@@ -40,6 +36,10 @@ pub struct Rate {
     pub counts: Counted,
     /// Since start.
     pub total: Counted,
+    /// The smallest `pids.max` from its own up to the root; left out when there is none or one of them
+    /// could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_limit: Option<u64>,
     /// The limit that it reaches first, if all above it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitUse>,
@@ -69,41 +69,6 @@ impl From<&model::Creator> for Creator {
             pid: creator.who.pid,
             // Sampled: more digits would say nothing.
             share: (creator.share * 100.0).round() / 100.0,
-        }
-    }
-}
-
-impl Rate {
-    /// A row of a snapshot; `wall` gives a moment's wall time.
-    pub fn of(row: &Row, snapshot: &Snapshot, wall: impl Fn(BootTime) -> Timestamp) -> Self {
-        let limit_owner = row.limit.as_ref().and_then(|(_, owner)| owner.as_ref());
-        let now = |verdict: &Verdict| {
-            // The limit that is reached first is that of the forecast, where there is one.
-            let now = StateNow::of(verdict, limit_owner, wall(verdict.since));
-            Box::new(now)
-        };
-        Self {
-            verdict: row.verdict.as_ref().map(now),
-            owner: Arc::new((&row.owner).into()),
-            window_s: snapshot.window.as_secs_f64(),
-            tasks: row.tasks,
-            subtree_tasks: row.subtree_tasks,
-            processes: row.processes,
-            zombies: row.zombies,
-            counts: Counted::of(&row.counts, snapshot),
-            total: Counted::of(&row.total, snapshot),
-            limit: row
-                .limit
-                .as_ref()
-                .map(|(limit, owner)| LimitUse::of(limit, owner.as_ref())),
-            creators: {
-                let created = row.counts.created;
-                let of_late = row.creators.iter();
-                of_late
-                    .filter(|_| created.processes + created.threads > 0)
-                    .map(Into::into)
-                    .collect()
-            },
         }
     }
 }
@@ -164,7 +129,8 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn of(counts: &Counts, snapshot: &Snapshot) -> Self {
+    /// What was counted, where frees and failures are seen.
+    pub fn of(counts: &Counts, knows_frees: bool, knows_failures: bool) -> Self {
         let failed = || {
             let reasons = Reason::ALL.into_iter();
             reasons.zip(counts.failed).collect()
@@ -176,10 +142,10 @@ impl Counted {
         Self {
             created: counts.created.into(),
             exited: counts.exited.into(),
-            freed: snapshot.knows_frees.then_some(counts.freed),
-            failed: snapshot.knows_failures.then(failed),
-            rejected: snapshot.knows_failures.then_some(counts.rejected),
-            rejected_by: (snapshot.knows_failures && counts.rejected > 0).then(rejected_by),
+            freed: knows_frees.then_some(counts.freed),
+            failed: knows_failures.then(failed),
+            rejected: knows_failures.then_some(counts.rejected),
+            rejected_by: (knows_failures && counts.rejected > 0).then(rejected_by),
         }
     }
 
@@ -228,6 +194,38 @@ impl From<&Counted> for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::{Event, Line, Owner};
+
+    #[test]
+    fn a_rate_says_what_the_contract_names_and_leaves_out_what_is_unknown() {
+        let mut counts = Counts::NONE;
+        counts.created.threads = 41;
+        counts.failed[Reason::Unknown as usize] = 2;
+        let owner = Owner::example(u64::MAX, Some("/a\"\n\\xff"));
+        let mut rate = Rate {
+            window_s: 1.5,
+            counts: Counted::of(&counts, true, true),
+            total: Counted::of(&counts, false, false),
+            ..Rate::example(owner, None)
+        };
+        rate.processes = Some(1);
+        let line = Line::example(1, Event::Rate(Box::new(rate)));
+        let line = serde_json::to_value(line).unwrap();
+        assert_eq!(line["type"], "rate");
+        assert_eq!(line["window_s"], 1.5);
+        assert_eq!(line["cgroup"]["id"], u64::MAX);
+        assert_eq!(line["cgroup"]["path"], "/a\"\n\\xff");
+        assert_eq!(line["created"]["threads"], 41);
+        assert_eq!(line["failed"]["unknown"], 2);
+        assert_eq!(line["total"]["created"]["threads"], 41);
+        assert_eq!(line["processes"], 1);
+        assert!(line.get("tasks").is_none());
+        for unknown in ["freed", "failed", "rejected"] {
+            assert!(line["total"].get(unknown).is_none(), "{line}");
+        }
+        let time = line["time"].as_str().unwrap();
+        assert_eq!(time.len(), "2026-11-21T22:09:13.123456789Z".len(), "{time}");
+    }
 
     #[test]
     fn counts_are_read_back_and_what_is_new_is_with_the_rest() {

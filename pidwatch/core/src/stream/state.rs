@@ -9,7 +9,7 @@ use super::{
     Exhaustion, LimitUse, Owner, Word,
     numbers::{nanoseconds, rounded},
 };
-use crate::{cgroup, detect, escape, event::StateChange, identity};
+use crate::{cgroup, detect, escape};
 
 /// An owner in another state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -70,13 +70,9 @@ pub struct StateNow {
 }
 
 impl StateNow {
-    /// What the detector says; `limit_owner` is the cgroup whose limit will be hit, `since` is
+    /// What the detector says; `limit_path` is that of the cgroup whose limit will be hit, `since` is
     /// [`crate::detect::Verdict::since`] by the wall clock.
-    pub fn of(
-        verdict: &detect::Verdict,
-        limit_owner: Option<&identity::Owner>,
-        since: Timestamp,
-    ) -> Self {
+    pub fn of(verdict: &detect::Verdict, limit_path: Option<&[u8]>, since: Timestamp) -> Self {
         Self {
             state: verdict.state.into(),
             growth_per_s: verdict.growth_per_s.map(rounded),
@@ -84,7 +80,7 @@ impl StateNow {
             confidence: verdict.confidence.map(rounded),
             exhaustion: verdict
                 .exhaustion
-                .map(|exhaustion| Exhaustion::of(&exhaustion, limit_owner)),
+                .map(|exhaustion| Exhaustion::of(&exhaustion, limit_path)),
             why: verdict.why.clone(),
         }
     }
@@ -117,38 +113,21 @@ impl State {
         self.owner.name_with_part(self.inside.as_deref())
     }
 
-    /// A change; `since` is [`crate::detect::Verdict::since`] by the wall clock.
-    pub fn of(told: &StateChange, since: Timestamp) -> Self {
-        let StateChange {
-            owner,
-            inside,
-            change,
-            limit_owner,
-            limits,
-            task_names,
-            ..
-        } = told;
-        let verdict = &change.verdict;
-        let now = StateNow::of(verdict, limit_owner.as_ref(), since);
+    /// An owner of so many tasks that is in another state. What is known of its limits and the names of its
+    /// tasks is to be added, and the part that it comes from.
+    pub fn of(owner: Arc<Owner>, from: detect::State, tasks: u64, now: StateNow) -> Self {
         Self {
-            owner: Arc::new(owner.into()),
-            inside: inside
-                .as_ref()
-                .and_then(|inside| inside.path.as_deref().map(escape::for_json)),
-            from: change.from.into(),
+            owner,
+            inside: None,
+            from: from.into(),
             to: now.state,
-            tasks: verdict.tasks,
+            tasks,
             growth_per_s: now.growth_per_s,
-            since,
+            since: now.since,
             confidence: now.confidence,
             exhaustion: now.exhaustion,
-            limits: limits.as_ref().map(|limits| {
-                limits
-                    .iter()
-                    .map(|(limit, owner)| LimitUse::of(limit, owner.as_ref()))
-                    .collect()
-            }),
-            task_names: task_names.as_ref().map(TaskNames::from),
+            limits: None,
+            task_names: None,
             why: now.why,
         }
     }
@@ -203,21 +182,6 @@ impl From<&cgroup::TaskNames> for TaskNames {
                 pid: *pid,
                 threads: *threads,
             },
-        }
-    }
-}
-
-impl From<TaskNames> for cgroup::TaskNames {
-    fn from(names: TaskNames) -> Self {
-        let LargestProcess { comm, pid, threads } = names.largest;
-        Self {
-            sampled: names.sampled,
-            patterns: names
-                .patterns
-                .into_iter()
-                .map(|pattern| (pattern.name.into_bytes(), pattern.count))
-                .collect(),
-            largest: (comm.into_bytes(), pid, threads),
         }
     }
 }

@@ -30,7 +30,7 @@ impl Board {
                     tasks: rate.tasks,
                     processes: rate.processes,
                     zombies: rate.zombies.filter(|_| entry.gone.is_none()),
-                    limit: entry.limit,
+                    limit: rate.tasks_limit,
                     total: entry.total.minus(before),
                     verdict: rate.verdict.as_deref().filter(|_| entry.gone.is_none()),
                     state: Some(match (&entry.gone, &rate.verdict) {

@@ -1,6 +1,6 @@
 //! What the agent knows of the node now: every owner as it was last told or read.
 //!
-//! In: lines of the stream, and readings of owners that tell nothing. Out: one consistent view, for
+//! In: lines of the stream. Out: one consistent view, for
 //! metrics, for the snapshot and for who begins to listen. Pure: time comes in as an argument.
 //!
 //! Invariant: a counter that is exported never falls while its series is there. An owner that has a
@@ -27,10 +27,8 @@ use crate::{
     model::Counts,
     output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
     probe::Losses,
-    snapshot::Row,
     stream::{
-        CgroupChange, Change, Event, Incident, Line, NodeWindow, Owner, Rate, Started, State,
-        StateNow,
+        CgroupChange, Change, Event, Incident, Line, NodeWindow, Rate, Started, State, StateNow,
     },
 };
 
@@ -69,8 +67,6 @@ struct Entry {
     /// When it was first heard of.
     since: BootTime,
     gone: Option<BootTime>,
-    /// The smallest `pids.max` up to the root; `None` for none or unknown.
-    limit: Option<u64>,
     place: Option<Place>,
 }
 
@@ -144,33 +140,8 @@ impl Board {
         self.windows > 0
     }
 
-    /// Whether a reading says anything that is not known.
-    pub fn is_news(&self, row: &Row) -> bool {
-        self.owners.get(&row.owner.id).is_none_or(|entry| {
-            let known = &entry.rate;
-            known.tasks != row.tasks
-                || known.subtree_tasks != row.subtree_tasks
-                || known.processes != row.processes
-                || known.zombies != row.zombies
-                || *known.owner != Owner::from(&row.owner)
-        })
-    }
-
-    /// The limit that an owner's tasks are held against.
-    pub fn set_limit(&mut self, id: CgroupId, limit: Option<u64>) {
-        if let Some(entry) = self.owners.get_mut(&id) {
-            entry.limit = limit;
-        }
-    }
-
-    /// Every owner that is there.
-    pub fn ids(&self) -> impl Iterator<Item = CgroupId> {
-        let there = self.owners.iter().filter(|(_, entry)| entry.gone.is_none());
-        there.map(|(id, _)| *id)
-    }
-
     /// A cgroup is gone.
-    pub fn set_gone(&mut self, id: CgroupId, time: BootTime) {
+    fn set_gone(&mut self, id: CgroupId, time: BootTime) {
         self.removed.entry(id).or_insert(time);
         self.told.remove(&id);
         if let Some(entry) = self.owners.get_mut(&id)
@@ -180,7 +151,7 @@ impl Board {
             entry.rate.tasks = None;
             entry.rate.subtree_tasks = None;
             entry.rate.processes = None;
-            entry.limit = None;
+            entry.rate.tasks_limit = None;
         }
     }
 
@@ -327,7 +298,6 @@ impl Board {
             since: now,
             // It may have come and gone within a window.
             gone: self.removed.get(&id).copied(),
-            limit: None,
             place: None,
         };
         self.owners.insert(id, Box::new(entry));

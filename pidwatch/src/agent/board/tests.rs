@@ -6,7 +6,7 @@ use crate::{
     detect,
     limits::Reason,
     output::prometheus::{Format, text},
-    stream::LimitId,
+    stream::{LimitId, Owner},
 };
 
 fn started() -> Started {

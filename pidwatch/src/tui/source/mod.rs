@@ -7,20 +7,17 @@ mod news;
 mod playback;
 pub mod sse;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
 pub use self::{agent::Agent, news::News, playback::Playback};
 use crate::{
     cgroup::CgroupId,
-    clock::WallClock,
-    event::Update,
     node::{Node, NodeError},
     recording::ReadError,
     report::Reporter,
-    stream::{Encoder, LimitUse, Line},
+    stream::{LimitUse, Line},
 };
 
 /// The source failed.
@@ -47,40 +44,22 @@ pub enum Source {
 /// This node, and what a report will need of it.
 pub struct Live {
     node: Node,
-    encoder: Encoder,
     reporter: Reporter,
-    updates: Vec<Update>,
     lines: Vec<Line>,
-    all_due: Instant,
 }
-
-/// Silent owners are read again so often: tasks that were moved in are in nobody's counts.
-const ALL_EVERY: Duration = Duration::from_secs(60);
 
 impl Live {
     /// Of a node that was started just now.
     pub fn new(node: Node) -> Self {
-        let encoder = Encoder::new(WallClock::now());
         Self {
-            lines: vec![encoder.started(&node.started())],
+            lines: vec![node.started()],
             node,
-            encoder,
             reporter: Reporter::default(),
-            updates: Vec::new(),
-            all_due: Instant::now(),
         }
     }
 
     async fn next(&mut self, news: &mut Vec<News>) -> Result<(), NodeError> {
-        let now = Instant::now();
-        if now >= self.all_due {
-            self.node.tell_all();
-            self.all_due = now + ALL_EVERY;
-        }
-        self.node.next(&mut self.updates).await?;
-        for update in self.updates.drain(..) {
-            self.encoder.update(&update, &mut self.lines);
-        }
+        self.node.next(&mut self.lines).await?;
         for line in self.lines.drain(..) {
             self.reporter.push(&line);
             news.push(News::Line(Box::new(line)));
@@ -108,11 +87,7 @@ impl Source {
     /// The limits above an owner as they are now; `None` where that cannot be asked.
     pub fn limits_above(&mut self, id: CgroupId) -> Option<Vec<LimitUse>> {
         match self {
-            Self::Live(live) => {
-                let limits = live.node.limits_above(id)?.into_iter();
-                let limits = limits.map(|(limit, owner)| LimitUse::of(&limit, owner.as_ref()));
-                Some(limits.collect())
-            }
+            Self::Live(live) => live.node.limits_above(id),
             Self::Recording(_) | Self::Agent(_) => None,
         }
     }
