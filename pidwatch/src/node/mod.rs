@@ -18,6 +18,7 @@ mod namespaces;
 mod owners;
 mod parts;
 mod readings;
+mod saved_incident;
 mod settings;
 mod shared_owners;
 mod state_file;

@@ -11,7 +11,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cgroup::Tree, clock::WallClock, incident::Incident, stream};
+use super::saved_incident::SavedIncident;
+use crate::{cgroup::Tree, clock::WallClock, incident::Incident};
 
 /// Version of the format: another one's is not read.
 const FORMAT: u32 = 1;
@@ -21,7 +22,7 @@ struct State {
     pidwatch_state: u32,
     /// Of the boot that it is about (`/proc/sys/kernel/random/boot_id`).
     boot_id: String,
-    incidents: Vec<stream::Incident>,
+    incidents: Vec<SavedIncident>,
 }
 
 /// The file of a node that is watched.
@@ -49,7 +50,7 @@ impl StateFile {
     }
 
     /// The incidents that were open when pidwatch ended, if the node is still up; none when there is
-    /// no file yet. A cgroup that is gone keeps its name.
+    /// no file yet. A cgroup that is gone keeps its name; what cannot be made out is left out.
     ///
     /// # Errors
     /// When there is a file that cannot be read, or is no state file of this version.
@@ -84,7 +85,7 @@ fn save<'a>(
         pidwatch_state: FORMAT,
         boot_id: boot_id(proc_root)?,
         incidents: incidents
-            .map(|incident| stream::Incident::of(incident, |time| clock.at(time)))
+            .map(|incident| SavedIncident::of(incident, |time| clock.at(time)))
             .collect(),
     };
     let mut beside = path.as_os_str().to_owned();
@@ -110,10 +111,9 @@ fn load(path: &Path, proc_root: &Path, tree: &Tree) -> io::Result<Vec<Incident>>
         return Ok(Vec::new());
     }
     let clock = WallClock::now();
-    let id_of = |path: &str| tree.find(path.as_bytes()).unwrap_or_default();
     let incidents = state.incidents.into_iter();
     Ok(incidents
-        .filter_map(|incident| incident.restore(id_of, |time| clock.boot_time(time)))
+        .filter_map(|saved| saved.restore(tree, |time| clock.boot_time(time)))
         .collect())
 }
 

@@ -171,10 +171,9 @@ impl Limit {
         matches!(name, "pids.max" | "memory.max" | "memory.limit_in_bytes")
     }
 
-    /// A name as this program has it; `limit` for one that it does not know.
-    pub fn known_name(name: &str) -> &'static str {
-        let mut known = Self::NAMES.into_iter();
-        known.find(|known| *known == name).unwrap_or("limit")
+    /// A name as this program has it; `None` for one that it does not know.
+    pub fn known_name(name: &str) -> Option<&'static str> {
+        Self::NAMES.into_iter().find(|known| *known == name)
     }
 }
 

@@ -11,11 +11,9 @@ use super::{
     numbers::{nanoseconds, rounded},
 };
 use crate::{
-    cgroup::CgroupId,
     clock::{BootTime, between},
     detect, escape, identity,
     incident::{self, Phase},
-    limits::{Limit, LimitOwner},
 };
 
 /// An incident as it stands.
@@ -192,69 +190,5 @@ impl Incident {
         };
         told.summarize();
         told
-    }
-
-    /// Back to what it was made of. `id_of` gives the id of a cgroup by its path, `boot` the moment of
-    /// a wall time. `None` when its phase is not known here.
-    pub fn restore(
-        self,
-        id_of: impl Fn(&str) -> CgroupId,
-        boot: impl Fn(Timestamp) -> BootTime,
-    ) -> Option<incident::Incident> {
-        let owner = match (self.uid, self.pid_namespace, &self.cgroup) {
-            (Some(uid), ..) => LimitOwner::User(uid),
-            (None, Some(inum), _) => LimitOwner::PidNamespace(inum),
-            (None, None, Some(path)) => LimitOwner::Cgroup(id_of(path)),
-            (None, None, None) => LimitOwner::Node,
-        };
-        let moment = |moment: Moment| {
-            Some(incident::Moment {
-                time: boot(moment.time),
-                what: moment.what.known()?,
-                text: moment.text,
-            })
-        };
-        Some(incident::Incident {
-            phase: self.phase.known()?,
-            id: self.id,
-            limit: incident::LimitKey {
-                name: Limit::known_name(&self.limit),
-                owner,
-                path: self.cgroup.map(|path| path.into_bytes().into()),
-            },
-            value: self.value,
-            usage: self.usage,
-            peak: self.peak,
-            opened: boot(self.opened),
-            culprits: self
-                .culprits
-                .into_iter()
-                .map(|culprit| incident::Culprit {
-                    owner: (&culprit.owner).into(),
-                    inside: culprit.inside.map(|path| identity::Owner {
-                        names: identity::Owner::from(&culprit.owner).names,
-                        ..identity::Owner::new(id_of(&path), Some(path.into_bytes().into()))
-                    }),
-                    share: culprit.share,
-                    growth_per_s: culprit.growth_per_s,
-                    tasks: culprit.tasks,
-                })
-                .collect(),
-            victims: self
-                .victims
-                .into_iter()
-                .map(|victim| incident::Victim {
-                    owner: (&victim.owner).into(),
-                    failures: victim.failures,
-                    comms: victim
-                        .comms
-                        .into_iter()
-                        .map(|(comm, n)| (comm.into_bytes(), n))
-                        .collect(),
-                })
-                .collect(),
-            failures: self.failures,
-            timeline: self.timeline.into_iter().filter_map(moment).collect(),
-        })
     }
 }
