@@ -28,9 +28,9 @@ impl<W: Write> Ansi<W> {
 }
 
 /// How text looks.
-type Look = (Color, Color, Modifier);
+type CellStyle = (Color, Color, Modifier);
 
-const PLAIN: Look = (Color::Reset, Color::Reset, Modifier::empty());
+const PLAIN: CellStyle = (Color::Reset, Color::Reset, Modifier::empty());
 
 /// Attributes of ECMA-48 (SGR) that are drawn.
 const ATTRIBUTES: [(Modifier, u8); 8] = [
@@ -45,7 +45,7 @@ const ATTRIBUTES: [(Modifier, u8); 8] = [
 ];
 
 /// From one look to another: what is gone is taken back with all the rest.
-fn dress(out: &mut impl Write, from: Look, to: Look) -> io::Result<()> {
+fn dress(out: &mut impl Write, from: CellStyle, to: CellStyle) -> io::Result<()> {
     let (foreground, background, attributes) = to;
     write!(out, "\x1b[")?;
     let mut first = true;

@@ -2,11 +2,11 @@
 //!
 //! In: bytes as they come. Out: [`Input`]s. The sequences are terminput's; here is only when one is
 //! whole. Pure: that a lone Escape is one, and not the beginning of a sequence, is told by whoever knows
-//! the time ([`Parser::idle`]).
+//! the time ([`InputParser::idle`]).
 
 use terminput::{Event, KeyCode, KeyEventKind, KeyModifiers, MouseEventKind, ScrollDirection};
 
-use super::keys::{Gesture, Key, Mouse};
+use super::keys::{Gesture, KeyPress, Mouse};
 
 /// A longer sequence is none that a terminal sends.
 const LONGEST: usize = 64;
@@ -19,7 +19,7 @@ const LONGEST_PASTE: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// A key.
-    Key(Key),
+    Key(KeyPress),
     /// A gesture of the mouse.
     Mouse(Mouse),
     /// Text that was pasted.
@@ -28,11 +28,11 @@ pub enum Input {
 
 /// Bytes that are not a whole sequence yet.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub struct InputParser {
     waiting: Vec<u8>,
 }
 
-impl Parser {
+impl InputParser {
     /// Takes bytes, gives what they mean.
     pub fn push(&mut self, bytes: &[u8], inputs: &mut Vec<Input>) {
         for &byte in bytes {
@@ -49,7 +49,7 @@ impl Parser {
     /// Nothing more comes: what waits is what it is.
     pub fn idle(&mut self, inputs: &mut Vec<Input>) {
         if self.waiting == [0x1b] {
-            inputs.push(Input::Key(Key::Esc));
+            inputs.push(Input::Key(KeyPress::Esc));
         }
         self.waiting.clear();
     }
@@ -70,7 +70,7 @@ impl Parser {
         }
         // Escape twice: the first was one, the second may begin a sequence.
         if waiting == b"\x1b\x1b" {
-            inputs.push(Input::Key(Key::Esc));
+            inputs.push(Input::Key(KeyPress::Esc));
             self.waiting.pop();
             return;
         }
@@ -93,22 +93,22 @@ fn input(event: &Event) -> Option<Input> {
                 return None;
             }
             let key = match key.code {
-                KeyCode::Char(c) if is_ctrl => Key::Ctrl(c.to_ascii_lowercase()),
-                KeyCode::Char(c) => Key::Char(c),
-                KeyCode::Enter => Key::Enter,
-                KeyCode::Esc => Key::Esc,
-                KeyCode::Tab if is_shift => Key::BackTab,
-                KeyCode::Tab => Key::Tab,
-                KeyCode::Backspace => Key::Backspace,
-                KeyCode::Up => Key::Up,
-                KeyCode::Down => Key::Down,
-                KeyCode::Left => Key::Left,
-                KeyCode::Right => Key::Right,
-                KeyCode::PageUp => Key::PageUp,
-                KeyCode::PageDown => Key::PageDown,
-                KeyCode::Home => Key::Home,
-                KeyCode::End => Key::End,
-                KeyCode::F(n) => Key::F(n),
+                KeyCode::Char(c) if is_ctrl => KeyPress::Ctrl(c.to_ascii_lowercase()),
+                KeyCode::Char(c) => KeyPress::Char(c),
+                KeyCode::Enter => KeyPress::Enter,
+                KeyCode::Esc => KeyPress::Esc,
+                KeyCode::Tab if is_shift => KeyPress::BackTab,
+                KeyCode::Tab => KeyPress::Tab,
+                KeyCode::Backspace => KeyPress::Backspace,
+                KeyCode::Up => KeyPress::Up,
+                KeyCode::Down => KeyPress::Down,
+                KeyCode::Left => KeyPress::Left,
+                KeyCode::Right => KeyPress::Right,
+                KeyCode::PageUp => KeyPress::PageUp,
+                KeyCode::PageDown => KeyPress::PageDown,
+                KeyCode::Home => KeyPress::Home,
+                KeyCode::End => KeyPress::End,
+                KeyCode::F(n) => KeyPress::F(n),
                 _ => return None,
             };
             Some(Input::Key(key))
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn inputs(chunks: &[&[u8]]) -> Vec<Input> {
-        let (mut parser, mut inputs) = (Parser::default(), Vec::new());
+        let (mut parser, mut inputs) = (InputParser::default(), Vec::new());
         for chunk in chunks {
             parser.push(chunk, &mut inputs);
         }
@@ -145,8 +145,8 @@ mod tests {
 
     #[test]
     fn keys_are_told_apart_however_their_bytes_come() {
-        use Key::{BackTab, Char, Ctrl, Down, Enter, Esc, PageDown, Tab, Up};
-        let table: [(&[&[u8]], &[Key]); 11] = [
+        use KeyPress::{BackTab, Char, Ctrl, Down, Enter, Esc, PageDown, Tab, Up};
+        let table: [(&[&[u8]], &[KeyPress]); 11] = [
             (&[b"q"], &[Char('q')]),
             (&[b"jk"], &[Char('j'), Char('k')]),
             (&[b"G"], &[Char('G')]),
@@ -187,7 +187,7 @@ mod tests {
         let pasted = inputs(&[b"\x1b[200~qq\x1b[201~j"]);
         assert_eq!(
             pasted,
-            [Input::Paste("qq".into()), Input::Key(Key::Char('j'))]
+            [Input::Paste("qq".into()), Input::Key(KeyPress::Char('j'))]
         );
     }
 
@@ -195,10 +195,14 @@ mod tests {
     fn what_nobody_knows_does_nothing_and_holds_nothing_up() {
         for noise in [&b"\x1b[99;99;99z"[..], b"\x1bOz", b"\x1b[?1;2c", b"\xff"] {
             let found = inputs(&[noise, b"q"]);
-            assert_eq!(found.last(), Some(&Input::Key(Key::Char('q'))), "{noise:?}");
+            assert_eq!(
+                found.last(),
+                Some(&Input::Key(KeyPress::Char('q'))),
+                "{noise:?}"
+            );
         }
         let endless = [b"\x1b[".to_vec(), b"1".repeat(500)].concat();
-        let (mut parser, mut found) = (Parser::default(), Vec::new());
+        let (mut parser, mut found) = (InputParser::default(), Vec::new());
         parser.push(&endless, &mut found);
         assert!(parser.waiting.len() <= LONGEST);
     }

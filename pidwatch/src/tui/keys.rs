@@ -1,11 +1,11 @@
 //! Keys: what the terminal sends, as plain data, and the one table that says what each does where.
 //!
-//! In: a [`Key`] and where the person is. Out: a [`Command`]. The help page and the hints at the bottom
+//! In: a [`KeyPress`] and where the person is. Out: a [`KeyCommand`]. The help page and the hints at the bottom
 //! are made of the same table, so they cannot say anything else than what happens.
 
 /// A key, with what of its modifiers matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum KeyPress {
     /// A character, shift applied.
     Char(char),
     /// A character with control.
@@ -64,7 +64,7 @@ pub struct Mouse {
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum KeyCommand {
     /// Moves the selection, or scrolls, by so many rows.
     Move(i32),
     /// By so many pages.
@@ -125,7 +125,7 @@ pub enum Command {
 
 /// Where a key means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyPlace {
     /// Everywhere.
     Anywhere,
     /// In the table of owners.
@@ -140,15 +140,15 @@ pub enum Place {
 
 /// A line of the table.
 #[derive(Debug)]
-pub struct Binding {
+pub struct KeyBinding {
     /// What does it.
-    pub keys: &'static [Key],
+    pub keys: &'static [KeyPress],
     /// How the keys are written.
     pub shown: &'static str,
     /// Where.
-    pub place: Place,
+    pub place: KeyPlace,
     /// What it does.
-    pub command: Command,
+    pub command: KeyCommand,
     /// What it does, in words.
     pub words: &'static str,
     /// In one word, for the bottom line; empty where it is not shown there.
@@ -156,14 +156,14 @@ pub struct Binding {
 }
 
 const fn binding(
-    keys: &'static [Key],
+    keys: &'static [KeyPress],
     shown: &'static str,
-    place: Place,
-    command: Command,
+    place: KeyPlace,
+    command: KeyCommand,
     words: &'static str,
     hint: &'static str,
-) -> Binding {
-    Binding {
+) -> KeyBinding {
+    KeyBinding {
         keys,
         shown,
         place,
@@ -175,39 +175,39 @@ const fn binding(
 
 /// Every key. A key may stand twice when its places differ; the narrower place comes first.
 #[rustfmt::skip]
-pub const BINDINGS: &[Binding] = &[
-    binding(&[Key::Enter], "Enter", Place::Anywhere, Command::Open, "open what is selected", "open"),
-    binding(&[Key::Esc], "Esc", Place::Anywhere, Command::Back, "back; in the table: drop the filter", "back"),
-    binding(&[Key::Char('/')], "/", Place::Owners, Command::Filter, "filter by name as you type; Enter keeps it", "filter"),
-    binding(&[Key::Char('s'), Key::Char('>')], "s >", Place::Owners, Command::SortNext, "sort by the next column", "sort"),
-    binding(&[Key::Char('<')], "<", Place::Owners, Command::SortPrevious, "sort by the column before", ""),
-    binding(&[Key::Char('r')], "r", Place::Owners, Command::Reverse, "sort the other way round", ""),
-    binding(&[Key::Char('t')], "t", Place::Owners, Command::Tree, "tree of cgroups, or flat", "tree"),
-    binding(&[Key::Char('n')], "n", Place::Owners, Command::Group, "group by namespace, by pod, or not", "group"),
-    binding(&[Key::Char('+'), Key::Char('-'), Key::Char('=')], "+ -", Place::Owners, Command::Fold, "fold or unfold (tree, groups)", ""),
-    binding(&[Key::Char('+'), Key::Char('=')], "+", Place::Detail, Command::ZoomIn, "a shorter span of time", "zoom"),
-    binding(&[Key::Char('-')], "-", Place::Detail, Command::ZoomOut, "a longer span of time", ""),
-    binding(&[Key::Char('w')], "w", Place::Events, Command::Save, "write the incident's report into a file", "save report"),
-    binding(&[Key::Char('c')], "c", Place::Events, Command::Cgroups, "show or hide cgroups coming and going", "cgroups"),
-    binding(&[Key::Left, Key::Char('[')], "← [", Place::Recording, Command::Earlier, "back in the recording", "earlier"),
-    binding(&[Key::Right, Key::Char(']')], "→ ]", Place::Recording, Command::Later, "on in the recording", "later"),
-    binding(&[Key::Tab], "Tab", Place::Anywhere, Command::NextView, "the next view", "view"),
-    binding(&[Key::BackTab], "Shift-Tab", Place::Anywhere, Command::PreviousView, "the view before", ""),
-    binding(&[Key::Char('1'), Key::F(1)], "1", Place::Anywhere, Command::View(0), "owners", ""),
-    binding(&[Key::Char('2'), Key::F(2)], "2", Place::Anywhere, Command::View(1), "incidents and events", ""),
-    binding(&[Key::Char('3'), Key::F(3)], "3", Place::Anywhere, Command::View(2), "limits, as `pidwatch check` says", ""),
-    binding(&[Key::Char('p'), Key::Char(' ')], "p Space", Place::Anywhere, Command::Pause, "pause the picture; data goes on behind", "pause"),
-    binding(&[Key::Up, Key::Char('k')], "Up k", Place::Anywhere, Command::Move(-1), "up", ""),
-    binding(&[Key::Down, Key::Char('j')], "Down j", Place::Anywhere, Command::Move(1), "down", ""),
-    binding(&[Key::PageUp, Key::Ctrl('b'), Key::Ctrl('u')], "PgUp", Place::Anywhere, Command::Page(-1), "a page up", ""),
-    binding(&[Key::PageDown, Key::Ctrl('f'), Key::Ctrl('d')], "PgDn", Place::Anywhere, Command::Page(1), "a page down", ""),
-    binding(&[Key::Home, Key::Char('g')], "Home g", Place::Anywhere, Command::First, "to the top", ""),
-    binding(&[Key::End, Key::Char('G')], "End G", Place::Anywhere, Command::Last, "to the bottom", ""),
-    binding(&[Key::Char('T')], "T", Place::Anywhere, Command::Theme, "other colours", ""),
-    binding(&[Key::Ctrl('l')], "Ctrl-L", Place::Anywhere, Command::Redraw, "draw everything anew", ""),
-    binding(&[Key::Ctrl('z')], "Ctrl-Z", Place::Anywhere, Command::Suspend, "to the shell; `fg` comes back", ""),
-    binding(&[Key::Char('?'), Key::Char('h')], "?", Place::Anywhere, Command::Help, "this page", "help"),
-    binding(&[Key::Char('q'), Key::Ctrl('c')], "q", Place::Anywhere, Command::Quit, "quit", "quit"),
+pub const BINDINGS: &[KeyBinding] = &[
+    binding(&[KeyPress::Enter], "Enter", KeyPlace::Anywhere, KeyCommand::Open, "open what is selected", "open"),
+    binding(&[KeyPress::Esc], "Esc", KeyPlace::Anywhere, KeyCommand::Back, "back; in the table: drop the filter", "back"),
+    binding(&[KeyPress::Char('/')], "/", KeyPlace::Owners, KeyCommand::Filter, "filter by name as you type; Enter keeps it", "filter"),
+    binding(&[KeyPress::Char('s'), KeyPress::Char('>')], "s >", KeyPlace::Owners, KeyCommand::SortNext, "sort by the next column", "sort"),
+    binding(&[KeyPress::Char('<')], "<", KeyPlace::Owners, KeyCommand::SortPrevious, "sort by the column before", ""),
+    binding(&[KeyPress::Char('r')], "r", KeyPlace::Owners, KeyCommand::Reverse, "sort the other way round", ""),
+    binding(&[KeyPress::Char('t')], "t", KeyPlace::Owners, KeyCommand::Tree, "tree of cgroups, or flat", "tree"),
+    binding(&[KeyPress::Char('n')], "n", KeyPlace::Owners, KeyCommand::Group, "group by namespace, by pod, or not", "group"),
+    binding(&[KeyPress::Char('+'), KeyPress::Char('-'), KeyPress::Char('=')], "+ -", KeyPlace::Owners, KeyCommand::Fold, "fold or unfold (tree, groups)", ""),
+    binding(&[KeyPress::Char('+'), KeyPress::Char('=')], "+", KeyPlace::Detail, KeyCommand::ZoomIn, "a shorter span of time", "zoom"),
+    binding(&[KeyPress::Char('-')], "-", KeyPlace::Detail, KeyCommand::ZoomOut, "a longer span of time", ""),
+    binding(&[KeyPress::Char('w')], "w", KeyPlace::Events, KeyCommand::Save, "write the incident's report into a file", "save report"),
+    binding(&[KeyPress::Char('c')], "c", KeyPlace::Events, KeyCommand::Cgroups, "show or hide cgroups coming and going", "cgroups"),
+    binding(&[KeyPress::Left, KeyPress::Char('[')], "← [", KeyPlace::Recording, KeyCommand::Earlier, "back in the recording", "earlier"),
+    binding(&[KeyPress::Right, KeyPress::Char(']')], "→ ]", KeyPlace::Recording, KeyCommand::Later, "on in the recording", "later"),
+    binding(&[KeyPress::Tab], "Tab", KeyPlace::Anywhere, KeyCommand::NextView, "the next view", "view"),
+    binding(&[KeyPress::BackTab], "Shift-Tab", KeyPlace::Anywhere, KeyCommand::PreviousView, "the view before", ""),
+    binding(&[KeyPress::Char('1'), KeyPress::F(1)], "1", KeyPlace::Anywhere, KeyCommand::View(0), "owners", ""),
+    binding(&[KeyPress::Char('2'), KeyPress::F(2)], "2", KeyPlace::Anywhere, KeyCommand::View(1), "incidents and events", ""),
+    binding(&[KeyPress::Char('3'), KeyPress::F(3)], "3", KeyPlace::Anywhere, KeyCommand::View(2), "limits, as `pidwatch check` says", ""),
+    binding(&[KeyPress::Char('p'), KeyPress::Char(' ')], "p Space", KeyPlace::Anywhere, KeyCommand::Pause, "pause the picture; data goes on behind", "pause"),
+    binding(&[KeyPress::Up, KeyPress::Char('k')], "Up k", KeyPlace::Anywhere, KeyCommand::Move(-1), "up", ""),
+    binding(&[KeyPress::Down, KeyPress::Char('j')], "Down j", KeyPlace::Anywhere, KeyCommand::Move(1), "down", ""),
+    binding(&[KeyPress::PageUp, KeyPress::Ctrl('b'), KeyPress::Ctrl('u')], "PgUp", KeyPlace::Anywhere, KeyCommand::Page(-1), "a page up", ""),
+    binding(&[KeyPress::PageDown, KeyPress::Ctrl('f'), KeyPress::Ctrl('d')], "PgDn", KeyPlace::Anywhere, KeyCommand::Page(1), "a page down", ""),
+    binding(&[KeyPress::Home, KeyPress::Char('g')], "Home g", KeyPlace::Anywhere, KeyCommand::First, "to the top", ""),
+    binding(&[KeyPress::End, KeyPress::Char('G')], "End G", KeyPlace::Anywhere, KeyCommand::Last, "to the bottom", ""),
+    binding(&[KeyPress::Char('T')], "T", KeyPlace::Anywhere, KeyCommand::Theme, "other colours", ""),
+    binding(&[KeyPress::Ctrl('l')], "Ctrl-L", KeyPlace::Anywhere, KeyCommand::Redraw, "draw everything anew", ""),
+    binding(&[KeyPress::Ctrl('z')], "Ctrl-Z", KeyPlace::Anywhere, KeyCommand::Suspend, "to the shell; `fg` comes back", ""),
+    binding(&[KeyPress::Char('?'), KeyPress::Char('h')], "?", KeyPlace::Anywhere, KeyCommand::Help, "this page", "help"),
+    binding(&[KeyPress::Char('q'), KeyPress::Ctrl('c')], "q", KeyPlace::Anywhere, KeyCommand::Quit, "quit", "quit"),
 ];
 
 /// What the mouse does, for the help page.
@@ -220,10 +220,10 @@ pub const MOUSE: &[(&str, &str)] = &[
 ];
 
 /// What a key does where the person is.
-pub fn command(key: Key, places: &[Place]) -> Option<Command> {
-    let matches = |binding: &&Binding| {
+pub fn command(key: KeyPress, places: &[KeyPlace]) -> Option<KeyCommand> {
+    let matches = |binding: &&KeyBinding| {
         binding.keys.contains(&key)
-            && (binding.place == Place::Anywhere || places.contains(&binding.place))
+            && (binding.place == KeyPlace::Anywhere || places.contains(&binding.place))
     };
     BINDINGS.iter().find(matches).map(|binding| binding.command)
 }
@@ -237,9 +237,9 @@ mod tests {
         for (i, a) in BINDINGS.iter().enumerate() {
             for b in &BINDINGS[i + 1..] {
                 let meet = a.place == b.place
-                    || a.place == Place::Anywhere
-                    || b.place == Place::Anywhere
-                    || [a.place, b.place].contains(&Place::Recording);
+                    || a.place == KeyPlace::Anywhere
+                    || b.place == KeyPlace::Anywhere
+                    || [a.place, b.place].contains(&KeyPlace::Recording);
                 let shared = a.keys.iter().find(|key| b.keys.contains(key));
                 assert!(
                     !meet || shared.is_none(),
@@ -254,15 +254,15 @@ mod tests {
     #[test]
     fn keys_mean_what_the_place_says() {
         assert_eq!(
-            command(Key::Char('+'), &[Place::Detail]),
-            Some(Command::ZoomIn)
+            command(KeyPress::Char('+'), &[KeyPlace::Detail]),
+            Some(KeyCommand::ZoomIn)
         );
         assert_eq!(
-            command(Key::Char('+'), &[Place::Owners]),
-            Some(Command::Fold)
+            command(KeyPress::Char('+'), &[KeyPlace::Owners]),
+            Some(KeyCommand::Fold)
         );
-        assert_eq!(command(Key::Char('+'), &[Place::Events]), None);
-        assert_eq!(command(Key::Char('q'), &[]), Some(Command::Quit));
-        assert_eq!(command(Key::Left, &[Place::Owners]), None);
+        assert_eq!(command(KeyPress::Char('+'), &[KeyPlace::Events]), None);
+        assert_eq!(command(KeyPress::Char('q'), &[]), Some(KeyCommand::Quit));
+        assert_eq!(command(KeyPress::Left, &[KeyPlace::Owners]), None);
     }
 }

@@ -27,10 +27,10 @@ use tokio::{
 };
 
 use self::{
-    app::{Action, App, Limits, Origin, Page},
-    input::{Input, Parser},
+    app::{Action, App, LimitsPage, Origin, Page},
+    input::{Input, InputParser},
     remembered::Remembered,
-    source::{Agent, Live, News, Source, SourceError},
+    source::{AgentSource, LiveSource, Source, SourceError, SourceEvent},
     term::Term,
     theme::{Theme, is_utf8},
 };
@@ -126,16 +126,16 @@ struct Screen<'a> {
     source: Source,
     file: Option<PathBuf>,
     is_utf8: bool,
-    signals: Signals,
+    signals: TerminalSignals,
     messages: diagnostics::Messages,
-    parser: Parser,
+    parser: InputParser,
     limits_due: Instant,
     /// The screen does not show what is known.
     is_stale: bool,
 }
 
 /// The signals that matter here.
-struct Signals {
+struct TerminalSignals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -151,7 +151,7 @@ enum Asked {
     Stop,
 }
 
-impl Signals {
+impl TerminalSignals {
     fn new() -> io::Result<Self> {
         let listen = |number: i32| signal(SignalKind::from_raw(number));
         Ok(Self {
@@ -205,14 +205,14 @@ impl<'a> Screen<'a> {
             .position(|&known| known == theme)
             .unwrap_or(0);
         let is_utf8 = is_utf8(variable);
-        let signals = Signals::new().map_err(TopError::Runtime)?;
+        let signals = TerminalSignals::new().map_err(TopError::Runtime)?;
         let mut term = Term::take().map_err(TopError::Terminal)?;
         // Loading the kernel side takes a moment: something is to be seen meanwhile.
         draw(&mut term, &mut app, is_utf8).map_err(TopError::Terminal)?;
         term.flush_now();
         let source = match (shown, opened) {
             (Shown::Recording(..), Some((source, (from, to)))) => {
-                app.limits = Limits::Elsewhere;
+                app.limits = LimitsPage::Elsewhere;
                 app.origin = Origin::Recording {
                     from,
                     to,
@@ -222,12 +222,12 @@ impl<'a> Screen<'a> {
                 source
             }
             (Shown::Agent(address), _) => {
-                app.limits = Limits::Elsewhere;
+                app.limits = LimitsPage::Elsewhere;
                 app.origin = Origin::Agent {
                     url: address.url.clone(),
                     trouble: Some("connecting".into()),
                 };
-                Source::Agent(Box::new(Agent::start(address.clone())))
+                Source::Agent(Box::new(AgentSource::start(address.clone())))
             }
             (Shown::Node(node), _) => {
                 let settings = NodeSettings {
@@ -237,7 +237,7 @@ impl<'a> Screen<'a> {
                 let node = Node::start(&settings).map_err(SourceError::Node)?;
                 app.world.node_name = node_name();
                 app.origin = Origin::Live;
-                Source::Live(Box::new(Live::new(node)))
+                Source::Live(Box::new(LiveSource::new(node)))
             }
             (Shown::Recording(file, _), None) => {
                 let path = file.display().to_string();
@@ -254,7 +254,7 @@ impl<'a> Screen<'a> {
             is_utf8,
             signals,
             messages,
-            parser: Parser::default(),
+            parser: InputParser::default(),
             limits_due: Instant::now(),
             is_stale: true,
         })
@@ -280,7 +280,7 @@ impl<'a> Screen<'a> {
             let (is_idle, is_waiting) = (self.term.is_idle(), self.parser.is_waiting());
             let wants_limits = self.app.view == app::View::Limits
                 && self.app.page.is_none()
-                && !matches!(self.app.limits, Limits::Elsewhere);
+                && !matches!(self.app.limits, LimitsPage::Elsewhere);
             tokio::select! {
                 biased;
                 asked = self.signals.next() => match asked {
@@ -332,19 +332,19 @@ impl<'a> Screen<'a> {
     }
 
     /// Takes news.
-    fn take(&mut self, news: &mut Vec<News>) {
+    fn take(&mut self, news: &mut Vec<SourceEvent>) {
         let mut closed = false;
         for told in news.drain(..) {
             self.is_stale = true;
             match told {
-                News::Line(line) => closed |= self.app.take([*line]),
-                News::Anew => self.app.forget(),
-                News::Trouble(why) => {
+                SourceEvent::Line(line) => closed |= self.app.take([*line]),
+                SourceEvent::Anew => self.app.forget(),
+                SourceEvent::Trouble(why) => {
                     if let Origin::Agent { trouble, .. } = &mut self.app.origin {
                         *trouble = why;
                     }
                 }
-                News::Playing(plays) => {
+                SourceEvent::Playing(plays) => {
                     if let Origin::Recording { is_playing, .. } = &mut self.app.origin {
                         *is_playing = plays;
                     }
@@ -423,7 +423,7 @@ impl<'a> Screen<'a> {
         // Into memory: it does not fail.
         let _ = check::text(&mut text, &page, false);
         let text = String::from_utf8_lossy(&text);
-        self.app.limits = Limits::Read(text.lines().map(str::to_owned).collect());
+        self.app.limits = LimitsPage::Read(text.lines().map(str::to_owned).collect());
     }
 
     /// Writes the report of an incident into the folder that the person is in; what came of it.

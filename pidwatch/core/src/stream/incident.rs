@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::{BootTime, between},
-    detect, escape, identity,
+    detect, escape,
     incident::{self, Phase},
 };
 

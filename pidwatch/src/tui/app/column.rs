@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::{owner::Badge, row::Row};
+use super::{owner::Badge, row::TableRow};
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Column {
     }
 
     /// The order of two rows by this column, what a person looks for first.
-    pub fn order(self, a: &Row, b: &Row) -> Ordering {
+    pub fn order(self, a: &TableRow, b: &TableRow) -> Ordering {
         let by_tasks = || b.tasks.cmp(&a.tasks);
         let by_name = || a.name.cmp(&b.name);
         let most = |a: f64, b: f64| b.total_cmp(&a);
@@ -149,7 +149,7 @@ impl Column {
                 b.unwrap_or(f64::NEG_INFINITY),
             )
         };
-        let soonest = |row: &Row| match row.full_in {
+        let soonest = |row: &TableRow| match row.full_in {
             Some(in_s) => in_s,
             None if row.badge == Badge::Full => 0.0,
             None => f64::INFINITY,

@@ -1,20 +1,20 @@
 //! What each command does to the state.
 
 use super::{
-    Action, App, Limits, Origin, Page, SPANS, View,
+    Action, App, LimitsPage, Origin, Page, SPANS, View,
     row::RowKey,
     table::Mode,
-    world::{Happening, What},
+    world::{LogEntry, LogKind},
 };
-use crate::{stream::Incident, tui::keys::Command};
+use crate::{stream::Incident, tui::keys::KeyCommand};
 
 /// A line of the list of incidents and events.
 #[derive(Clone, Copy, Debug)]
-pub enum Entry<'a> {
+pub enum ListEntry<'a> {
     /// An incident.
     Incident(&'a Incident),
     /// Something that happened.
-    Event(&'a Happening),
+    Event(&'a LogEntry),
 }
 
 /// A step in a recording, in seconds.
@@ -22,58 +22,65 @@ const STEP_S: f64 = 10.0;
 
 impl App {
     /// The incidents, the newest first, and then what happened, the newest first.
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub fn entries(&self) -> impl Iterator<Item = ListEntry<'_>> {
         let world = self.shown();
-        let shown = |event: &&Happening| {
-            (self.shows_cgroups || event.what != What::Cgroup) && self.shows_event(event)
+        let shown = |event: &&LogEntry| {
+            (self.shows_cgroups || event.what != LogKind::Cgroup) && self.shows_event(event)
         };
         let incidents = world.incidents.iter().rev();
         let incidents = incidents.filter(|incident| self.shows(incident));
-        let incidents = incidents.map(Entry::Incident);
-        incidents.chain(world.events.iter().rev().filter(shown).map(Entry::Event))
+        let incidents = incidents.map(ListEntry::Incident);
+        incidents.chain(
+            world
+                .events
+                .iter()
+                .rev()
+                .filter(shown)
+                .map(ListEntry::Event),
+        )
     }
 
     /// Runs a command.
-    pub(super) fn run(&mut self, command: Command) -> Action {
+    pub(super) fn run(&mut self, command: KeyCommand) -> Action {
         match command {
-            Command::Quit => return Action::Quit,
-            Command::Suspend => return Action::Suspend,
-            Command::Redraw => return Action::Redraw,
-            Command::Help => {
+            KeyCommand::Quit => return Action::Quit,
+            KeyCommand::Suspend => return Action::Suspend,
+            KeyCommand::Redraw => return Action::Redraw,
+            KeyCommand::Help => {
                 self.help = !self.help;
                 self.scroll = 0;
             }
-            _ if self.help && command == Command::Back => self.help = false,
-            Command::Move(rows) => self.go(rows as isize),
-            Command::Page(pages) => {
+            _ if self.help && command == KeyCommand::Back => self.help = false,
+            KeyCommand::Move(rows) => self.go(rows as isize),
+            KeyCommand::Page(pages) => {
                 let page = self.areas.list.height.saturating_sub(1).max(1);
                 self.go(pages as isize * isize::from(page as i16));
             }
-            Command::First => self.go(isize::MIN / 2),
-            Command::Last => self.go(isize::MAX / 2),
+            KeyCommand::First => self.go(isize::MIN / 2),
+            KeyCommand::Last => self.go(isize::MAX / 2),
             _ if self.help => return Action::None,
-            Command::Open => return self.open(),
-            Command::Back => self.back(),
-            Command::NextView => return self.turn(1),
-            Command::PreviousView => return self.turn(-1),
-            Command::View(place) => {
+            KeyCommand::Open => return self.open(),
+            KeyCommand::Back => self.back(),
+            KeyCommand::NextView => return self.turn(1),
+            KeyCommand::PreviousView => return self.turn(-1),
+            KeyCommand::View(place) => {
                 self.page = None;
                 return self.show(View::ALL[place.min(View::ALL.len() - 1)]);
             }
-            Command::Filter => self.typing = true,
-            Command::SortNext => self.sort(1),
-            Command::SortPrevious => self.sort(-1),
-            Command::Reverse => {
+            KeyCommand::Filter => self.typing = true,
+            KeyCommand::SortNext => self.sort(1),
+            KeyCommand::SortPrevious => self.sort(-1),
+            KeyCommand::Reverse => {
                 self.order.reverse = !self.order.reverse;
                 self.arrange();
             }
-            Command::Pause => return self.pause(),
-            Command::Tree => {
+            KeyCommand::Pause => return self.pause(),
+            KeyCommand::Tree => {
                 let is_tree = self.order.mode == Mode::Tree;
                 self.order.mode = if is_tree { Mode::Flat } else { Mode::Tree };
                 self.arrange();
             }
-            Command::Group => {
+            KeyCommand::Group => {
                 self.order.mode = match self.order.mode {
                     Mode::Flat | Mode::Tree => Mode::Namespace,
                     Mode::Namespace => Mode::Pod,
@@ -81,14 +88,14 @@ impl App {
                 };
                 self.arrange();
             }
-            Command::Fold => self.fold(),
-            Command::ZoomIn => self.span = self.span.saturating_sub(1),
-            Command::ZoomOut => self.span = (self.span + 1).min(SPANS.len() - 1),
-            Command::Save => return self.save(),
-            Command::Cgroups => self.shows_cgroups = !self.shows_cgroups,
-            Command::Earlier => return Action::Skip(-STEP_S),
-            Command::Later => return Action::Skip(STEP_S),
-            Command::Theme => self.theme = (self.theme + 1) % self.themes.max(1),
+            KeyCommand::Fold => self.fold(),
+            KeyCommand::ZoomIn => self.span = self.span.saturating_sub(1),
+            KeyCommand::ZoomOut => self.span = (self.span + 1).min(SPANS.len() - 1),
+            KeyCommand::Save => return self.save(),
+            KeyCommand::Cgroups => self.shows_cgroups = !self.shows_cgroups,
+            KeyCommand::Earlier => return Action::Skip(-STEP_S),
+            KeyCommand::Later => return Action::Skip(STEP_S),
+            KeyCommand::Theme => self.theme = (self.theme + 1) % self.themes.max(1),
         }
         Action::Draw
     }
@@ -125,8 +132,8 @@ impl App {
                 None => None,
             },
             View::Events => match self.entries().nth(self.events.selected) {
-                Some(Entry::Incident(incident)) => Some(Page::Incident(incident.id.clone())),
-                Some(Entry::Event(event)) => {
+                Some(ListEntry::Incident(incident)) => Some(Page::Incident(incident.id.clone())),
+                Some(ListEntry::Event(event)) => {
                     let is_known =
                         |id: &crate::cgroup::CgroupId| self.shown().owners.contains_key(id);
                     event.owner.filter(is_known).map(Page::Owner)
@@ -166,7 +173,7 @@ impl App {
     fn show(&mut self, view: View) -> Action {
         (self.view, self.scroll) = (view, 0);
         match (view, &self.limits) {
-            (View::Limits, Limits::Unread | Limits::Read(_)) => Action::LookAtLimits,
+            (View::Limits, LimitsPage::Unread | LimitsPage::Read(_)) => Action::LookAtLimits,
             _ => Action::Draw,
         }
     }
@@ -213,7 +220,7 @@ impl App {
         let id = match &self.page {
             Some(Page::Incident(id)) => Some(id.clone()),
             _ => match self.entries().nth(self.events.selected) {
-                Some(Entry::Incident(incident)) => Some(incident.id.clone()),
+                Some(ListEntry::Incident(incident)) => Some(incident.id.clone()),
                 _ => None,
             },
         };

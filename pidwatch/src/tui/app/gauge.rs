@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::world::World;
+use super::world::NodeStore;
 use crate::{
     escape,
     stream::{Exhaustion, Incident, LimitHolder, LimitId, LimitUse},
@@ -32,7 +32,7 @@ impl Gauge {
     }
 }
 
-impl World {
+impl NodeStore {
     /// Seconds until an incident's limit is hit.
     pub(super) fn full_in(&self, open: &Incident) -> Option<f64> {
         let of_owners = self.owners.values();

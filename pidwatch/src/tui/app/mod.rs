@@ -1,6 +1,6 @@
 //! The state of the screen, and what keys, clicks and updates make of it.
 //!
-//! In: [`Key`]s, [`Mouse`] gestures, updates of the node. Out: an [`Action`] for whoever runs the loop.
+//! In: [`KeyPress`]s, [`Mouse`] gestures, updates of the node. Out: an [`Action`] for whoever runs the loop.
 //! Pure: knows neither the terminal nor the clock; what is drawn is a function of this state.
 
 pub mod column;
@@ -15,11 +15,11 @@ use jiff::Timestamp;
 
 use self::{
     gauge::Gauge,
-    row::{Row, RowKey},
+    row::{RowKey, TableRow},
     table::Order,
-    world::{Happening, What, World},
+    world::{LogEntry, LogKind, NodeStore},
 };
-use super::keys::{Key, Mouse, Place};
+use super::keys::{KeyPlace, KeyPress, Mouse};
 use crate::{
     cgroup::CgroupId,
     escape,
@@ -95,7 +95,7 @@ pub enum Origin {
 
 /// What `check` says.
 #[derive(Clone, Debug, Default)]
-pub enum Limits {
+pub enum LimitsPage {
     /// Nobody has looked yet.
     #[default]
     Unread,
@@ -194,9 +194,9 @@ impl Cursor {
 #[derive(Debug)]
 pub struct App {
     /// What is known.
-    pub world: World,
+    pub world: NodeStore,
     /// What was known when the picture was stopped.
-    frozen: Option<Box<World>>,
+    frozen: Option<Box<NodeStore>>,
     /// In which times are shown.
     pub zone: jiff::tz::TimeZone,
     /// Where the lines come from.
@@ -210,7 +210,7 @@ pub struct App {
     /// How the table is shown.
     pub order: Order,
     /// Its rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
     /// Where in it the person is.
     pub cursor: Cursor,
     /// The row that the person chose; `None`: the first, whichever that is.
@@ -226,7 +226,7 @@ pub struct App {
     /// Which of [`SPANS`] charts show.
     pub span: usize,
     /// Limits.
-    pub limits: Limits,
+    pub limits: LimitsPage,
     /// Something to tell once.
     pub message: Option<String>,
     /// Which colours, by their place among all.
@@ -243,7 +243,7 @@ impl App {
     /// Nothing is known yet.
     pub fn new(wanted: Filter, zone: jiff::tz::TimeZone) -> Self {
         Self {
-            world: World::default(),
+            world: NodeStore::default(),
             frozen: None,
             zone,
             origin: Origin::default(),
@@ -259,7 +259,7 @@ impl App {
             typing: false,
             shows_cgroups: false,
             span: 1,
-            limits: Limits::default(),
+            limits: LimitsPage::default(),
             message: None,
             theme: 0,
             themes: 1,
@@ -269,7 +269,7 @@ impl App {
     }
 
     /// What is to be drawn: what is known now, or was when the picture was stopped.
-    pub fn shown(&self) -> &World {
+    pub fn shown(&self) -> &NodeStore {
         self.frozen.as_deref().unwrap_or(&self.world)
     }
 
@@ -312,9 +312,9 @@ impl App {
     /// Everything is told anew: another moment of a recording, an agent that is there again.
     pub fn forget(&mut self) {
         let node_name = std::mem::take(&mut self.world.node_name);
-        self.world = World {
+        self.world = NodeStore {
             node_name,
-            ..World::default()
+            ..NodeStore::default()
         };
         if let Origin::Recording { from, at, .. } = &mut self.origin {
             *at = *from;
@@ -356,12 +356,12 @@ impl App {
     }
 
     /// Whether something that happened is to be shown: nobody's, or that of one who is asked for.
-    pub fn shows_event(&self, event: &Happening) -> bool {
+    pub fn shows_event(&self, event: &LogEntry) -> bool {
         let filter = self.order.filter.as_str();
         let is_named = filter.is_empty() || event.name.to_lowercase().contains(filter);
         match (event.what, event.owner) {
-            (What::Lost, _) => true,
-            (What::Incident, _) => {
+            (LogKind::Lost, _) => true,
+            (LogKind::Incident, _) => {
                 let mut all = self.shown().incidents.iter();
                 let incident = all.find(|incident| Some(&incident.id) == event.incident.as_ref());
                 incident.is_none_or(|incident| self.shows(incident))
@@ -394,26 +394,26 @@ impl App {
     }
 
     /// The row that is selected.
-    pub fn selected(&self) -> Option<&Row> {
+    pub fn selected(&self) -> Option<&TableRow> {
         self.rows.get(self.cursor.selected)
     }
 
     /// Where the person is, for keys.
-    pub fn places(&self) -> Vec<Place> {
+    pub fn places(&self) -> Vec<KeyPlace> {
         let mut places = match (&self.page, self.view) {
-            (Some(Page::Owner(_)), _) => vec![Place::Detail],
-            (Some(Page::Incident(_)), _) | (None, View::Events) => vec![Place::Events],
-            (None, View::Owners) => vec![Place::Owners],
+            (Some(Page::Owner(_)), _) => vec![KeyPlace::Detail],
+            (Some(Page::Incident(_)), _) | (None, View::Events) => vec![KeyPlace::Events],
+            (None, View::Owners) => vec![KeyPlace::Owners],
             (None, View::Limits) => vec![],
         };
         if matches!(self.origin, Origin::Recording { .. }) {
-            places.push(Place::Recording);
+            places.push(KeyPlace::Recording);
         }
         places
     }
 
     /// What a key does.
-    pub fn on_key(&mut self, key: Key) -> Action {
+    pub fn on_key(&mut self, key: KeyPress) -> Action {
         self.message = None;
         if self.typing {
             return self.type_filter(key);
@@ -434,20 +434,20 @@ impl App {
         Action::Draw
     }
 
-    fn type_filter(&mut self, key: Key) -> Action {
+    fn type_filter(&mut self, key: KeyPress) -> Action {
         match key {
-            Key::Char(c) => self.order.filter.extend(c.to_lowercase()),
-            Key::Backspace => {
+            KeyPress::Char(c) => self.order.filter.extend(c.to_lowercase()),
+            KeyPress::Backspace => {
                 self.order.filter.pop();
             }
-            Key::Ctrl('u') => self.order.filter.clear(),
-            Key::Enter => self.typing = false,
-            Key::Esc => {
+            KeyPress::Ctrl('u') => self.order.filter.clear(),
+            KeyPress::Enter => self.typing = false,
+            KeyPress::Esc => {
                 self.typing = false;
                 self.order.filter.clear();
             }
-            Key::Ctrl('c') => return Action::Quit,
-            Key::Up | Key::Down => self.typing = false,
+            KeyPress::Ctrl('c') => return Action::Quit,
+            KeyPress::Up | KeyPress::Down => self.typing = false,
             _ => return Action::None,
         }
         self.chosen = None;
@@ -457,17 +457,17 @@ impl App {
 
     /// What a gesture of the mouse does.
     pub fn on_mouse(&mut self, mouse: Mouse) -> Action {
-        use super::keys::{Command, Gesture};
+        use super::keys::{Gesture, KeyCommand};
         self.message = None;
         match mouse.gesture {
-            Gesture::WheelUp => self.run(Command::Move(-3)),
-            Gesture::WheelDown => self.run(Command::Move(3)),
+            Gesture::WheelUp => self.run(KeyCommand::Move(-3)),
+            Gesture::WheelDown => self.run(KeyCommand::Move(3)),
             Gesture::Click => self.click(mouse.column, mouse.row),
         }
     }
 
     fn click(&mut self, column: u16, row: u16) -> Action {
-        use super::keys::Command;
+        use super::keys::KeyCommand;
         if self.help {
             self.help = false;
             return Action::Draw;
@@ -475,7 +475,7 @@ impl App {
         let areas = &self.areas;
         if let Some(&(_, view)) = areas.tabs.iter().find(|(area, _)| area.has(column, row)) {
             let place = View::ALL.iter().position(|&known| known == view);
-            return self.run(Command::View(place.unwrap_or(0)));
+            return self.run(KeyCommand::View(place.unwrap_or(0)));
         }
         if areas.time_bar.has(column, row) {
             let width = f64::from(areas.time_bar.width.max(2) - 1);
@@ -508,7 +508,7 @@ impl App {
         let again = cursor.selected == place;
         cursor.selected = place;
         if again {
-            return self.run(Command::Open);
+            return self.run(KeyCommand::Open);
         }
         self.choose();
         Action::Draw

@@ -66,7 +66,7 @@ impl Badge {
 
 /// A creation that was refused.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RefusalEntry {
     /// When.
     pub time: Timestamp,
     /// How, by whom and why, in words; safe to show.
@@ -79,7 +79,7 @@ pub struct Refusal {
     pub times: u64,
 }
 
-impl Refusal {
+impl RefusalEntry {
     /// `clone3 by java: EAGAIN, pids.max 400 of /shop, an exec probe`. Neither PID nor usage is in it, so
     /// that a thousand of the same are one line. `name_at` says what the cgroup at a path is called.
     pub fn of(failed: &CloneFailed, time: Timestamp, name_at: impl Fn(&str) -> String) -> Self {
@@ -132,7 +132,7 @@ pub struct NextLimit {
 
 /// One owner.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct OwnerEntry {
     /// Whose.
     pub owner: Arc<Owner>,
     /// Who it is, whatever cgroup stands for it; `None` for a cgroup inside of an owner.
@@ -170,7 +170,7 @@ pub struct Known {
     /// What its tasks are called.
     pub task_names: Option<TaskNames>,
     /// The last that were refused, the newest last.
-    pub refusals: VecDeque<Refusal>,
+    pub refusals: VecDeque<RefusalEntry>,
     /// Its past.
     pub history: History,
     /// When it last was the one who eats a limit.
@@ -179,7 +179,7 @@ pub struct Known {
     pub gone: Option<Timestamp>,
 }
 
-impl Known {
+impl OwnerEntry {
     /// Nothing is known but who it is.
     pub fn new(owner: Arc<Owner>) -> Self {
         let name = owner.name();
@@ -282,7 +282,7 @@ impl Known {
         });
     }
 
-    pub(super) fn refused(&mut self, refusal: Refusal, times: u64) {
+    pub(super) fn refused(&mut self, refusal: RefusalEntry, times: u64) {
         if refusal.is_for_want {
             self.refused = Some(refusal.time);
         }
@@ -296,7 +296,7 @@ impl Known {
                 if self.refusals.len() >= MOST_REFUSALS {
                     self.refusals.pop_front();
                 }
-                self.refusals.push_back(Refusal { times, ..refusal });
+                self.refusals.push_back(RefusalEntry { times, ..refusal });
             }
         }
     }

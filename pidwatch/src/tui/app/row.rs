@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     gauge::Gauge,
-    owner::{Badge, Known},
+    owner::{Badge, OwnerEntry},
 };
 use crate::{
     cgroup::CgroupId,
@@ -44,7 +44,7 @@ impl Of {
 
 /// A row.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct TableRow {
     /// What it stands for.
     pub key: RowKey,
     /// How deep it stands.
@@ -84,9 +84,9 @@ pub struct Row {
     pub full_in: Option<f64>,
 }
 
-impl Row {
+impl TableRow {
     /// Of an owner, with the limits there are.
-    pub(super) fn of(known: &Known, gauges: &[Gauge]) -> Self {
+    pub(super) fn of(known: &OwnerEntry, gauges: &[Gauge]) -> Self {
         let is_above = |gauge: &&Gauge| match gauge.limit.holder() {
             LimitHolder::Cgroup(Some(path)) => known.is_below(path),
             LimitHolder::Cgroup(None) => false,

@@ -1,6 +1,6 @@
 //! Rows of the owners' table: flat, as the tree of cgroups, or by namespace or pod; filtered and sorted.
 //!
-//! In: what is known of the owners. Out: [`Row`]s, in the order in which they are shown. Pure.
+//! In: what is known of the owners. Out: [`TableRow`]s, in the order in which they are shown. Pure.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -9,9 +9,9 @@ use hashbrown::{HashMap, HashSet, hash_map::Entry};
 use super::{
     column::Column,
     gauge::Gauge,
-    owner::{Badge, Known},
-    row::Row,
-    world::World,
+    owner::{Badge, OwnerEntry},
+    row::TableRow,
+    world::NodeStore,
 };
 use crate::identity::OwnerKey;
 
@@ -79,24 +79,25 @@ impl Default for Order {
 
 impl Order {
     /// The rows of the owners that are wanted.
-    pub fn rows(&self, world: &World, wanted: impl Fn(&Known) -> bool) -> Vec<Row> {
+    pub fn rows(&self, world: &NodeStore, wanted: impl Fn(&OwnerEntry) -> bool) -> Vec<TableRow> {
         let gauges = world.gauges();
-        let is_wanted = |known: &&Known| {
+        let is_wanted = |known: &&OwnerEntry| {
             (self.filter.is_empty() || known.lower.contains(&self.filter)) && wanted(known)
         };
-        let owners: Vec<&Known> = world.owners.values().filter(is_wanted).collect();
+        let owners: Vec<&OwnerEntry> = world.owners.values().filter(is_wanted).collect();
         match self.mode {
             Mode::Flat => {
                 // A cgroup that only holds others has no tasks of its own and nothing to say.
-                let says = |known: &&&Known| {
+                let says = |known: &&&OwnerEntry| {
                     self.shows_idle
                         || known.tasks.is_some_and(|tasks| tasks > 0)
                         || !matches!(known.badge, Badge::Ok | Badge::Gone)
                         || (known.gone.is_some() && (known.failures > 0 || known.ate.is_some()))
                         || known.created > 0.0
                 };
-                let owners: Vec<&Known> = owners.into_iter().filter(|known| says(&known)).collect();
-                let mut rows: Vec<Row> = rows_of(&owners, &gauges)
+                let owners: Vec<&OwnerEntry> =
+                    owners.into_iter().filter(|known| says(&known)).collect();
+                let mut rows: Vec<TableRow> = rows_of(&owners, &gauges)
                     .into_iter()
                     .map(|(_, row)| row)
                     .collect();
@@ -108,27 +109,27 @@ impl Order {
         }
     }
 
-    fn compare(&self, a: &Row, b: &Row) -> Ordering {
+    fn compare(&self, a: &TableRow, b: &TableRow) -> Ordering {
         let order = self.sort.order(a, b);
         if self.reverse { order.reverse() } else { order }
     }
 
-    fn sort(&self, rows: &mut [Row]) {
+    fn sort(&self, rows: &mut [TableRow]) {
         rows.sort_by(|a, b| self.compare(a, b));
     }
 
-    fn groups(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
-        let mut groups: HashMap<String, (Row, Vec<Row>)> = HashMap::new();
+    fn groups(&self, owners: &[&OwnerEntry], gauges: &[Gauge]) -> Vec<TableRow> {
+        let mut groups: HashMap<String, (TableRow, Vec<TableRow>)> = HashMap::new();
         for (known, mut row) in rows_of(owners, gauges) {
             row.depth = 1;
             let name = self.group_of(known);
             let (group, rows) = groups
                 .entry(name)
-                .or_insert_with_key(|name| (Row::group(name, name.as_bytes()), Vec::new()));
+                .or_insert_with_key(|name| (TableRow::group(name, name.as_bytes()), Vec::new()));
             group.add(&row);
             rows.push(row);
         }
-        let mut groups: Vec<(Row, Vec<Row>)> = groups.into_values().collect();
+        let mut groups: Vec<(TableRow, Vec<TableRow>)> = groups.into_values().collect();
         groups.sort_by(|(a, _), (b, _)| self.compare(a, b));
         let mut all = Vec::with_capacity(owners.len() + groups.len());
         for (mut head, mut rows) in groups {
@@ -144,7 +145,7 @@ impl Order {
     }
 
     /// What the groups of an owner are called.
-    fn group_of(&self, known: &Known) -> String {
+    fn group_of(&self, known: &OwnerEntry) -> String {
         let k8s = known.owner.k8s.as_ref();
         let namespace = k8s.and_then(|k8s| k8s.namespace.as_deref());
         let pod = k8s.and_then(|k8s| k8s.pod_name.as_deref());
@@ -159,10 +160,10 @@ impl Order {
         }
     }
 
-    fn tree(&self, owners: &[&Known], gauges: &[Gauge]) -> Vec<Row> {
+    fn tree(&self, owners: &[&OwnerEntry], gauges: &[Gauge]) -> Vec<TableRow> {
         let mut tree = Branches::default();
         for known in owners {
-            let row = Row::of(known, gauges);
+            let row = TableRow::of(known, gauges);
             let path = known.owner.path().map(str::as_bytes);
             let path = path.filter(|path| path.len() <= LONGEST_PATH);
             tree.add(path.unwrap_or(b"/(gone)"), &row);
@@ -183,7 +184,13 @@ impl Order {
     }
 
     /// A cgroup, whose row has the sums, and what is below it.
-    fn branch(&self, tree: &mut Branches<'_>, path: &[u8], mut row: Row, all: &mut Vec<Row>) {
+    fn branch(
+        &self,
+        tree: &mut Branches<'_>,
+        path: &[u8],
+        mut row: TableRow,
+        all: &mut Vec<TableRow>,
+    ) {
         let below = tree.children.remove(path).unwrap_or_default();
         let (depth, is_folded) = (row.depth + 1, self.folded.contains(&row.place));
         row.fold = (!below.is_empty()).then_some(is_folded);
@@ -193,7 +200,7 @@ impl Order {
         }
         let rows = below.into_iter();
         let rows = rows.filter_map(|path| Some((path, tree.sums.remove(path)?)));
-        let mut rows: Vec<(&[u8], Row)> = rows.collect();
+        let mut rows: Vec<(&[u8], TableRow)> = rows.collect();
         rows.sort_by(|(_, a), (_, b)| self.compare(a, b));
         for (path, mut row) in rows {
             row.depth = depth;
@@ -204,8 +211,8 @@ impl Order {
 
 /// A row for each owner: containers that replace each other in a pod are one, the latest with what the others
 /// did.
-fn rows_of<'a>(owners: &[&'a Known], gauges: &[Gauge]) -> Vec<(&'a Known, Row)> {
-    let mut rows: Vec<(&Known, Row)> = Vec::with_capacity(owners.len());
+fn rows_of<'a>(owners: &[&'a OwnerEntry], gauges: &[Gauge]) -> Vec<(&'a OwnerEntry, TableRow)> {
+    let mut rows: Vec<(&OwnerEntry, TableRow)> = Vec::with_capacity(owners.len());
     let mut places: HashMap<&OwnerKey, usize> = HashMap::new();
     let mut owners = owners.to_vec();
     // The latest first: those that are there, then those that went last.
@@ -217,7 +224,7 @@ fn rows_of<'a>(owners: &[&'a Known], gauges: &[Gauge]) -> Vec<(&'a Known, Row)> 
         )
     });
     for known in owners {
-        let row = Row::of(known, gauges);
+        let row = TableRow::of(known, gauges);
         // A cgroup inside of a container is a part of it, and no former one.
         if let Some(key) = &known.key {
             if let Some(&place) = places.get(key) {
@@ -234,13 +241,13 @@ fn rows_of<'a>(owners: &[&'a Known], gauges: &[Gauge]) -> Vec<(&'a Known, Row)> 
 /// Cgroups by what is above them.
 #[derive(Default)]
 struct Branches<'a> {
-    sums: HashMap<&'a [u8], Row>,
+    sums: HashMap<&'a [u8], TableRow>,
     children: HashMap<&'a [u8], Vec<&'a [u8]>>,
 }
 
 impl<'a> Branches<'a> {
     /// Adds to the sums of a cgroup and of all above it.
-    fn add(&mut self, path: &'a [u8], row: &Row) {
+    fn add(&mut self, path: &'a [u8], row: &TableRow) {
         let mut at = path;
         loop {
             let slash = at.iter().rposition(|&byte| byte == b'/');
@@ -254,7 +261,7 @@ impl<'a> Branches<'a> {
                 Entry::Occupied(known) => (known.into_mut(), false),
                 Entry::Vacant(free) => {
                     let place = String::from_utf8_lossy(at);
-                    (free.insert(Row::group(&place, last)), true)
+                    (free.insert(TableRow::group(&place, last)), true)
                 }
             };
             sum.add(row);
@@ -294,8 +301,8 @@ mod tests {
 
     #[test]
     fn containers_that_replace_each_other_are_one_row() {
-        let mut world = World::default();
-        let apply = |world: &mut World, lines| {
+        let mut world = NodeStore::default();
+        let apply = |world: &mut NodeStore, lines| {
             for line in lines {
                 world.apply(line);
             }
@@ -329,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_cgroup_inside_of_a_container_stays_a_row_of_its_own() {
-        let mut world = World::default();
+        let mut world = NodeStore::default();
         let outer = restarted(1);
         let path = outer.path().unwrap_or_default().to_owned();
         let inner = owner(300, &format!("{path}/inner"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{owner::Badge, table::Mode, world::What, *};
+use super::{owner::Badge, table::Mode, world::LogKind, *};
 use crate::{
     detect::State,
     identity::{self, Names},
@@ -14,7 +14,7 @@ use crate::{
         self, CgroupChange, Change, CloneFailed, Creator, Culprit, Event, Exhaustion, IncidentNow,
         LimitId, Moment, NodeWindow, Owner, Process, Rate, StateNow, Victim,
     },
-    tui::keys::{Gesture, Key},
+    tui::keys::{Gesture, KeyPress},
 };
 
 /// 22:09 on some day.
@@ -261,10 +261,10 @@ fn press(app: &mut App, keys: &str) -> Action {
     let mut last = Action::None;
     for key in keys.chars() {
         last = app.on_key(match key {
-            '\n' => Key::Enter,
-            '\u{1b}' => Key::Esc,
-            '\t' => Key::Tab,
-            key => Key::Char(key),
+            '\n' => KeyPress::Enter,
+            '\u{1b}' => KeyPress::Esc,
+            '\t' => KeyPress::Tab,
+            key => KeyPress::Char(key),
         });
     }
     last
@@ -292,7 +292,7 @@ fn a_filter_works_as_it_is_typed_and_escape_drops_it() {
     // Keys are text while one is typed.
     press(&mut app, "q");
     assert!(names(&app).is_empty());
-    app.on_key(Key::Backspace);
+    app.on_key(KeyPress::Backspace);
     press(&mut app, "\n");
     assert!(!app.typing);
     assert_eq!(app.rows.len(), 1);
@@ -360,7 +360,7 @@ fn views_and_pages_are_left_the_way_they_were_entered() {
     press(&mut app, "\u{1b}");
     assert!(!app.help);
     assert_eq!(press(&mut app, "q"), Action::Quit);
-    assert_eq!(app.on_key(Key::Ctrl('z')), Action::Suspend);
+    assert_eq!(app.on_key(KeyPress::Ctrl('z')), Action::Suspend);
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn a_thousand_of_the_same_failure_are_one_event() {
     let mut app = at_2209();
     let failures = |app: &App| -> Vec<u64> {
         let events = app.world.events.iter();
-        let failures = events.filter(|event| event.what == What::Failure);
+        let failures = events.filter(|event| event.what == LogKind::Failure);
         failures.map(|event| event.times).collect()
     };
     assert_eq!(failures(&app), [6]);
@@ -549,7 +549,7 @@ fn a_recording_is_paused_and_moved_in() {
     };
     assert_eq!(press(&mut app, "p"), Action::Play(false));
     assert!(app.is_paused());
-    assert_eq!(app.on_key(Key::Left), Action::Skip(-10.0));
+    assert_eq!(app.on_key(KeyPress::Left), Action::Skip(-10.0));
     app.drawn(Areas {
         time_bar: Area {
             x: 10,
@@ -711,8 +711,8 @@ fn what_happened_is_the_newest_first() {
     let times: Vec<_> = app
         .entries()
         .filter_map(|entry| match entry {
-            super::commands::Entry::Event(event) => Some(event.time),
-            super::commands::Entry::Incident(_) => None,
+            super::commands::ListEntry::Event(event) => Some(event.time),
+            super::commands::ListEntry::Incident(_) => None,
         })
         .collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");

@@ -10,7 +10,7 @@ use std::{cmp::Ordering, collections::VecDeque, sync::Arc, time::Duration};
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
-use super::owner::{Badge, Known, Refusal};
+use super::owner::{Badge, OwnerEntry, RefusalEntry};
 use crate::{
     cgroup::CgroupId,
     clock::{self, between},
@@ -38,7 +38,7 @@ const SAME_AMONG: usize = 16;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum LogKind {
     /// A creation was refused.
     Failure,
     /// An owner is in another state.
@@ -53,11 +53,11 @@ pub enum What {
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub struct Happening {
+pub struct LogEntry {
     /// When, the last time.
     pub time: Timestamp,
     /// What.
-    pub what: What,
+    pub what: LogKind,
     /// To whom, if to one.
     pub owner: Option<CgroupId>,
     /// The same with its path and its names, as they were then.
@@ -76,7 +76,7 @@ pub struct Happening {
 
 /// The node as far as is known.
 #[derive(Clone, Debug, Default)]
-pub struct World {
+pub struct NodeStore {
     /// Its name.
     pub node_name: String,
     /// When the last window closed.
@@ -90,13 +90,13 @@ pub struct World {
     /// Its past.
     pub history: History,
     /// Owners by their cgroups.
-    pub owners: HashMap<CgroupId, Known>,
+    pub owners: HashMap<CgroupId, OwnerEntry>,
     /// Incidents, the newest last.
     pub incidents: Vec<Incident>,
     /// When an open incident last had a creation refused, and its failures then.
     pub(super) refused: HashMap<String, (Timestamp, u64)>,
     /// What happened of late, the newest last.
-    pub events: VecDeque<Happening>,
+    pub events: VecDeque<LogEntry>,
     /// Counts that were lost, by place.
     pub lost: HashMap<String, u64>,
     /// Failed creations are seen.
@@ -105,7 +105,7 @@ pub struct World {
     pub rates: [f64; 3],
 }
 
-impl World {
+impl NodeStore {
     /// Takes a line; whether it ended a window.
     pub fn apply(&mut self, line: Line) -> bool {
         let time = line.time;
@@ -129,7 +129,7 @@ impl World {
             Event::Incident(incident) => self.incident(*incident, time),
             Event::Lost { place, count } => {
                 let text = format!("{count} lost at {}", escape::for_terminal(place.as_bytes()));
-                self.note(What::Lost, time, None, text, true);
+                self.note(LogKind::Lost, time, None, text, true);
                 *self.lost.entry(place).or_default() += count;
             }
         }
@@ -137,7 +137,8 @@ impl World {
     }
 
     fn changed(&mut self, CgroupChange { owner, change }: &CgroupChange, time: Timestamp) {
-        let mut note = |text: &str| self.note(What::Cgroup, time, Some(owner), text.into(), false);
+        let mut note =
+            |text: &str| self.note(LogKind::Cgroup, time, Some(owner), text.into(), false);
         match change.known() {
             Some(Change::Added) => {
                 note("cgroup came");
@@ -164,7 +165,7 @@ impl World {
             escape::for_terminal(now.why.as_bytes())
         );
         let is_bad = matches!(now.state.known(), Some(State::Leaking | State::Saturated));
-        self.note(What::State, time, Some(&state.owner), text, is_bad);
+        self.note(LogKind::State, time, Some(&state.owner), text, is_bad);
         let known = self.known(&state.owner);
         known.task_names = state.task_names.or(known.task_names.take());
         if state.limits.is_some() {
@@ -221,11 +222,11 @@ impl World {
             .then_with(|| b.opened.cmp(&a.opened))
     }
 
-    fn known(&mut self, owner: &Arc<Owner>) -> &mut Known {
+    fn known(&mut self, owner: &Arc<Owner>) -> &mut OwnerEntry {
         let known = self
             .owners
             .entry(owner.id())
-            .or_insert_with(|| Known::new(owner.clone()));
+            .or_insert_with(|| OwnerEntry::new(owner.clone()));
         known.call(owner);
         known
     }
@@ -254,7 +255,7 @@ impl World {
         for now in &node.incidents {
             self.incident_now(now, time);
         }
-        let is_over = |known: &Known| {
+        let is_over = |known: &OwnerEntry| {
             known
                 .gone
                 .is_some_and(|gone| between(gone, time) > GONE_STAYS)
@@ -288,7 +289,7 @@ impl World {
     }
 
     fn failed(&mut self, failed: &CloneFailed, time: Timestamp) {
-        let refusal = Refusal::of(failed, time, |path| self.name_at(path));
+        let refusal = RefusalEntry::of(failed, time, |path| self.name_at(path));
         let times = 1 + failed.suppressed;
         let text = refusal.text.clone();
         let mut latest = self.events.iter().rev().take(SAME_AMONG);
@@ -305,7 +306,13 @@ impl World {
             self.events.push_back(same);
         } else {
             let is_bad = refusal.is_for_want;
-            self.note(What::Failure, time, Some(failed.sufferer()), text, is_bad);
+            self.note(
+                LogKind::Failure,
+                time,
+                Some(failed.sufferer()),
+                text,
+                is_bad,
+            );
             if let Some(last) = self.events.back_mut() {
                 last.times = times;
             }
@@ -327,7 +334,7 @@ impl World {
                 "{word}: {}",
                 escape::for_terminal(incident.summary.as_bytes())
             );
-            self.note(What::Incident, time, None, text, is_open);
+            self.note(LogKind::Incident, time, None, text, is_open);
             if let Some(last) = self.events.back_mut() {
                 last.incident = Some(incident.id.clone());
             }
@@ -346,7 +353,7 @@ impl World {
 
     fn note(
         &mut self,
-        what: What,
+        what: LogKind,
         time: Timestamp,
         owner: Option<&Arc<Owner>>,
         text: String,
@@ -357,10 +364,10 @@ impl World {
             let cgroup = self
                 .events
                 .iter()
-                .position(|event| event.what == What::Cgroup);
+                .position(|event| event.what == LogKind::Cgroup);
             self.events.remove(cgroup.unwrap_or(0));
         }
-        self.events.push_back(Happening {
+        self.events.push_back(LogEntry {
             time,
             what,
             owner: owner.map(|owner| owner.id()),

@@ -14,7 +14,7 @@ use crate::{
     escape,
     history::Column,
     stream::{LimitHolder, LimitUse},
-    tui::app::{App, Areas, SPANS, owner::Known},
+    tui::app::{App, Areas, SPANS, owner::OwnerEntry},
 };
 
 /// Columns of a chart's scale.
@@ -79,7 +79,7 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, id: CgroupId, place: Rect, areas
 }
 
 /// Who it is, and the verdict in words.
-fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
+fn head(canvas: &mut Canvas<'_>, known: &OwnerEntry, place: Rect) -> u16 {
     let theme = canvas.theme;
     let (x, mut y, width) = (place.x, place.y, place.width);
     let badge = known.badge.word();
@@ -147,7 +147,7 @@ fn head(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
 }
 
 /// Tasks, creations and exits over the span that is chosen.
-fn charts(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) -> u16 {
+fn charts(canvas: &mut Canvas<'_>, app: &App, known: &OwnerEntry, place: Rect) -> u16 {
     let theme = canvas.theme;
     let world = app.shown();
     let span = SPANS[app.span.min(SPANS.len() - 1)];
@@ -232,7 +232,7 @@ fn big(canvas: &mut Canvas<'_>, columns: &[Column], place: Rect) {
 }
 
 /// The chain of limits above it, nearest first.
-fn limits(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) -> u16 {
+fn limits(canvas: &mut Canvas<'_>, app: &App, known: &OwnerEntry, place: Rect) -> u16 {
     let theme = canvas.theme;
     if place.height == 0 {
         return place.y;
@@ -281,7 +281,7 @@ fn limits(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) -> u16
 }
 
 /// Who creates there, and what its tasks are called.
-fn creators(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
+fn creators(canvas: &mut Canvas<'_>, known: &OwnerEntry, place: Rect) -> u16 {
     let theme = canvas.theme;
     let mut y = place.y;
     if place.height == 0 {
@@ -327,7 +327,7 @@ fn creators(canvas: &mut Canvas<'_>, known: &Known, place: Rect) -> u16 {
 }
 
 /// The latest failures with their reasons.
-fn refusals(canvas: &mut Canvas<'_>, app: &App, known: &Known, place: Rect) {
+fn refusals(canvas: &mut Canvas<'_>, app: &App, known: &OwnerEntry, place: Rect) {
     let theme = canvas.theme;
     if place.height == 0 {
         return;

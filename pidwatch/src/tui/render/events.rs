@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     escape,
-    tui::app::{App, Areas, commands::Entry, world::What},
+    tui::app::{App, Areas, commands::ListEntry, world::LogKind},
 };
 
 /// Columns of the time of the day.
@@ -24,7 +24,7 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
     } else {
         "; c shows cgroups that come and go"
     };
-    let is_incident = |entry: &Entry<'_>| matches!(entry, Entry::Incident(_));
+    let is_incident = |entry: &ListEntry<'_>| matches!(entry, ListEntry::Incident(_));
     let incidents = match app.entries().filter(is_incident).count() {
         1 => "1 incident".to_owned(),
         count => format!("{count} incidents"),
@@ -58,8 +58,8 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
     for (line, (i, entry)) in shown.take(usize::from(list.height)).enumerate() {
         let y = list.y + line as u16;
         let time = match entry {
-            Entry::Incident(incident) => incident.opened,
-            Entry::Event(event) => event.time,
+            ListEntry::Incident(incident) => incident.opened,
+            ListEntry::Event(event) => event.time,
         };
         let time = time_of_day(&app.zone, time);
         canvas.text(list.x, y, TIME, &time, theme.dim);
@@ -74,31 +74,31 @@ pub fn draw(canvas: &mut Canvas<'_>, app: &App, place: Rect, areas: &mut Areas) 
     }
 }
 
-fn draw_entry(canvas: &mut Canvas<'_>, entry: Entry<'_>, (x, y, width): (u16, u16, u16)) {
+fn draw_entry(canvas: &mut Canvas<'_>, entry: ListEntry<'_>, (x, y, width): (u16, u16, u16)) {
     const WORD: u16 = 9;
     let theme = canvas.theme;
     let (word, style) = match entry {
-        Entry::Incident(incident) if !incident.is_open() => ("closed", theme.dim),
-        Entry::Incident(_) => ("INCIDENT", theme.alarm),
-        Entry::Event(event) => match event.what {
-            What::Failure => ("refused", if event.is_bad { theme.bad } else { theme.dim }),
-            What::State => ("state", if event.is_bad { theme.bad } else { theme.warn }),
-            What::Incident => (
+        ListEntry::Incident(incident) if !incident.is_open() => ("closed", theme.dim),
+        ListEntry::Incident(_) => ("INCIDENT", theme.alarm),
+        ListEntry::Event(event) => match event.what {
+            LogKind::Failure => ("refused", if event.is_bad { theme.bad } else { theme.dim }),
+            LogKind::State => ("state", if event.is_bad { theme.bad } else { theme.warn }),
+            LogKind::Incident => (
                 "incident",
                 if event.is_bad { theme.bad } else { theme.good },
             ),
-            What::Cgroup => ("cgroup", theme.dim),
-            What::Lost => ("lost", theme.bad),
+            LogKind::Cgroup => ("cgroup", theme.dim),
+            LogKind::Lost => ("lost", theme.bad),
         },
     };
     canvas.text(x, y, WORD, word, style);
     let (x, width) = (x + WORD, width.saturating_sub(WORD));
     match entry {
-        Entry::Incident(incident) => {
+        ListEntry::Incident(incident) => {
             let summary = escape::for_terminal(incident.summary.as_bytes());
             canvas.text(x, y, width, &summary, theme.title);
         }
-        Entry::Event(event) => {
+        ListEntry::Event(event) => {
             let for_name = if event.name.is_empty() { 0 } else { width / 3 };
             canvas.name(x, y, for_name, &event.name, Style::new());
             let gap = u16::from(for_name > 0);

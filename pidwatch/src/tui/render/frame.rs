@@ -10,7 +10,7 @@ use crate::{
     clock::between,
     tui::{
         app::{App, Area, Areas, Origin, View},
-        keys::{BINDINGS, Binding, Command, Place},
+        keys::{BINDINGS, KeyBinding, KeyCommand, KeyPlace},
     },
 };
 
@@ -164,13 +164,14 @@ fn bottom(canvas: &mut Canvas<'_>, app: &App) {
         return;
     }
     let places = app.places();
-    let is_here = |binding: &&Binding| {
-        let is_here = binding.place == Place::Anywhere || places.contains(&binding.place);
+    let is_here = |binding: &&KeyBinding| {
+        let is_here = binding.place == KeyPlace::Anywhere || places.contains(&binding.place);
         !binding.hint.is_empty() && is_here
     };
     // How to get help and out is always there.
-    let is_last = |binding: &Binding| matches!(binding.command, Command::Help | Command::Quit);
-    let hint = |binding: &Binding| {
+    let is_last =
+        |binding: &KeyBinding| matches!(binding.command, KeyCommand::Help | KeyCommand::Quit);
+    let hint = |binding: &KeyBinding| {
         // The first way to do it is enough here.
         let key = binding
             .shown

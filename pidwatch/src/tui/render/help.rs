@@ -1,26 +1,26 @@
 //! The help page, made of the table of keys.
 
-use super::lines::{Lines, Look};
+use super::lines::{LineStyle, PageLines};
 use crate::tui::{
     app::App,
-    keys::{BINDINGS, MOUSE, Place},
+    keys::{BINDINGS, KeyPlace, MOUSE},
 };
 
 /// Columns of the keys.
 const KEYS: u16 = 12;
 
 /// All keys, those that matter where the person is first.
-pub fn lines(app: &App, width: u16) -> Lines {
-    let mut lines = Lines::default();
+pub fn lines(app: &App, width: u16) -> PageLines {
+    let mut lines = PageLines::default();
     let here = app.places();
     let mut places = vec![
-        (Place::Owners, "In the table of owners"),
-        (Place::Detail, "On an owner's page"),
-        (Place::Events, "In incidents and events"),
-        (Place::Recording, "In a recording"),
+        (KeyPlace::Owners, "In the table of owners"),
+        (KeyPlace::Detail, "On an owner's page"),
+        (KeyPlace::Events, "In incidents and events"),
+        (KeyPlace::Recording, "In a recording"),
     ];
     places.sort_by_key(|(place, _)| !here.contains(place));
-    places.insert(0, (Place::Anywhere, "Everywhere"));
+    places.insert(0, (KeyPlace::Anywhere, "Everywhere"));
     for (place, name) in places {
         lines.title(name);
         for binding in BINDINGS.iter().filter(|binding| binding.place == place) {
@@ -39,7 +39,7 @@ pub fn lines(app: &App, width: u16) -> Lines {
         "LEAK grows as no pool does; CULPRIT holds most of a limit that is full; FULL fills its own; \
          VICTIM is refused though it does not grow. docs/detection.md has the rules.",
     ] {
-        lines.wrapped(Look::Plain, text, width);
+        lines.wrapped(LineStyle::Plain, text, width);
     }
     lines
 }

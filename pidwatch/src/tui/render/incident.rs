@@ -3,7 +3,7 @@
 use super::{
     canvas::{number, rate},
     frame::time_of_day,
-    lines::{Lines, Look},
+    lines::{LineStyle, PageLines},
 };
 use crate::{
     escape,
@@ -11,8 +11,8 @@ use crate::{
 };
 
 /// Its lines.
-pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
-    let mut lines = Lines::default();
+pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> PageLines {
+    let mut lines = PageLines::default();
     let Some(incident) = app.shown().incidents.iter().find(|known| known.id == id) else {
         lines.dim("This incident is not known any more.");
         return lines;
@@ -24,9 +24,9 @@ pub fn lines(app: &App, id: &str, _theme: &Theme, width: u16) -> Lines {
     let id = safe(&incident.id);
     lines.title(format!("Incident {id}, {state}, since {since}"));
     let look = if incident.is_open() {
-        Look::Bad
+        LineStyle::Bad
     } else {
-        Look::Plain
+        LineStyle::Plain
     };
     lines.wrapped(look, &safe(&incident.summary), width);
     let name = match &incident.cgroup {

@@ -11,7 +11,7 @@ const INDENT: &str = "      ";
 
 /// How a piece of text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Look {
+pub enum LineStyle {
     /// As text.
     #[default]
     Plain,
@@ -25,7 +25,7 @@ pub enum Look {
     Warn,
 }
 
-impl Look {
+impl LineStyle {
     fn style(self, theme: &Theme) -> Style {
         match self {
             Self::Plain => Style::new(),
@@ -38,8 +38,8 @@ impl Look {
 }
 
 #[derive(Debug)]
-enum Line {
-    Text(Look, String),
+enum PageLine {
+    Text(LineStyle, String),
     /// A name in so many columns, then the rest.
     Pair(u16, String, String),
     Usage(String, u64, u64),
@@ -47,22 +47,22 @@ enum Line {
 
 /// A page.
 #[derive(Debug, Default)]
-pub struct Lines(Vec<Line>);
+pub struct PageLines(Vec<PageLine>);
 
-impl Lines {
+impl PageLines {
     /// A line.
-    pub fn look(&mut self, look: Look, text: impl Into<String>) {
-        self.0.push(Line::Text(look, text.into()));
+    pub fn look(&mut self, look: LineStyle, text: impl Into<String>) {
+        self.0.push(PageLine::Text(look, text.into()));
     }
 
     /// A line of text.
     pub fn plain(&mut self, text: impl Into<String>) {
-        self.look(Look::Plain, text);
+        self.look(LineStyle::Plain, text);
     }
 
     /// A line that matters less.
     pub fn dim(&mut self, text: impl Into<String>) {
-        self.look(Look::Dim, text);
+        self.look(LineStyle::Dim, text);
     }
 
     /// A title, with space before it.
@@ -70,11 +70,11 @@ impl Lines {
         if !self.0.is_empty() {
             self.plain("");
         }
-        self.look(Look::Title, text);
+        self.look(LineStyle::Title, text);
     }
 
     /// A text in as many lines as it takes.
-    pub fn wrapped(&mut self, look: Look, text: &str, width: u16) {
+    pub fn wrapped(&mut self, look: LineStyle, text: &str, width: u16) {
         for line in wrap(text, usize::from(width)) {
             self.look(look, line);
         }
@@ -82,21 +82,22 @@ impl Lines {
 
     /// Something in so many columns, and what there is to say of it.
     pub fn pair(&mut self, columns: u16, name: impl Into<String>, text: impl Into<String>) {
-        self.0.push(Line::Pair(columns, name.into(), text.into()));
+        self.0
+            .push(PageLine::Pair(columns, name.into(), text.into()));
     }
 
     /// A limit with its bar.
     pub fn usage(&mut self, name: &str, usage: u64, value: u64) {
-        self.0.push(Line::Usage(name.into(), usage, value));
+        self.0.push(PageLine::Usage(name.into(), usage, value));
     }
 
     /// A line of `check`: what is severe stands out, and what is longer than the screen goes on below.
     pub fn check(&mut self, line: &str, width: u16) {
         let look = match line.split_whitespace().next() {
-            Some("CRITICAL" | "critical") => Look::Bad,
-            Some("WARNING" | "warning") => Look::Warn,
-            Some(_) if !line.starts_with(' ') => Look::Title,
-            _ => Look::Plain,
+            Some("CRITICAL" | "critical") => LineStyle::Bad,
+            Some("WARNING" | "warning") => LineStyle::Warn,
+            Some(_) if !line.starts_with(' ') => LineStyle::Title,
+            _ => LineStyle::Plain,
         };
         let width = usize::from(width);
         if line.width() <= width {
@@ -127,17 +128,17 @@ impl Lines {
         for (i, line) in self.0.iter().skip(scroll).take(height).enumerate() {
             let (x, y, width) = (place.x, place.y + i as u16, place.width);
             match line {
-                Line::Text(look, text) => {
+                PageLine::Text(look, text) => {
                     let style = look.style(canvas.theme);
                     canvas.text(x, y, width, text, style);
                 }
-                Line::Pair(columns, name, text) => {
+                PageLine::Pair(columns, name, text) => {
                     let columns = (*columns).min(width);
                     canvas.name(x, y, columns, name, canvas.theme.accent);
                     let rest = width.saturating_sub(columns + 1);
                     canvas.text(x + columns + 1, y, rest, text, Style::new());
                 }
-                Line::Usage(name, usage, value) => {
+                PageLine::Usage(name, usage, value) => {
                     limit(canvas, (x, y, width), name, (*usage, *value));
                 }
             }

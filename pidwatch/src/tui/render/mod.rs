@@ -13,9 +13,9 @@ mod owners;
 
 use ratatui::buffer::Buffer;
 
-use self::{canvas::Canvas, lines::Lines};
+use self::{canvas::Canvas, lines::PageLines};
 use super::{
-    app::{App, Areas, Limits, Page, View},
+    app::{App, Areas, LimitsPage, Page, View},
     theme::Theme,
 };
 
@@ -53,11 +53,11 @@ pub fn draw(app: &App, theme: &Theme, buffer: &mut Buffer) -> Areas {
 }
 
 /// What `check` says, as it says it.
-fn limits(app: &App, width: u16) -> Lines {
-    let mut lines = Lines::default();
+fn limits(app: &App, width: u16) -> PageLines {
+    let mut lines = PageLines::default();
     match &app.limits {
-        Limits::Unread => lines.dim("Looking at the limits ..."),
-        Limits::Elsewhere => {
+        LimitsPage::Unread => lines.dim("Looking at the limits ..."),
+        LimitsPage::Elsewhere => {
             lines.plain("The limits of users, of pods and of all cgroups are not known here:");
             lines.plain("the picture comes from another place than this machine.");
             lines.plain("Run `pidwatch check` on the node. What the stream tells of limits:");
@@ -66,7 +66,7 @@ fn limits(app: &App, width: u16) -> Lines {
                 lines.usage(&gauge.name, gauge.usage, gauge.value);
             }
         }
-        Limits::Read(all) => {
+        LimitsPage::Read(all) => {
             for line in all {
                 lines.check(line, width);
             }

@@ -11,9 +11,9 @@ use crate::{
         column::Column,
         gauge::Gauge,
         owner::Badge,
-        row::{Of, Row, RowKey},
+        row::{Of, RowKey, TableRow},
         table::Mode,
-        world::World,
+        world::NodeStore,
     },
 };
 
@@ -97,7 +97,7 @@ fn draw_gauge(canvas: &mut Canvas<'_>, gauge: &Gauge, for_name: u16, place: Rect
 }
 
 /// Creations, exits and failures of the node, as they went.
-fn rates(canvas: &mut Canvas<'_>, world: &World, place: Rect, y: u16) -> u16 {
+fn rates(canvas: &mut Canvas<'_>, world: &NodeStore, place: Rect, y: u16) -> u16 {
     let theme = canvas.theme;
     let part = place.width / 3;
     let names = ["created", "exited", "failed"];
@@ -246,7 +246,7 @@ fn about_rows(app: &App) -> String {
 fn draw_row(
     canvas: &mut Canvas<'_>,
     app: &App,
-    row: &Row,
+    row: &TableRow,
     columns: &[(Column, u16)],
     at: Area,
     is_selected: bool,
@@ -348,7 +348,7 @@ fn draw_row(
 /// A name, where it stands in the tree.
 fn draw_name(
     canvas: &mut Canvas<'_>,
-    row: &Row,
+    row: &TableRow,
     (x, y, width): (u16, u16, u16),
     mode: Mode,
     style: Style,

@@ -18,7 +18,7 @@ use crate::{
                 at, at_2209, calico, empty, incident, line, owner, pid_max, pod, rate, window,
             },
         },
-        keys::Key,
+        keys::KeyPress,
     },
 };
 
@@ -42,7 +42,7 @@ fn check(name: &str, app: &mut App) {
     }
 }
 
-fn press(app: &mut App, keys: &[Key]) -> Action {
+fn press(app: &mut App, keys: &[KeyPress]) -> Action {
     keys.iter().fold(Action::None, |_, key| app.on_key(*key))
 }
 
@@ -64,7 +64,7 @@ fn overview_of_many_owners() {
     let mut app = empty();
     let owners = (0..1000).map(|i| rate(pod(i, "shop", &format!("web-{i:04}"), "nginx"), i));
     app.take(window(1, owners.collect()));
-    press(&mut app, &[Key::End]);
+    press(&mut app, &[KeyPress::End]);
     check("many", &mut app);
 }
 
@@ -92,18 +92,18 @@ fn names_of_any_length_and_content() {
 #[test]
 fn tree_and_groups() {
     let mut app = at_2209();
-    press(&mut app, &[Key::Char('t')]);
+    press(&mut app, &[KeyPress::Char('t')]);
     check("tree", &mut app);
-    press(&mut app, &[Key::Char('n')]);
+    press(&mut app, &[KeyPress::Char('n')]);
     check("by_namespace", &mut app);
 }
 
 #[test]
 fn an_owners_page() {
     let mut app = at_2209();
-    press(&mut app, &[Key::Enter]);
+    press(&mut app, &[KeyPress::Enter]);
     check("culprit", &mut app);
-    press(&mut app, &[Key::Esc, Key::Down, Key::Enter]);
+    press(&mut app, &[KeyPress::Esc, KeyPress::Down, KeyPress::Enter]);
     app.world
         .tell_limits(calico().id(), Some(vec![pid_max(49_152)]));
     check("victim", &mut app);
@@ -112,24 +112,24 @@ fn an_owners_page() {
 #[test]
 fn incidents_and_events() {
     let mut app = at_2209();
-    press(&mut app, &[Key::Char('2')]);
+    press(&mut app, &[KeyPress::Char('2')]);
     check("incidents", &mut app);
-    press(&mut app, &[Key::Enter]);
+    press(&mut app, &[KeyPress::Enter]);
     check("incident", &mut app);
     app.take([incident(Phase::Closed)]);
-    press(&mut app, &[Key::Esc, Key::Char('c')]);
+    press(&mut app, &[KeyPress::Esc, KeyPress::Char('c')]);
     check("incident_over", &mut app);
 }
 
 #[test]
 fn limits_and_help() {
     let mut app = at_2209();
-    press(&mut app, &[Key::Char('3')]);
-    app.limits = Limits::Read(vec!["Limits of node-7".into(), "  CRITICAL x".into()]);
+    press(&mut app, &[KeyPress::Char('3')]);
+    app.limits = LimitsPage::Read(vec!["Limits of node-7".into(), "  CRITICAL x".into()]);
     check("limits", &mut app);
-    app.limits = Limits::Elsewhere;
+    app.limits = LimitsPage::Elsewhere;
     check("limits_elsewhere", &mut app);
-    press(&mut app, &[Key::Char('?')]);
+    press(&mut app, &[KeyPress::Char('?')]);
     check("help", &mut app);
 }
 
@@ -156,12 +156,12 @@ fn ascii_is_enough() {
     let rates = vec![rate(owner(1, "/日本"), 5)];
     app.take(window(11, rates));
     let theme = Theme::new(ThemeName::Mono, false);
-    let views: [&[Key]; 5] = [
+    let views: [&[KeyPress]; 5] = [
         &[],
-        &[Key::Char('t')],
-        &[Key::Char('t'), Key::Enter],
-        &[Key::Esc, Key::Char('2')],
-        &[Key::Char('?')],
+        &[KeyPress::Char('t')],
+        &[KeyPress::Char('t'), KeyPress::Enter],
+        &[KeyPress::Esc, KeyPress::Char('2')],
+        &[KeyPress::Char('?')],
     ];
     for keys in views {
         press(&mut app, keys);
@@ -178,15 +178,15 @@ fn every_size_is_drawn() {
     let (place, count) = ("ring_rate".into(), 12);
     app.take([line(9, Event::Lost { place, count })]);
     let theme = Theme::new(ThemeName::Terminal, true);
-    let views: [&[Key]; 8] = [
+    let views: [&[KeyPress]; 8] = [
         &[],
-        &[Key::Char('t')],
-        &[Key::Char('n')],
-        &[Key::Down, Key::Enter],
-        &[Key::Esc, Key::Char('2')],
-        &[Key::Enter],
-        &[Key::Char('3')],
-        &[Key::Char('?')],
+        &[KeyPress::Char('t')],
+        &[KeyPress::Char('n')],
+        &[KeyPress::Down, KeyPress::Enter],
+        &[KeyPress::Esc, KeyPress::Char('2')],
+        &[KeyPress::Enter],
+        &[KeyPress::Char('3')],
+        &[KeyPress::Char('?')],
     ];
     for keys in views {
         press(&mut app, keys);

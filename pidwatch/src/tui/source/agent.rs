@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{News, sse};
+use super::{SourceEvent, sse};
 use crate::{
     connect::{Address, CONNECT},
     report::Reporter,
@@ -30,7 +30,7 @@ const WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 const LINES: usize = 1024;
 
 /// What the connection has to say.
-enum Told {
+enum AgentMessage {
     /// A connection is there: everything is told anew.
     Connected,
     Line(Box<Line>),
@@ -38,12 +38,12 @@ enum Told {
 }
 
 /// An agent.
-pub struct Agent {
-    told: mpsc::Receiver<Told>,
+pub struct AgentSource {
+    told: mpsc::Receiver<AgentMessage>,
     reporter: Reporter,
 }
 
-impl Agent {
+impl AgentSource {
     /// Begins to connect; must be called within the runtime.
     pub fn start(address: Address) -> Self {
         let (tell, told) = mpsc::channel(LINES);
@@ -60,21 +60,21 @@ impl Agent {
     }
 
     /// Waits for news.
-    pub async fn next(&mut self, news: &mut Vec<News>) {
+    pub async fn next(&mut self, news: &mut Vec<SourceEvent>) {
         let Some(mut told) = self.told.recv().await else {
             // The task never ends by itself.
             return std::future::pending().await;
         };
         loop {
             match told {
-                Told::Connected => {
+                AgentMessage::Connected => {
                     self.reporter = Reporter::default();
-                    news.extend([News::Anew, News::Trouble(None)]);
+                    news.extend([SourceEvent::Anew, SourceEvent::Trouble(None)]);
                 }
-                Told::Lost(why) => news.push(News::Trouble(Some(why))),
-                Told::Line(line) => {
+                AgentMessage::Lost(why) => news.push(SourceEvent::Trouble(Some(why))),
+                AgentMessage::Line(line) => {
                     self.reporter.push(&line);
-                    news.push(News::Line(line));
+                    news.push(SourceEvent::Line(line));
                 }
             }
             // What is already here, but keys and signals have their turn.
@@ -89,7 +89,7 @@ impl Agent {
     }
 }
 
-async fn stay_connected(address: Address, tell: mpsc::Sender<Told>) {
+async fn stay_connected(address: Address, tell: mpsc::Sender<AgentMessage>) {
     let mut wait = WAIT.0;
     loop {
         let mut was_there = false;
@@ -100,7 +100,7 @@ async fn stay_connected(address: Address, tell: mpsc::Sender<Told>) {
         if was_there {
             wait = WAIT.0;
         }
-        if tell.send(Told::Lost(why)).await.is_err() {
+        if tell.send(AgentMessage::Lost(why)).await.is_err() {
             return;
         }
         sleep(wait).await;
@@ -111,7 +111,7 @@ async fn stay_connected(address: Address, tell: mpsc::Sender<Told>) {
 /// Connects and passes lines on; `Ok` when nobody wants them any more, else why it ended.
 async fn stream_of(
     address: &Address,
-    tell: &mpsc::Sender<Told>,
+    tell: &mpsc::Sender<AgentMessage>,
     was_there: &mut bool,
 ) -> Result<(), String> {
     let request = address.request(EVENTS, "text/event-stream")?;
@@ -130,11 +130,11 @@ async fn stream_of(
             ));
         }
         *was_there = true;
-        if tell.send(Told::Connected).await.is_err() {
+        if tell.send(AgentMessage::Connected).await.is_err() {
             return Ok(());
         }
         let mut body = answer.into_body();
-        let mut parser = sse::Parser::default();
+        let mut parser = sse::SseParser::default();
         let mut lines = Vec::new();
         loop {
             let frame = match timeout(SILENCE, body.frame()).await {
@@ -151,7 +151,7 @@ async fn stream_of(
                 .push(&bytes, each)
                 .map_err(|_| "it sends no events of pidwatch".to_owned())?;
             for line in lines.drain(..) {
-                if tell.send(Told::Line(Box::new(line))).await.is_err() {
+                if tell.send(AgentMessage::Line(Box::new(line))).await.is_err() {
                     return Ok(());
                 }
             }

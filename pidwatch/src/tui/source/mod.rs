@@ -1,6 +1,6 @@
 //! Where the screen's lines come from: this node, a recording, or an agent.
 //!
-//! Out: [`News`], the same for all three.
+//! Out: [`SourceEvent`], the same for all three.
 
 pub mod agent;
 mod news;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-pub use self::{agent::Agent, news::News, playback::Playback};
+pub use self::{agent::AgentSource, news::SourceEvent, playback::Playback};
 use crate::{
     cgroup::CgroupId,
     node::{Node, NodeError},
@@ -34,21 +34,21 @@ pub enum SourceError {
 /// A source of lines.
 pub enum Source {
     /// This node.
-    Live(Box<Live>),
+    Live(Box<LiveSource>),
     /// A recording.
     Recording(Box<Playback>),
     /// An agent.
-    Agent(Box<Agent>),
+    Agent(Box<AgentSource>),
 }
 
 /// This node, and what a report will need of it.
-pub struct Live {
+pub struct LiveSource {
     node: Node,
     reporter: Reporter,
     lines: Vec<Line>,
 }
 
-impl Live {
+impl LiveSource {
     /// Of a node that was started just now.
     pub fn new(node: Node) -> Self {
         Self {
@@ -58,11 +58,11 @@ impl Live {
         }
     }
 
-    async fn next(&mut self, news: &mut Vec<News>) -> Result<(), NodeError> {
+    async fn next(&mut self, news: &mut Vec<SourceEvent>) -> Result<(), NodeError> {
         self.node.next(&mut self.lines).await?;
         for line in self.lines.drain(..) {
             self.reporter.push(&line);
-            news.push(News::Line(Box::new(line)));
+            news.push(SourceEvent::Line(Box::new(line)));
         }
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Source {
     ///
     /// # Errors
     /// When the node cannot be watched or the recording cannot be read any more.
-    pub async fn next(&mut self, news: &mut Vec<News>) -> Result<(), SourceError> {
+    pub async fn next(&mut self, news: &mut Vec<SourceEvent>) -> Result<(), SourceError> {
         match self {
             Self::Live(live) => Ok(live.next(news).await?),
             Self::Recording(playback) => Ok(playback.next(news).await?),

@@ -4,7 +4,7 @@ use crate::stream::Line;
 
 /// Something that the screen should know.
 #[derive(Debug)]
-pub enum News {
+pub enum SourceEvent {
     /// The next line.
     Line(Box<Line>),
     /// Everything is told anew from here on.

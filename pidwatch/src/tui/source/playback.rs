@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::News;
+use super::SourceEvent;
 use crate::{
     recording::{Pace, ReadError, Reader, Speed, reporter},
     report::Reporter,
@@ -116,11 +116,11 @@ impl Playback {
     ///
     /// # Errors
     /// When it cannot be read any more.
-    pub async fn next(&mut self, news: &mut Vec<News>) -> Result<(), ReadError> {
+    pub async fn next(&mut self, news: &mut Vec<SourceEvent>) -> Result<(), ReadError> {
         if std::mem::take(&mut self.rewinds) {
             self.reader = Reader::open(&self.file)?;
             (self.ahead, self.at, self.has_window) = (None, self.span.0, false);
-            news.push(News::Anew);
+            news.push(SourceEvent::Anew);
         }
         if let Some(target) = self.target {
             let until = Instant::now() + SLICE;
@@ -146,7 +146,7 @@ impl Playback {
         let is_new = self.ahead.is_none();
         if self.peek()?.is_none() {
             self.is_playing = false;
-            news.push(News::Playing(false));
+            news.push(SourceEvent::Playing(false));
             return Ok(());
         }
         if is_new && let Some(line) = &self.ahead {
@@ -168,13 +168,13 @@ impl Playback {
         Ok(self.ahead.as_ref())
     }
 
-    fn show(&mut self, news: &mut Vec<News>) {
+    fn show(&mut self, news: &mut Vec<SourceEvent>) {
         let Some(line) = self.ahead.take() else {
             return;
         };
         self.at = self.at.max(line.time);
         self.has_window |= matches!(line.event, Event::Node(_));
-        news.push(News::Line(Box::new(line)));
+        news.push(SourceEvent::Line(Box::new(line)));
     }
 
     /// All of it, for a report.

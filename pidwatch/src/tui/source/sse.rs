@@ -5,7 +5,7 @@ const LONGEST: usize = 16 << 20;
 
 /// Takes bytes as they come.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub struct SseParser {
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
@@ -16,7 +16,7 @@ pub struct Parser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-impl Parser {
+impl SseParser {
     /// Takes bytes; calls with the data of each event that they complete.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn events(chunks: &[&[u8]]) -> Vec<String> {
-        let (mut parser, mut events) = (Parser::default(), Vec::new());
+        let (mut parser, mut events) = (SseParser::default(), Vec::new());
         for chunk in chunks {
             let each = |data: &[u8]| events.push(String::from_utf8_lossy(data).into_owned());
             assert_eq!(parser.push(chunk, each), Ok(()));
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_stream_without_end_takes_no_room_without_end() {
-        let mut parser = Parser::default();
+        let mut parser = SseParser::default();
         let chunk = vec![b'x'; LONGEST / 2 + 1];
         assert_eq!(parser.push(&chunk, |_| {}), Ok(()));
         assert_eq!(parser.push(&chunk, |_| {}), Err(TooLong));

@@ -55,7 +55,7 @@ fn runtime() -> tokio::runtime::Runtime {
     crate::runtime::single_threaded().unwrap()
 }
 
-async fn next(agent: &mut Agent) -> Vec<News> {
+async fn next(agent: &mut AgentSource) -> Vec<SourceEvent> {
     let mut news = Vec::new();
     let waited = timeout(Duration::from_secs(30), agent.next(&mut news)).await;
     assert!(waited.is_ok(), "nothing came");
@@ -74,18 +74,18 @@ fn what_an_agent_tells_is_shown_and_a_lost_connection_is_told_and_tried_again() 
             format!("{HEAD}{}", state()),
         ];
         let served = tokio::spawn(serve(listener, answers));
-        let mut agent = Agent::start(Address::look_up(&url).unwrap());
+        let mut agent = AgentSource::start(Address::look_up(&url).unwrap());
         let (mut begun, mut troubles, mut windows) = (0, Vec::new(), 0);
         let mut app = App::new(Default::default(), jiff::tz::TimeZone::UTC);
         while windows < 2 {
             for told in next(&mut agent).await {
                 match told {
-                    News::Anew => {
+                    SourceEvent::Anew => {
                         begun += 1;
                         app.forget();
                     }
-                    News::Trouble(Some(why)) => troubles.push(why),
-                    News::Line(line) => {
+                    SourceEvent::Trouble(Some(why)) => troubles.push(why),
+                    SourceEvent::Line(line) => {
                         windows += usize::from(matches!(line.event, Event::Node(_)));
                         app.take([*line]);
                     }
@@ -114,9 +114,9 @@ fn nobody_there_is_told_as_that() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let mut agent = Agent::start(Address::look_up(&url).unwrap());
+        let mut agent = AgentSource::start(Address::look_up(&url).unwrap());
         let news = next(&mut agent).await;
-        let [News::Trouble(Some(why))] = &news[..] else {
+        let [SourceEvent::Trouble(Some(why))] = &news[..] else {
             panic!("{news:?}");
         };
         assert!(why.contains("refused"), "{why}");
