@@ -117,9 +117,29 @@ pub struct Shard {
     pub created: Kinds,
     /// See [`Totals::exited`].
     pub exited: Kinds,
-    /// Unused, 0.
-    pub reserved: [u64; 4],
+    /// Counters that hardly ever move, by [`Rare`]: the line has room for them.
+    pub rare: [u64; RARE],
 }
+
+/// Rare counters in a [`Shard`].
+pub const RARE: usize = 4;
+
+/// Counters that are not split over the shards, but lie in what those leave of their lines. By the index of the
+/// first of each kind: the shard is the index by [`RARE`], the place in it what is left over.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rare {
+    /// See [`Totals::suppressed_by`].
+    SuppressedBy = 0,
+    /// See [`Totals::rejected_by`].
+    RejectedBy = Suppressed::COUNT as u32,
+    /// See [`Totals::unseen_frees`].
+    UnseenFrees = (Suppressed::COUNT + REJECTIONS.len() + 1) as u32,
+    /// See [`Totals::unnoted`].
+    Unnoted = (Suppressed::COUNT + REJECTIONS.len() + 2) as u32,
+}
+
+const _: () = assert!(Rare::Unnoted as usize == RARE * SHARDS - 1);
 
 /// Value of [`crate::map::CGROUPS`]. Counters are written with atomic adds only.
 #[repr(C)]
@@ -133,10 +153,6 @@ pub struct Cgroup {
     pub freed: Kinds,
     /// See [`Totals::zombies_before`].
     pub zombies_before: u64,
-    /// See [`Totals::unseen_frees`].
-    pub unseen_frees: u64,
-    /// See [`Totals::unnoted`].
-    pub unnoted: u64,
     /// See [`Totals::failed`].
     pub failed: u64,
     /// See [`Totals::rejected`].
@@ -147,11 +163,7 @@ pub struct Cgroup {
     pub failures_since: u32,
     /// Failure records sent in that window.
     pub failures_told: u32,
-    /// See [`Totals::suppressed_by`].
-    pub suppressed_by: [u64; Suppressed::COUNT],
-    /// See [`Totals::rejected_by`].
-    pub rejected_by: [u64; REJECTIONS.len() + 1],
-    /// The hot counters; their sum counts.
+    /// The hot counters, whose sum counts, and the rare ones.
     pub shards: [Shard; SHARDS],
 }
 
@@ -165,22 +177,18 @@ impl Cgroup {
         const SHARD: Shard = Shard {
             created: NONE,
             exited: NONE,
-            reserved: [0; 4],
+            rare: [0; RARE],
         };
         Self {
             told_at: 0,
             held_threads: 0,
             freed: NONE,
             zombies_before: 0,
-            unseen_frees: 0,
-            unnoted: 0,
             failed: 0,
             rejected: 0,
             suppressed: 0,
             failures_since: 0,
             failures_told: 0,
-            suppressed_by: [0; Suppressed::COUNT],
-            rejected_by: [0; REJECTIONS.len() + 1],
             shards: [SHARD; SHARDS],
         }
     };

@@ -4,7 +4,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_smp_processor_
 use pidwatch_common::{
     evidence::CGROUP_LEVELS,
     record::ChargeScope,
-    totals::{Cgroup, Loss, SHARDS, Shard},
+    totals::{Cgroup, Loss, RARE, Rare, SHARDS, Shard},
 };
 
 use crate::{
@@ -156,5 +156,17 @@ pub fn own_shard(entry: *mut Cgroup) -> *mut Shard {
         (&raw mut (*entry).shards)
             .cast::<Shard>()
             .add(cpu & (SHARDS - 1))
+    }
+}
+
+/// A counter that hardly ever moves: the nth of its kind.
+#[inline(always)]
+pub fn rare(entry: *mut Cgroup, kind: Rare, n: usize) -> *mut u64 {
+    // The mask bounds the index for the verifier.
+    let index = (kind as usize + n) & (SHARDS * RARE - 1);
+    // SAFETY: an entry of the map, an index below the number of such counters.
+    unsafe {
+        let shard = (&raw mut (*entry).shards).cast::<Shard>().add(index / RARE);
+        (&raw mut (*shard).rare).cast::<u64>().add(index % RARE)
     }
 }

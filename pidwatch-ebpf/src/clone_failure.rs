@@ -16,12 +16,12 @@ use aya_ebpf::{
 };
 use pidwatch_common::{
     record::{Cause, Syscall},
-    totals::{REJECTIONS, Suppressed},
+    totals::{REJECTIONS, Rare, Suppressed},
 };
 
 use crate::{
     call,
-    cgroup::Owner,
+    cgroup::{Owner, rare},
     counter::count,
     emit,
     evidence::{Attempt, UNKNOWN_FLAGS},
@@ -182,12 +182,10 @@ fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
     let place = REJECTIONS
         .iter()
         .position(|&known| i64::from(known) == errno);
-    // SAFETY: an entry of the map, an index below the number of counters.
-    unsafe {
-        let by = (&raw mut (*entry).rejected_by).cast::<u64>();
-        count(by.add(place.unwrap_or(REJECTIONS.len())));
-        count(&raw mut (*entry).rejected);
-    }
+    let place = place.unwrap_or(REJECTIONS.len());
+    count(rare(entry, Rare::RejectedBy, place));
+    // SAFETY: an entry of the map.
+    count(unsafe { &raw mut (*entry).rejected });
     emit::rate_if_due(owner, entry, Cause::Counted);
     0
 }

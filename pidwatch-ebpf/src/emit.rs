@@ -10,11 +10,11 @@ use aya_ebpf::{
 };
 use pidwatch_common::{
     record::{Cause, ChargeScope, CloneFailed, Header, Kind, Rate, Syscall},
-    totals::{Cgroup, Kinds, Loss, REJECTIONS, SHARDS, Shard, Suppressed, Totals},
+    totals::{Cgroup, Kinds, Loss, REJECTIONS, Rare, SHARDS, Shard, Suppressed, Totals},
 };
 
 use crate::{
-    cgroup::Owner,
+    cgroup::{Owner, rare},
     counter::count,
     evidence::{self, Attempt, Suspects, UNKNOWN_FLAGS},
     lineage,
@@ -146,11 +146,7 @@ pub fn suppress(entry: *mut Cgroup, kind: Option<u32>) {
         if let Some(kind) = kind
             && (kind as usize) < Suppressed::COUNT
         {
-            count(
-                (&raw mut (*entry).suppressed_by)
-                    .cast::<u64>()
-                    .add(kind as usize),
-            );
+            count(rare(entry, Rare::SuppressedBy, kind as usize));
         }
         count(&raw mut (*entry).suppressed);
     }
@@ -239,21 +235,20 @@ fn fill_totals(entry: *const Cgroup, out: *mut Totals) {
         copy!(freed.processes);
         copy!(freed.threads);
         copy!(zombies_before);
-        copy!(unseen_frees);
-        copy!(unnoted);
+        let rare = |kind, n| rare(entry.cast_mut(), kind, n).read_volatile();
+        (&raw mut (*out).unseen_frees).write_volatile(rare(Rare::UnseenFrees, 0));
+        (&raw mut (*out).unnoted).write_volatile(rare(Rare::Unnoted, 0));
         copy!(failed);
         copy!(rejected);
         // Before its kinds, which are counted first: what has none by then is unknown.
         copy!(suppressed);
         for i in 0..Suppressed::COUNT {
-            let from = (&raw const (*entry).suppressed_by).cast::<u64>().add(i);
             let to = (&raw mut (*out).suppressed_by).cast::<u64>().add(i);
-            to.write_volatile(from.read_volatile());
+            to.write_volatile(rare(Rare::SuppressedBy, i));
         }
         for i in 0..=REJECTIONS.len() {
-            let from = (&raw const (*entry).rejected_by).cast::<u64>().add(i);
             let to = (&raw mut (*out).rejected_by).cast::<u64>().add(i);
-            to.write_volatile(from.read_volatile());
+            to.write_volatile(rare(Rare::RejectedBy, i));
         }
     }
 }

@@ -8,10 +8,11 @@ use core::sync::atomic::AtomicU64;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use pidwatch_common::{
     pending::{Finding, Look, Pending},
-    totals::{Cgroup, Loss},
+    totals::{Cgroup, Loss, Rare},
 };
 
 use crate::{
+    cgroup::rare,
     counter::{add, count},
     loss::lose,
     maps::{CGROUPS, PENDING, offset, setting},
@@ -76,8 +77,7 @@ pub fn note(task: Task, cgroup: u64, entry: *mut Cgroup, is_process: bool, ended
         }
     }
     lose(Loss::PendingMapFull);
-    // SAFETY: an entry of the map.
-    count(unsafe { &raw mut (*entry).unnoted });
+    count(rare(entry, Rare::Unnoted, 0));
     false
 }
 
@@ -153,7 +153,6 @@ pub fn judge(pending: &mut Pending, address: u64) -> Finding {
 fn unseen(cgroup: u64) {
     lose(Loss::FreeUnseen);
     if let Some(entry) = CGROUPS.get_ptr_mut(cgroup) {
-        // SAFETY: an entry of the map.
-        count(unsafe { &raw mut (*entry).unseen_frees });
+        count(rare(entry, Rare::UnseenFrees, 0));
     }
 }

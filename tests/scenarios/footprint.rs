@@ -12,7 +12,7 @@ use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        scenario!(KERNELS, kernel_maps_fit_into_14_mib),
+        scenario!(KERNELS, kernel_maps_fit_into_12_mib),
         scenario!(HOST, no_task_is_created_after_start_up),
         scenario!(HOST, a_thousand_cgroups_fit_into_20_mib).minutes(4),
     ]
@@ -47,7 +47,7 @@ fn a_thousand_cgroups_fit_into_20_mib(env: &Env) -> Result<()> {
 }
 
 /// The kernel tells what each map takes in the descriptor's `fdinfo`.
-fn kernel_maps_fit_into_14_mib(env: &Env) -> Result<()> {
+fn kernel_maps_fit_into_12_mib(env: &Env) -> Result<()> {
     let pidwatch = Invocation::trace(env).start()?;
     let mut bytes = 0;
     let mut ids = std::collections::BTreeSet::new();
@@ -72,7 +72,7 @@ fn kernel_maps_fit_into_14_mib(env: &Env) -> Result<()> {
         bytes as f64 / (1 << 20) as f64
     );
     assert!(bytes > 0, "no map found");
-    assert!(bytes < 14 << 20, "{bytes} bytes");
+    assert!(bytes < 12 << 20, "{bytes} bytes");
     pidwatch.stop()?;
     Ok(())
 }
