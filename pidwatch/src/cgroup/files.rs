@@ -16,6 +16,10 @@ use crate::procfs::Proc;
 /// `pids.max` by path; `None` for no limit.
 type Limits = HashMap<Box<[u8]>, Option<u64>>;
 
+/// The own charge of a cgroup with more children than this is added up in slices: a file takes some
+/// microseconds.
+pub(super) const MANY: usize = 256;
+
 /// Reader of the files of one hierarchy.
 #[derive(Debug)]
 pub struct Files {
@@ -25,6 +29,8 @@ pub struct Files {
     charges: RefCell<Charges>,
     /// `pids.max` of those that were asked for while all is held: what is above many is read once.
     limits: RefCell<Option<Limits>>,
+    /// Own charges that were added up in slices, by path, until the next release.
+    owns: RefCell<HashMap<Box<[u8]>, Option<u64>>>,
 }
 
 impl Files {
@@ -36,6 +42,7 @@ impl Files {
             has_pids: layout.has_pids,
             charges: RefCell::default(),
             limits: RefCell::default(),
+            owns: RefCell::default(),
         }
     }
 
@@ -47,6 +54,7 @@ impl Files {
     /// Cgroups may have other paths than before.
     pub fn renamed(&self) {
         self.charges.borrow_mut().forget();
+        self.owns.borrow_mut().clear();
         if let Some(held) = self.limits.borrow_mut().as_mut() {
             held.clear();
         }
@@ -61,6 +69,7 @@ impl Files {
     /// The end of [`Files::hold`].
     pub fn release(&self) {
         self.charges.borrow_mut().release();
+        self.owns.borrow_mut().clear();
         *self.limits.borrow_mut() = None;
     }
 
@@ -100,20 +109,38 @@ impl Files {
     /// one after the other, so while children change the first is off by what changed meanwhile.
     pub fn charges(&self, tree: &Tree, node: &Node) -> (Option<u64>, Option<u64>) {
         let subtree = self.subtree_charge(&node.path);
+        if let Some(own) = self.owns.borrow().get(&node.path) {
+            return (*own, subtree);
+        }
         let below = || {
             let children = node.children.iter().filter_map(|&child| tree.get(child));
-            let charge = |child: &Node| match self.read_charge(&child.path) {
-                Ok(charge) => Some(charge.unwrap_or(0)),
-                // One that is gone, or without the controller, counts nothing of its own.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
-                    Some(0)
-                }
-                Err(_) => None,
-            };
-            children.map(charge).sum::<Option<u64>>()
+            let charges = children.map(|child| self.charge_of_child(child));
+            charges.sum::<Option<u64>>()
         };
         let own = subtree.and_then(|subtree| Some(subtree.saturating_sub(below()?)));
         (own, subtree)
+    }
+
+    /// What a cgroup and all below it count for in the charge of the one above; `None` when it cannot be read.
+    pub(super) fn charge_of_child(&self, child: &Node) -> Option<u64> {
+        match self.read_charge(&child.path) {
+            Ok(charge) => Some(charge.unwrap_or(0)),
+            // One that is gone, or without the controller, counts nothing of its own.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+                Some(0)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Keeps an own charge that was added up elsewhere.
+    pub(super) fn keep_own(&self, path: &[u8], own: Option<u64>) {
+        self.owns.borrow_mut().insert(path.into(), own);
+    }
+
+    /// Whether the own charge of a cgroup takes more than a moment to read.
+    pub fn takes_long(&self, node: &Node) -> bool {
+        self.has_pids && node.children.len() > MANY && !self.owns.borrow().contains_key(&node.path)
     }
 
     /// Processes of a cgroup without its descendants'. Makes the kernel walk the cgroup's tasks:

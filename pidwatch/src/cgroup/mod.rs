@@ -5,6 +5,7 @@ mod charges;
 mod files;
 mod layout;
 mod names;
+mod own;
 mod walk;
 
 pub use pidwatch_core::cgroup::*;
@@ -12,5 +13,6 @@ pub use pidwatch_core::cgroup::*;
 pub use self::{
     files::Files,
     layout::{LayoutError, counts_refusals_locally, detect},
+    own::Summing,
     walk::{Walk, directory, walk},
 };

@@ -12,7 +12,7 @@ use super::{
     unseen,
 };
 use crate::{
-    cgroup::CgroupId,
+    cgroup::{CgroupId, Summing},
     clock::BootTime,
     detect::{self, Detector, Sample},
     escape,
@@ -91,7 +91,13 @@ impl Node {
             return;
         };
         let time = BootTime::now();
-        while let Some(id) = looking.rest.pop() {
+        while let Some(&id) = looking.rest.last() {
+            // An owner is read with all of its parts.
+            if self.parts.of(id).is_none() && !self.has_own_charge(id, slice) {
+                self.looking = Some(looking);
+                return;
+            }
+            looking.rest.pop();
             if let Some(sample) = self.sample(id) {
                 self.detector.observe(id, time, sample);
             }
@@ -104,6 +110,20 @@ impl Node {
             }
         }
         self.judge(time, now, lines);
+    }
+
+    /// Adds up the own charge of a cgroup with many children, as far as there is time; whether it may be read.
+    pub fn has_own_charge(&mut self, id: CgroupId, slice: &Slice) -> bool {
+        let Some(node) = self.tree.get(id).filter(|node| self.files.takes_long(node)) else {
+            return true;
+        };
+        let begun = self.summing.take().filter(|begun| begun.cgroup() == id);
+        let mut summing = begun.unwrap_or_else(|| Summing::begin(&self.files, id, node));
+        if summing.go_on(&self.files, &self.tree, slice) {
+            return true;
+        }
+        self.summing = Some(summing);
+        false
     }
 
     /// Cgroups whose limits may have refused something since they were compared last.

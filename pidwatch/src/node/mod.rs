@@ -53,7 +53,7 @@ pub use self::{
     state_file::StateFile,
 };
 use crate::{
-    cgroup::{self, CgroupId, Files, Layout, LayoutError, Tree},
+    cgroup::{self, CgroupId, Files, Layout, LayoutError, Summing, Tree},
     clock::{BootTime, WallClock},
     detect::Detector,
     identity::{Errands, Execs, Owner, Resolver, identify},
@@ -146,6 +146,8 @@ pub struct Node {
     /// What is under way.
     looking: Option<Looking>,
     closing: Option<Closing>,
+    /// The own charge of a cgroup with many children.
+    summing: Option<Summing>,
     /// Cgroups in which something was counted and that nobody announced.
     unknown: HashSet<CgroupId>,
     processes: HashMap<CgroupId, (u64, Instant)>,
@@ -257,6 +259,7 @@ impl Node {
             zombies_due: now,
             looking: None,
             closing: None,
+            summing: None,
             unknown: HashSet::new(),
             processes: HashMap::new(),
             node_limits: Vec::new(),
@@ -349,6 +352,7 @@ impl Node {
                     lines.push(line);
                 }
             }
+            self.probe.go_on(now, &mut self.events);
             self.waiting.extend(self.events.drain(..));
         }
         self.apply(now, &slice, lines);
@@ -391,6 +395,7 @@ impl Node {
     /// Whether something is left for the next turn.
     fn is_busy(&self) -> bool {
         !self.waiting.is_empty()
+            || self.probe.is_busy()
             || self.walks.is_under_way()
             || self.census.is_under_way()
             || self.looking.is_some()

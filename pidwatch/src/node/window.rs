@@ -86,7 +86,12 @@ impl Node {
         let Some(mut closing) = self.closing.take() else {
             return;
         };
-        while let Some((id, activity)) = closing.rest.next() {
+        while let Some(&(id, activity)) = closing.rest.as_slice().first() {
+            if !self.has_own_charge(id, slice) {
+                self.closing = Some(closing);
+                return;
+            }
+            closing.rest.next();
             let window = closing.window;
             let rate = self.rate(id, activity, window, now, &mut closing.budget);
             self.note_row(&rate);
@@ -96,7 +101,12 @@ impl Node {
                 return;
             }
         }
-        while let Some(id) = closing.polled.next() {
+        while let Some(&id) = closing.polled.as_slice().first() {
+            if !self.has_own_charge(id, slice) {
+                self.closing = Some(closing);
+                return;
+            }
+            closing.polled.next();
             if self.tree.get(id).is_some() {
                 // Tasks that move away are announced by nobody; what was counted is of the windows so far.
                 let activity = self.model.told(id);

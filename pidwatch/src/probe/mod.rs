@@ -44,6 +44,10 @@ pub const WINDOW: Duration = Duration::from_millis(100);
 /// sends a record at the next event in any case, so that this need not be exact.
 const TAIL: Duration = Duration::from_millis(120);
 
+/// How often every cgroup is read after rate records were lost, a window apart: the last time begins after
+/// whatever was silent for a [`TAIL`] by then.
+const SWEEPS: u32 = 3;
+
 /// What ended so long ago and is not reaped is a zombie: before that its parent may be about to.
 const LASTING: Duration = Duration::from_secs(1);
 
@@ -64,8 +68,8 @@ pub struct ProbeSettings {
 pub struct Probe {
     ring: AsyncFd<RingBuf<MapData>>,
     cgroups: HashMap<MapData, u64, Cgroup>,
-    /// Until when every cgroup is read, because records were lost.
-    sweep_all_until: Instant,
+    /// How often every cgroup is still to be read, because records were lost.
+    sweeps: u32,
     losses: Losses,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Cgroups that may have counted something since their last record.
@@ -75,6 +79,10 @@ pub struct Probe {
     /// Keeps programs loaded and attached.
     attached: attach::Attached,
     zombies: Option<zombies::Zombies>,
+    /// Addresses of ended tasks that were freed without the hook, to be settled.
+    stale: Vec<u64>,
+    /// Cgroups whose totals are still to be read.
+    sweeping: Vec<CgroupId>,
     ebpf: Ebpf,
 }
 
@@ -140,10 +148,13 @@ impl Probe {
         self.drain(now, events);
         if self.losses.ring_rates_grew() {
             // Any cgroup may have lost its record, and may count on in silence for a window.
-            self.sweep_all_until = now + 2 * TAIL;
+            self.sweeps = SWEEPS;
         }
-        if now < self.sweep_all_until {
-            self.sweep_all(now, events);
+        if self.sweeps > 0 || !self.sweeping.is_empty() {
+            if self.sweeping.is_empty() {
+                self.sweeps -= 1;
+                self.sweeping = self.all();
+            }
             return;
         }
         let silent: Vec<CgroupId> = self
@@ -154,10 +165,33 @@ impl Probe {
         self.sweep_some(silent.into_iter(), now, events);
     }
 
+    /// Goes on with what takes long where there are many cgroups or many ended tasks: reads some totals, and
+    /// settles some frees that no hook saw.
+    pub fn go_on(&mut self, now: Instant, events: &mut Vec<Event>) {
+        /// Some milliseconds, at some microseconds each.
+        const AT_A_TIME: usize = 512;
+        let some = self.sweeping.len().saturating_sub(AT_A_TIME);
+        let cgroups = self.sweeping.split_off(some);
+        self.sweep_some(cgroups.into_iter(), now, events);
+        self.settle(AT_A_TIME);
+    }
+
+    /// Whether there is something to go on with.
+    pub fn is_busy(&self) -> bool {
+        !(self.sweeping.is_empty() && self.stale.is_empty())
+    }
+
+    fn settle(&mut self, most: usize) {
+        for address in self.stale.split_off(self.stale.len().saturating_sub(most)) {
+            self.ask(Request::Settle, CgroupId(address));
+        }
+    }
+
     /// Takes everything that was counted, at the end.
     pub fn finish(&mut self, now: Instant, events: &mut Vec<Event>) {
         /// While more is lost, at most so often.
         const ROUNDS: usize = 10;
+        self.settle(usize::MAX);
         self.drain(now, events);
         for _ in 0..ROUNDS {
             self.sweep_all(now, events);
@@ -172,8 +206,13 @@ impl Probe {
     /// Takes the totals of every cgroup: at first, since no record tells the baseline, and when
     /// records were lost.
     pub fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
-        let ids: Vec<CgroupId> = self.cgroups.keys().flatten().map(CgroupId).collect();
-        self.sweep_some(ids.into_iter(), now, events);
+        self.sweeping.clear();
+        let all = self.all();
+        self.sweep_some(all.into_iter(), now, events);
+    }
+
+    fn all(&self) -> Vec<CgroupId> {
+        self.cgroups.keys().flatten().map(CgroupId).collect()
     }
 
     /// Asks for the totals of cgroups, a few at a time so that the ring has room for the answers.
@@ -205,9 +244,8 @@ impl Probe {
                 return None;
             }
         };
-        for address in scan.stale {
-            self.ask(Request::Settle, CgroupId(address));
-        }
+        // Those of the last scan that are not settled yet are among them.
+        self.stale = scan.stale;
         Some(scan.zombies)
     }
 

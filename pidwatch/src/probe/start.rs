@@ -25,7 +25,7 @@ use rustix::{
     system::uname,
     time::{ClockId, clock_getres},
 };
-use tokio::{io::unix::AsyncFd, time::Instant};
+use tokio::io::unix::AsyncFd;
 
 use super::{
     Choice, Hook, KernelVersion, LASTING, LONGEST_FREE, Mechanism, Probe, ProbeError,
@@ -244,7 +244,7 @@ impl Probe {
         Ok(Self {
             ring,
             cgroups,
-            sweep_all_until: Instant::now(),
+            sweeps: 0,
             losses: Losses::new(programs),
             logger,
             tails: Tails::new(),
@@ -252,6 +252,8 @@ impl Probe {
             kernel,
             attached,
             zombies,
+            stale: Vec::new(),
+            sweeping: Vec::new(),
             ebpf,
         })
     }
