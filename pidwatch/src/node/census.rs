@@ -1,9 +1,11 @@
-//! Who has the tasks of a user, or of a PID namespace: a pass over processes, one file each, in slices.
+//! Who has the tasks that a limit counts: a pass over processes for those of a user or of a PID namespace, over
+//! cgroups for those of a cgroup or of the node; one file each, in slices.
 //!
-//! In: limits of users and of PID namespaces that refused. Out: how many tasks each owner has below them.
-//! A pass is made while such a limit refuses, at most every ten seconds for each.
+//! In: limits of which the holders are asked for. Out: how many tasks each owner has below them. A pass is made
+//! while somebody asks, at most every ten seconds for each limit.
 
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     fs,
     path::Path,
@@ -13,7 +15,8 @@ use std::{
 use hashbrown::HashMap;
 
 use crate::{
-    cgroup::{CgroupId, Tree},
+    cgroup::{CgroupId, Files, Tree},
+    identity::identify,
     limits::LimitOwner,
     slice::Slice,
 };
@@ -33,8 +36,17 @@ struct Known {
 #[derive(Debug)]
 struct Pass {
     of: LimitOwner,
-    rest: Vec<u32>,
+    rest: Rest,
     held: HashMap<CgroupId, u64>,
+}
+
+/// What is still to be read.
+#[derive(Debug)]
+enum Rest {
+    /// Tasks of processes.
+    Processes(Vec<u32>),
+    /// Charges of cgroups with all below them: those below the limit, whose path is given.
+    Cgroups { rest: Vec<CgroupId>, top: Box<[u8]> },
 }
 
 /// All passes.
@@ -42,15 +54,14 @@ struct Pass {
 pub(super) struct Census {
     known: HashMap<LimitOwner, Known>,
     waiting: VecDeque<LimitOwner>,
+    /// Asked for while incidents are looked at.
+    wanted: RefCell<Vec<LimitOwner>>,
     pass: Option<Pass>,
 }
 
 impl Census {
-    /// A limit refused: it matters who has its tasks.
+    /// It matters who has the tasks of a limit.
     pub fn ask(&mut self, of: LimitOwner) {
-        if !matches!(of, LimitOwner::User(_) | LimitOwner::PidNamespace(_)) {
-            return;
-        }
         let is_known = self
             .known
             .get(&of)
@@ -64,56 +75,144 @@ impl Census {
 
     /// Whether there is something to go on with.
     pub fn is_under_way(&self) -> bool {
-        self.pass.is_some() || !self.waiting.is_empty()
+        self.pass.is_some() || !self.waiting.is_empty() || !self.wanted.borrow().is_empty()
     }
 
     /// Begins a pass, or goes on with one. `owner` is the container or unit that a cgroup belongs to.
     pub fn go_on(
         &mut self,
-        proc_root: &Path,
+        files: &Files,
         tree: &Tree,
         owner: impl Fn(CgroupId) -> CgroupId,
         slice: &Slice,
     ) {
+        for of in std::mem::take(self.wanted.get_mut()) {
+            self.ask(of);
+        }
         if self.pass.is_none() {
             let Some(of) = self.waiting.pop_front() else {
                 return;
             };
-            self.pass = Some(Pass {
+            let rest = match of {
+                LimitOwner::Node => Some(below(tree, b"/")),
+                LimitOwner::Cgroup(id) => tree.get(id).map(|node| below(tree, &node.path)),
+                LimitOwner::User(_) | LimitOwner::PidNamespace(_) => {
+                    Some(Rest::Processes(processes(files.proc().root())))
+                }
+            };
+            self.pass = rest.map(|rest| Pass {
                 of,
-                rest: processes(proc_root),
+                rest,
                 held: HashMap::new(),
             });
         }
         let Some(mut pass) = self.pass.take() else {
             return;
         };
-        while let Some(pid) = pass.rest.pop() {
-            let folder = proc_root.join(pid.to_string());
-            if let Some(tasks) = tasks(&folder, pass.of)
-                && let Some(cgroup) = cgroup(&folder, tree)
-            {
-                *pass.held.entry(owner(cgroup)).or_default() += tasks;
-            }
+        while pass.step(files, tree, &owner) {
             if slice.is_over() {
                 self.pass = Some(pass);
                 return;
             }
         }
-        let mut holders: Vec<_> = pass.held.into_iter().collect();
-        holders.sort_by_key(|&(id, tasks)| (std::cmp::Reverse(tasks), id));
+        let of = pass.of;
+        let holders = pass.end(tree);
         self.known.retain(|_, known| known.at.elapsed() < 6 * FRESH);
         if self.known.len() < MOST {
             let at = Instant::now();
-            self.known.insert(pass.of, Known { at, holders });
+            self.known.insert(of, Known { at, holders });
         }
     }
 
-    /// Who has how many of the tasks that a limit counts, the most first; nobody, if no pass has told.
+    /// Who has how many of the tasks that a limit counts, the most first; nobody while no pass has ended, and
+    /// one is asked for.
     pub fn holders(&self, of: LimitOwner) -> Vec<(CgroupId, u64)> {
+        let is_fresh = |known: &Known| known.at.elapsed() < FRESH;
+        let mut wanted = self.wanted.borrow_mut();
+        if !self.known.get(&of).is_some_and(is_fresh) && !wanted.contains(&of) {
+            wanted.push(of);
+        }
         self.known
             .get(&of)
             .map_or_else(Vec::new, |known| known.holders.clone())
+    }
+}
+
+impl Pass {
+    /// Reads one file or two; whether there was one to read.
+    fn step(&mut self, files: &Files, tree: &Tree, owner: impl Fn(CgroupId) -> CgroupId) -> bool {
+        match &mut self.rest {
+            Rest::Processes(rest) => {
+                let Some(pid) = rest.pop() else { return false };
+                let folder = files.proc().root().join(pid.to_string());
+                if let Some(tasks) = tasks(&folder, self.of)
+                    && let Some(cgroup) = cgroup(&folder, tree)
+                {
+                    *self.held.entry(owner(cgroup)).or_default() += tasks;
+                }
+            }
+            Rest::Cgroups { rest, .. } => {
+                let Some(id) = rest.pop() else { return false };
+                let charge = tree
+                    .get(id)
+                    .and_then(|node| files.subtree_charge(&node.path));
+                self.held.extend(charge.map(|charge| (id, charge)));
+            }
+        }
+        true
+    }
+
+    /// The largest first.
+    fn end(self, tree: &Tree) -> Vec<(CgroupId, u64)> {
+        let mut holders: Vec<_> = match &self.rest {
+            Rest::Processes(_) => self.held.into_iter().collect(),
+            Rest::Cgroups { top, .. } => {
+                let holder = |&id| Some((id, self.holds(id, top, tree)?));
+                self.held.keys().filter_map(holder).collect()
+            }
+        };
+        holders.sort_by_key(|&(id, tasks)| (std::cmp::Reverse(tasks), id));
+        holders
+    }
+
+    /// What a cgroup holds below a limit at `top`: a container or a unit with everything below it, whatever
+    /// belongs to none by itself; `None` for what is inside of an owner.
+    fn holds(&self, id: CgroupId, top: &[u8], tree: &Tree) -> Option<u64> {
+        let node = tree.get(id)?;
+        let identity = identify(&node.path);
+        let named = identity.named;
+        // A pod is no owner: its containers are. Of an owner that the limit lies inside of, each cgroup
+        // holds what it holds.
+        let is_in_owner = identity.is_anchored()
+            && (identity.container.is_some() || identity.unit.is_some())
+            && named >= top.len();
+        if is_in_owner && named < node.path.len() {
+            return None;
+        }
+        let all = *self.held.get(&id)?;
+        if is_in_owner {
+            return Some(all);
+        }
+        let below = node
+            .children
+            .iter()
+            .filter_map(|child| self.held.get(child));
+        Some(all.saturating_sub(below.sum()))
+    }
+}
+
+/// The cgroups below a limit, its own among them.
+fn below(tree: &Tree, top: &[u8]) -> Rest {
+    let is_below = |path: &[u8]| {
+        top == b"/"
+            || path
+                .strip_prefix(top)
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    };
+    let all = tree.iter().filter(|(_, node)| is_below(&node.path));
+    Rest::Cgroups {
+        rest: all.map(|(id, _)| id).collect(),
+        top: top.into(),
     }
 }
 
@@ -170,6 +269,7 @@ fn cgroup(folder: &Path, tree: &Tree) -> Option<CgroupId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::{Layout, LayoutKind};
 
     fn write(root: &Path, pid: u32, uid: u32, threads: u32, cgroup: &str) {
         let folder = root.join(pid.to_string());
@@ -193,9 +293,8 @@ mod tests {
         write(root.path(), 13, 2000, 9, "0::/c\n");
         write(root.path(), 14, 1000, 9, "0::/../elsewhere\n");
         fs::create_dir(root.path().join("self")).unwrap();
+        let files = files(root.path(), root.path());
         let mut census = Census::default();
-        census.ask(LimitOwner::Node);
-        assert!(!census.is_under_way());
         let owner = |id| if id == CgroupId(3) { CgroupId(2) } else { id };
         for (of, expected) in [
             (
@@ -204,11 +303,10 @@ mod tests {
             ),
             (LimitOwner::PidNamespace(2100), &[(CgroupId(4), 9)]),
         ] {
-            census.ask(of);
             assert_eq!(census.holders(of), []);
             let mut turns = 0;
             while census.is_under_way() {
-                census.go_on(root.path(), &tree, owner, &Slice::shortest());
+                census.go_on(&files, &tree, owner, &Slice::shortest());
                 turns += 1;
             }
             assert!(turns >= 5, "{turns}");
@@ -216,5 +314,60 @@ mod tests {
             census.ask(of);
             assert!(!census.is_under_way(), "fresh");
         }
+    }
+
+    #[test]
+    fn containers_hold_all_below_them_and_others_what_is_their_own() {
+        let mount = tempfile::tempdir().unwrap();
+        let container = format!("/docker/{}", "a".repeat(64));
+        let inner = format!("{container}/inner");
+        let mut tree = Tree::default();
+        for (id, path, charge) in [
+            (1, "/", None),
+            (2, "/docker", Some(70)),
+            (3, &*container, Some(60)),
+            (4, &*inner, Some(50)),
+            (5, "/plain", Some(30)),
+            (6, "/plain/below", Some(10)),
+        ] {
+            tree.insert(CgroupId(id), path.as_bytes());
+            let folder = mount.path().join(&path[1..]);
+            fs::create_dir_all(&folder).unwrap();
+            if let Some(charge) = charge {
+                fs::write(folder.join("pids.current"), format!("{charge}\n")).unwrap();
+            }
+        }
+        let files = files(mount.path(), mount.path());
+        fs::write(mount.path().join("loadavg"), "0 0 0 2/103 4711\n").unwrap();
+        let mut census = Census::default();
+        let mut holders = |of| {
+            assert_eq!(census.holders(of), []);
+            let mut turns = 0;
+            while census.is_under_way() {
+                census.go_on(&files, &tree, |id| id, &Slice::shortest());
+                turns += 1;
+            }
+            (census.holders(of), turns)
+        };
+        let id = |id, tasks| (CgroupId(id), tasks);
+        let (all, turns) = holders(LimitOwner::Node);
+        assert_eq!(all, [id(3, 60), id(5, 20), id(2, 10), id(6, 10), id(1, 3)]);
+        assert_eq!(turns, 7);
+        let (plain, _) = holders(LimitOwner::Cgroup(CgroupId(5)));
+        assert_eq!(plain, [id(5, 20), id(6, 10)]);
+        // A limit inside of a container.
+        let (inside, _) = holders(LimitOwner::Cgroup(CgroupId(4)));
+        assert_eq!(inside, [id(4, 50)]);
+    }
+
+    fn files(mount: &Path, proc_root: &Path) -> Files {
+        let layout = Layout {
+            kind: LayoutKind::V2,
+            mount: mount.to_owned(),
+            hierarchy_id: 0,
+            unified: true,
+            has_pids: true,
+        };
+        Files::new(&layout, proc_root)
     }
 }

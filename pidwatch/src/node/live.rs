@@ -6,9 +6,9 @@ use std::{cell::OnceCell, io};
 
 use super::namespaces::Namespaces;
 use crate::{
-    cgroup::{CgroupId, Files, Node, Tree},
+    cgroup::{CgroupId, Files, Tree},
     detect::{Limits, PartOf},
-    identity::{anchor, identify},
+    identity::anchor,
     limits::{Limit, LimitOwner},
 };
 
@@ -152,47 +152,6 @@ impl<'a> Live<'a> {
     /// Path of a cgroup that is there.
     pub fn path(&self, id: CgroupId) -> Option<&'a [u8]> {
         self.tree.get(id).map(|node| &*node.path)
-    }
-
-    /// What the owners below a limit hold, the largest first: containers and units with everything below
-    /// them, and each cgroup that belongs to none. Reads a file for each.
-    pub fn holders(&self, owner: LimitOwner) -> Vec<(CgroupId, u64)> {
-        let top = match owner {
-            LimitOwner::Node => b"/",
-            LimitOwner::Cgroup(id) => match self.path(id) {
-                Some(path) => path,
-                None => return Vec::new(),
-            },
-            // What a user has is in any cgroup, and a PID namespace has none of its own.
-            LimitOwner::User(_) | LimitOwner::PidNamespace(_) => return Vec::new(),
-        };
-        let is_below = |path: &[u8]| {
-            top == b"/"
-                || path
-                    .strip_prefix(top)
-                    .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        let held = |(id, node): (CgroupId, &Node)| {
-            if !is_below(&node.path) {
-                return None;
-            }
-            let identity = identify(&node.path);
-            let named = identity.named;
-            // A pod is no owner: its containers are. Of an owner that the limit lies inside of, each
-            // cgroup holds what it holds.
-            let is_in_owner = identity.is_anchored()
-                && (identity.container.is_some() || identity.unit.is_some())
-                && named >= top.len();
-            let held = match is_in_owner {
-                true if named < node.path.len() => return None,
-                true => self.files.subtree_charge(&node.path),
-                false => self.files.own_charge(self.tree, node),
-            };
-            Some((id, held?))
-        };
-        let mut holders: Vec<_> = self.tree.iter().filter_map(held).collect();
-        holders.sort_by_key(|&(id, tasks)| (std::cmp::Reverse(tasks), id));
-        holders
     }
 }
 

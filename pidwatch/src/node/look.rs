@@ -18,7 +18,6 @@ use crate::{
     escape,
     identity::{Owner, Resolver},
     incident::{self, LimitKey},
-    limits::LimitOwner,
     model::Model,
     probe::Hook,
     slice::Slice,
@@ -278,10 +277,7 @@ impl incident::View for View<'_> {
     }
 
     fn holders(&self, limit: &LimitKey) -> Vec<(CgroupId, u64)> {
-        match limit.owner {
-            LimitOwner::Node | LimitOwner::Cgroup(_) => self.live.holders(limit.owner),
-            LimitOwner::User(_) | LimitOwner::PidNamespace(_) => self.census.holders(limit.owner),
-        }
+        self.census.holders(limit.owner)
     }
 
     fn usage(&self, limit: &LimitKey) -> Option<(u64, u64)> {

@@ -58,7 +58,7 @@ use crate::{
     detect::Detector,
     identity::{Errands, Execs, Owner, Resolver, identify},
     incident::{Tracker, key_of},
-    limits::{FailedClone, Limit, Reason, Reasons},
+    limits::{FailedClone, Limit, LimitOwner, Reason, Reasons},
     model::Model,
     probe::{self, Cause, Probe, ProbeError, ProbeSettings},
     runtime::{Timer, memory},
@@ -569,7 +569,13 @@ impl Node {
                 self.detector.refused(anchor.id, failure.time);
             }
         }
-        if let Some(limit) = key_of(failed) {
+        // Of others it is asked for where nobody grows.
+        if let Some(limit) = key_of(failed)
+            && matches!(
+                limit.owner,
+                LimitOwner::User(_) | LimitOwner::PidNamespace(_)
+            )
+        {
             self.census.ask(limit.owner);
         }
         self.incidents.failed(failed, anchor);

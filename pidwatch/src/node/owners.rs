@@ -48,7 +48,7 @@ impl Node {
             ..
         } = self;
         let owner = |id| parts.owner(id).unwrap_or(id);
-        census.go_on(files.proc().root(), tree, owner, slice);
+        census.go_on(files, tree, owner, slice);
     }
 
     /// Takes in what is counted in a cgroup by now. Its owner, if it is a part of one.

@@ -116,13 +116,9 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
         };
         accuse(&mut incident.culprits, owner, charge);
     }
-    // Who has a user's tasks, or a PID namespace's, is known some time after it was asked for.
-    let is_known_later = matches!(
-        limit.owner,
-        LimitOwner::User(_) | LimitOwner::PidNamespace(_)
-    );
-    if !has_leak && incident.culprits.is_empty() && (open.is_due || is_known_later) {
-        // It was full before anybody looked, or fills without a leak.
+    if !has_leak && incident.culprits.is_empty() && incident.failures > 0 {
+        // It was full before anybody looked, or fills without a leak. Who has the tasks is known some time
+        // after it was asked for.
         let used = incident.usage.unwrap_or(0).max(1) as f64;
         if let Some(&(id, tasks)) = view.holders(limit).first()
             && tasks as f64 >= HOLDS_MOST * used
