@@ -30,6 +30,8 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(KERNELS, clones_beyond_rlimit_nproc_add_up),
         scenario!(KERNELS, an_execve_beyond_rlimit_nproc_is_told),
         scenario!(KERNELS, clones_into_a_dying_pid_namespace_add_up),
+        // Before 5.12 they are kernel threads, in nobody's cgroup.
+        scenario!(KERNELS, io_urings_threads_that_are_refused_are_counted).since((5, 12)),
         // PID namespaces have a pid_max of their own from 6.14 on.
         scenario!(KERNELS, clones_beyond_a_namespaces_pid_max_add_up).since((6, 14)),
         scenario!(KERNELS, a_clone_with_invalid_flags_is_rejected_not_failed),
@@ -219,6 +221,32 @@ fn clones_into_a_dying_pid_namespace_add_up(env: &Env) -> Result<()> {
     let load = Load::new(env, "fail-in-dying-pid-namespace").with("count", 5);
     let (truth, recording) = watch(env, load, &cgroup)?;
     assert_failed(&recording, &cgroup, &truth, "pid_namespace_dying", "ENOMEM")
+}
+
+/// No system call makes them, so that no hook sees them refused: the pids controller counts it.
+fn io_urings_threads_that_are_refused_are_counted(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "io-uring")?;
+    cgroup.set("pids.max", "10")?;
+    let mut pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "refused-io-uring").with("rings", 20);
+    let mut load = load.inside(&cgroup).start()?;
+    load.ready()?;
+    let failed = |seen: &Recording| {
+        let rates = seen.rates(cgroup.id);
+        let failed = rates.filter_map(|rate| rate.number("/failed/pids_max"));
+        failed.sum::<u64>()
+    };
+    // One is the program itself, and nine rings have room.
+    pidwatch.wait(|seen| failed(seen) >= 11)?;
+    let truth = load.finish()?;
+    assert_eq!(truth.failures.len(), 11);
+    let recording = pidwatch.stop()?;
+    assert_eq!(failed(&recording), 11);
+    let counts = recording.counts_of(cgroup.id)?;
+    assert_eq!(counts.failures(), 11);
+    assert_eq!(counts.created, truth.here.created);
+    assert_eq!(recording.failures(cgroup.id).count(), 0, "no system call");
+    Ok(())
 }
 
 fn clones_beyond_a_namespaces_pid_max_add_up(env: &Env) -> Result<()> {

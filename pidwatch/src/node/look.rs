@@ -49,7 +49,7 @@ impl Node {
         let compares = now >= self.unseen_due && self.probe.is_attached(Hook::KernelClone);
         if compares {
             self.unseen_due = now + unseen::EVERY;
-            self.touched.extend(self.unseen.watched(now));
+            self.touched.extend(self.unseen.watched());
         }
         let touched = self.touched.iter();
         let owners: Vec<_> = touched.filter_map(|&id| self.parts.owner(id)).collect();
@@ -101,7 +101,7 @@ impl Node {
                 self.detector.observe(id, time, sample);
             }
             if looking.compares || !self.unseen.knows(id) {
-                self.compare_refusals(&[id], now);
+                self.compare_refusals(&[id]);
             }
             if slice.is_over() {
                 self.looking = Some(looking);
@@ -126,16 +126,16 @@ impl Node {
     }
 
     /// Cgroups whose limits may have refused something since they were compared last.
-    pub(super) fn possibly_refused(&self, now: Instant) -> Vec<CgroupId> {
+    pub(super) fn possibly_refused(&self) -> Vec<CgroupId> {
         if !self.probe.is_attached(Hook::KernelClone) {
             return Vec::new();
         }
-        let watched = self.unseen.watched(now);
+        let watched = self.unseen.watched();
         watched.chain(self.touched.iter().copied()).collect()
     }
 
     /// Counts what the limits of cgroups have refused and no hook has seen.
-    pub(super) fn compare_refusals(&mut self, cgroups: &[CgroupId], now: Instant) {
+    pub(super) fn compare_refusals(&mut self, cgroups: &[CgroupId]) {
         // A failure whose event still waits for its turn would be counted twice.
         if !self.waiting.is_empty() {
             return;
@@ -146,7 +146,7 @@ impl Node {
                 continue;
             };
             let failures = self.model.total(id).failures();
-            let unseen = self.unseen.compare(id, refusals, failures, now);
+            let unseen = self.unseen.compare(id, refusals, failures);
             if unseen > 0 {
                 self.model.refused_unseen(id, unseen);
                 self.incidents.failed_unrecorded(id, unseen);

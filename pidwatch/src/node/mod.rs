@@ -409,12 +409,12 @@ impl Node {
         let half_way = self.closing.take();
         self.apply(now, &Slice::ENDLESS, lines);
         // Read before the last counts, which then have every failure among these refusals.
-        let refused = self.possibly_refused(now);
-        self.compare_refusals(&refused, now);
+        let refused = self.possibly_refused();
+        self.compare_refusals(&refused);
         self.probe.finish(now, &mut self.events);
         self.waiting.extend(self.events.drain(..));
         self.apply(now, &Slice::ENDLESS, lines);
-        self.compare_refusals(&refused, now);
+        self.compare_refusals(&refused);
         self.begin_look(now, lines);
         self.go_on_looking(now, &Slice::ENDLESS, lines);
         if let Some(half_way) = half_way {

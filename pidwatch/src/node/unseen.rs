@@ -7,13 +7,16 @@
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use tokio::time::Instant;
 
 use crate::cgroup::CgroupId;
 
 /// How often the counts of refusals are read: a file for each cgroup in which something happened. Longer
 /// than a hook's count takes on its way to the model (a tick and a sweep, some 220 ms).
 pub const EVERY: Duration = Duration::from_secs(1);
+
+/// Looks at a cgroup in which something was refused, or that is new, though nothing happens there any more: in
+/// the first one what was found before is counted.
+const LOOKS: u8 = 3;
 
 /// What is known of one cgroup.
 #[derive(Debug)]
@@ -22,8 +25,8 @@ struct Seen {
     base: (u64, u64),
     /// Refusals at the last look; by the next one every failure of theirs is counted.
     refusals: u64,
-    /// When it was first looked at, or refused last.
-    active: Option<Instant>,
+    /// So many more looks it gets without anything that happens there; `None` before the first.
+    looks: Option<u8>,
     /// There is, or was, a cgroup below it. From 6.11 its limit's refusals of those below count here, and
     /// their failures with them, which are gone once they are.
     has_below: bool,
@@ -34,7 +37,7 @@ impl Seen {
         Self {
             base: (refusals, failures),
             refusals,
-            active: None,
+            looks: None,
             has_below: false,
         }
     }
@@ -71,24 +74,24 @@ impl Unseen {
 
     /// Those that are to be read besides the ones in which something happened: who is refused creates
     /// nothing, and is announced by nobody.
-    pub fn watched(&self, now: Instant) -> impl Iterator<Item = CgroupId> {
-        let is_recent = move |at: Instant| now.duration_since(at) <= 2 * EVERY;
-        let recent = self.seen.iter();
-        let recent = recent.filter(move |(_, seen)| seen.active.is_some_and(is_recent));
-        recent.map(|(id, _)| *id)
+    pub fn watched(&self) -> impl Iterator<Item = CgroupId> {
+        let all = self.seen.iter();
+        let watched = all.filter(|(_, seen)| seen.looks.is_some_and(|looks| looks > 0));
+        watched.map(|(id, _)| *id)
     }
 
     /// Refusals that are in no count, for the caller to count. `failures` of all reasons: what was counted
     /// under a wrong one is counted.
-    pub fn compare(&mut self, cgroup: CgroupId, refusals: u64, failures: u64, now: Instant) -> u64 {
+    pub fn compare(&mut self, cgroup: CgroupId, refusals: u64, failures: u64) -> u64 {
         let seen = self.seen.entry(cgroup);
         let seen = seen.or_insert_with(|| Seen::since(refusals, failures));
         if seen.has_below {
             return 0;
         }
-        if refusals != seen.refusals || seen.active.is_none() {
-            seen.active = Some(now);
-        }
+        seen.looks = match seen.looks {
+            Some(looks) if refusals == seen.refusals => Some(looks.saturating_sub(1)),
+            _ => Some(LOOKS),
+        };
         let before = std::mem::replace(&mut seen.refusals, refusals);
         let refused = before.saturating_sub(seen.base.0);
         refused.saturating_sub(failures.saturating_sub(seen.base.1))
@@ -108,30 +111,27 @@ mod tests {
 
     #[test]
     fn refusals_in_no_count_are_told_once_and_a_look_later() {
-        let now = Instant::now();
         let mut unseen = Unseen::default();
         unseen.added(ID);
-        assert_eq!(unseen.compare(ID, 20, 0, now), 0, "counts may be late");
-        assert_eq!(unseen.compare(ID, 20, 3, now), 17);
-        assert_eq!(unseen.compare(ID, 20, 20, now), 0, "they are counted now");
-        assert_eq!(unseen.compare(ID, 25, 20, now), 0);
-        assert_eq!(unseen.compare(ID, 25, 25, now), 0, "all were seen");
+        assert_eq!(unseen.compare(ID, 20, 0), 0, "counts may be late");
+        assert_eq!(unseen.compare(ID, 20, 3), 17);
+        assert_eq!(unseen.compare(ID, 20, 20), 0, "they are counted now");
+        assert_eq!(unseen.compare(ID, 25, 20), 0);
+        assert_eq!(unseen.compare(ID, 25, 25), 0, "all were seen");
     }
 
     #[test]
     fn what_is_refused_in_the_first_second_after_the_start_is_counted() {
-        let now = Instant::now();
         let mut unseen = Unseen::default();
         unseen.found(ID, 100);
-        assert_eq!(unseen.watched(now).count(), 0, "nothing happened there");
-        assert_eq!(unseen.compare(ID, 121, 0, now), 0, "counts may be late");
-        assert_eq!(unseen.watched(now).count(), 1);
-        assert_eq!(unseen.compare(ID, 121, 0, now), 21);
+        assert_eq!(unseen.watched().count(), 0, "nothing happened there");
+        assert_eq!(unseen.compare(ID, 121, 0), 0, "counts may be late");
+        assert_eq!(unseen.watched().count(), 1);
+        assert_eq!(unseen.compare(ID, 121, 0), 21);
     }
 
     #[test]
     fn what_was_refused_before_the_start_is_none() {
-        let now = Instant::now();
         let mut unseen = Unseen::default();
         for (refusals, failures, untold) in [
             (100, 5, 0),
@@ -140,41 +140,44 @@ mod tests {
             (103, 7, 1),
             (103, 8, 0),
         ] {
-            assert_eq!(unseen.compare(ID, refusals, failures, now), untold);
+            assert_eq!(unseen.compare(ID, refusals, failures), untold);
         }
     }
 
     #[test]
     fn failures_of_other_reasons_never_make_a_refusal() {
-        let now = Instant::now();
         let mut unseen = Unseen::default();
         unseen.added(ID);
         for look in 0..9 {
-            assert_eq!(unseen.compare(ID, look, 10 * look, now), 0);
+            assert_eq!(unseen.compare(ID, look, 10 * look), 0);
         }
     }
 
     #[test]
     fn one_with_others_below_it_is_not_compared() {
-        let now = Instant::now();
         let mut unseen = Unseen::default();
         unseen.added(ID);
         unseen.added_below(ID);
         for _ in 0..3 {
-            assert_eq!(unseen.compare(ID, 20, 0, now), 0);
+            assert_eq!(unseen.compare(ID, 20, 0), 0);
         }
-        assert_eq!(unseen.watched(now).count(), 0);
+        assert_eq!(unseen.watched().count(), 0);
     }
 
     #[test]
     fn one_that_is_quiet_is_read_no_more() {
-        let now = Instant::now();
         let mut unseen = Unseen::default();
         unseen.added(ID);
         assert!(unseen.knows(ID) && !unseen.knows(CgroupId(8)));
-        assert_eq!(unseen.watched(now).count(), 0, "nothing happened there");
-        unseen.compare(ID, 0, 0, now);
-        assert_eq!(unseen.watched(now).count(), 1);
-        assert_eq!(unseen.watched(now + 3 * EVERY).count(), 0);
+        assert_eq!(unseen.watched().count(), 0, "nothing happened there");
+        unseen.compare(ID, 0, 0);
+        for _ in 0..LOOKS {
+            // However late the next look is.
+            assert_eq!(unseen.watched().count(), 1);
+            unseen.compare(ID, 0, 0);
+        }
+        assert_eq!(unseen.watched().count(), 0);
+        unseen.compare(ID, 1, 0);
+        assert_eq!(unseen.watched().count(), 1, "refused again");
     }
 }

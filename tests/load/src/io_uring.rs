@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use anyhow::{Context, Result, ensure};
 use libc::{c_long, c_void};
-use pidwatch_load::truth::Truth;
+use pidwatch_load::truth::{Failure, Truth};
+
+use super::{fail, shared};
 
 const SETUP_SQPOLL: u32 = 1 << 1;
 const OFF_SQ_RING: i64 = 0;
@@ -89,7 +91,9 @@ impl Ring {
         };
         // SAFETY: `parameters` is what the kernel expects and outlives the call.
         let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut parameters) };
-        ensure!(fd >= 0, "io_uring_setup: {}", Error::last_os_error());
+        if fd < 0 {
+            return Err(Error::last_os_error()).context("io_uring_setup");
+        }
         // SAFETY: a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
         Ok(Self { fd, parameters })
@@ -238,5 +242,29 @@ pub fn run(workers: u64, pollers: u64, truth: &mut Truth) -> Result<()> {
     })?;
     truth.here.created.threads += seen.len() as u64;
     truth.here.exited.threads += seen.len() as u64;
+    Ok(())
+}
+
+/// Makes rings with a polling thread each, as far as there is room for these, and keeps them.
+pub fn refused(rings: u64, truth: &mut Truth) -> Result<()> {
+    let mut kept = Vec::new();
+    for _ in 0..rings {
+        match Ring::new(SETUP_SQPOLL) {
+            Ok(ring) => kept.push(ring),
+            Err(error) => {
+                let cause = error.downcast_ref::<Error>();
+                let errno = cause.and_then(Error::raw_os_error);
+                ensure!(errno == Some(libc::EAGAIN), "{error:#}");
+                truth.failures.push(Failure {
+                    syscall: "io_uring_setup".to_owned(),
+                    ..fail::now(libc::EAGAIN)
+                });
+            }
+        }
+    }
+    shared::keep();
+    for kinds in [&mut truth.here.created, &mut truth.here.exited] {
+        kinds.threads += kept.len() as u64;
+    }
     Ok(())
 }

@@ -85,6 +85,12 @@ enum Load {
         #[arg(long, default_value_t = 2)]
         pollers: u64,
     },
+    /// Rings of io_uring with a polling thread each, of which some are refused by a limit, until standard
+    /// input ends
+    RefusedIoUring {
+        #[arg(long)]
+        rings: u64,
+    },
     /// Creations refused by a limit: creates until the limit, then goes on trying
     Fail(fail::Options),
     /// execve refused because the user is over RLIMIT_NPROC
@@ -229,6 +235,7 @@ fn main() -> Result<()> {
         Load::CloneInto { count, target, .. } => clone_into::fill(count, &target, truth)?,
         Load::ExecFromThread { count } => exec::from_thread(count, truth)?,
         Load::IoUring { workers, pollers } => io_uring::run(workers, pollers, truth)?,
+        Load::RefusedIoUring { rings } => io_uring::refused(rings, truth)?,
         Load::Fail(options) => fail::run(&options, truth)?,
         Load::FailExec { count, uid } => exec::over_nproc(count, uid, truth)?,
         Load::Reject { count, seccomp } => fail::reject(count, seccomp, truth)?,
