@@ -30,6 +30,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(KERNELS, clones_beyond_rlimit_nproc_add_up),
         scenario!(KERNELS, an_execve_beyond_rlimit_nproc_is_told),
         scenario!(KERNELS, clones_into_a_dying_pid_namespace_add_up),
+        scenario!(EVERYWHERE, a_limit_that_churns_is_named),
         // Before 5.12 they are kernel threads, in nobody's cgroup.
         scenario!(KERNELS, io_urings_threads_that_are_refused_are_counted).since((5, 12)),
         // PID namespaces have a pid_max of their own from 6.14 on.
@@ -221,6 +222,29 @@ fn clones_into_a_dying_pid_namespace_add_up(env: &Env) -> Result<()> {
     let load = Load::new(env, "fail-in-dying-pid-namespace").with("count", 5);
     let (truth, recording) = watch(env, load, &cgroup)?;
     assert_failed(&recording, &cgroup, &truth, "pid_namespace_dying", "ENOMEM")
+}
+
+/// By the time that the limits are read somebody has ended: the nearest limit is named, or the one whose count
+/// of refusals moved.
+fn a_limit_that_churns_is_named(env: &Env) -> Result<()> {
+    let cgroup = Cgroup::new(&env.hierarchy, "churning")?;
+    cgroup.set("pids.max", "20")?;
+    let pidwatch = Invocation::trace(env).start()?;
+    let load = Load::new(env, "churn-limit")
+        .with("forkers", 8)
+        .with("count", 400)
+        .with("ahead", 3);
+    let truth = load.inside(&cgroup).run()?;
+    let recording = pidwatch.stop()?;
+    let counts = recording.counts_of(cgroup.id)?;
+    let refused = truth.failures.len() as u64;
+    assert_eq!(counts.failures(), refused);
+    assert_eq!(counts.created, truth.here.created);
+    let named = counts.failed.get("pids_max").copied().unwrap_or(0);
+    println!("    {named} of {refused} by pids.max: {:?}", counts.failed);
+    assert!(refused >= 100, "the limit does not churn: {refused}");
+    assert!(20 * named >= 19 * refused, "{named} of {refused}");
+    Ok(())
 }
 
 /// No system call makes them, so that no hook sees them refused: the pids controller counts it.

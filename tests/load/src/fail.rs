@@ -1,5 +1,7 @@
 //! Creations that the kernel refuses: fills a limit with sleeping children, then goes on trying.
 
+use std::collections::VecDeque;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -194,4 +196,79 @@ fn all_refused(count: u64, syscall: &str, create: Create, truth: &mut Truth) -> 
         }
     }
     Ok(())
+}
+
+/// How a limit is churned.
+#[derive(clap::Args)]
+pub struct Churn {
+    /// Processes that fork
+    #[arg(long)]
+    forkers: u64,
+    /// Forks that each tries
+    #[arg(long)]
+    count: u64,
+    /// Children that each leaves unreaped at most
+    #[arg(long)]
+    ahead: usize,
+}
+
+/// Processes that all fork below one limit, whose children end at once: whoever is refused, there may be room
+/// again by the time that somebody looks.
+pub fn churn(options: &Churn, truth: &mut Truth) -> Result<()> {
+    let mut forkers = Vec::new();
+    // All of them are there before the first child fills the limit.
+    let (mut begin, mut all_there) = std::io::pipe()?;
+    for _ in 0..options.forkers {
+        let (reader, mut writer) = std::io::pipe()?;
+        let child = sys::fork(|| {
+            sys::end_with_parent();
+            begin.read_exact(&mut [0])?;
+            let refused = fork_ahead(options)?;
+            Ok(writer.write_all(&refused.to_ne_bytes())?)
+        })?;
+        drop(writer);
+        forkers.push((child, reader));
+    }
+    all_there.write_all(&vec![0; forkers.len()])?;
+    for (child, mut reader) in forkers {
+        let mut refused = [0; 8];
+        reader.read_exact(&mut refused)?;
+        ensure!(sys::reap(child)?, "a forker failed");
+        let refused = u64::from_ne_bytes(refused);
+        for _ in 0..refused {
+            truth.failures.push(Failure {
+                syscall: "clone".to_owned(),
+                ..now(libc::EAGAIN)
+            });
+        }
+        for kinds in [&mut truth.here.created, &mut truth.here.exited] {
+            kinds.processes += 1 + options.count - refused;
+        }
+    }
+    Ok(())
+}
+
+/// How many of the forks were refused.
+fn fork_ahead(options: &Churn) -> Result<u64> {
+    let mut refused = 0;
+    let mut ahead = VecDeque::new();
+    for _ in 0..options.count {
+        match sys::clone() {
+            Ok(0) => sys::end(0),
+            Ok(child) => ahead.push_back(child),
+            Err(error) => {
+                ensure!(error.raw_os_error() == Some(libc::EAGAIN), "{error}");
+                refused += 1;
+            }
+        }
+        if ahead.len() >= options.ahead
+            && let Some(oldest) = ahead.pop_front()
+        {
+            ensure!(sys::reap(oldest)?, "a child failed");
+        }
+    }
+    for child in ahead {
+        ensure!(sys::reap(child)?, "a child failed");
+    }
+    Ok(refused)
 }

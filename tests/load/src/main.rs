@@ -93,6 +93,8 @@ enum Load {
     },
     /// Creations refused by a limit: creates until the limit, then goes on trying
     Fail(fail::Options),
+    /// Creations refused by a limit that has room again at once
+    ChurnLimit(fail::Churn),
     /// execve refused because the user is over RLIMIT_NPROC
     FailExec {
         #[arg(long)]
@@ -237,6 +239,7 @@ fn main() -> Result<()> {
         Load::IoUring { workers, pollers } => io_uring::run(workers, pollers, truth)?,
         Load::RefusedIoUring { rings } => io_uring::refused(rings, truth)?,
         Load::Fail(options) => fail::run(&options, truth)?,
+        Load::ChurnLimit(options) => fail::churn(&options, truth)?,
         Load::FailExec { count, uid } => exec::over_nproc(count, uid, truth)?,
         Load::Reject { count, seccomp } => fail::reject(count, seccomp, truth)?,
         Load::FailInPidNamespace { count, pid_max } => {
