@@ -40,6 +40,7 @@ impl Thresholds {
 
     fn set(&mut self, threshold: &Threshold) {
         let Self { detect, incident } = self;
+        let evidence = &mut detect.evidence;
         match (threshold.name, threshold.value) {
             ("growing_gain", Value::Count(count)) => detect.growing_gain = count,
             ("soon", Value::Time(time)) => detect.soon = time,
@@ -51,6 +52,22 @@ impl Thresholds {
             ("urgent_share", Value::Share(share)) => detect.urgent_share = share,
             ("storm_per_s", Value::Rate(rate)) => detect.storm_per_s = rate,
             ("full", Value::Share(share)) => detect.full = share,
+            ("evidence_gain", Value::Count(count)) => evidence.evidence_gain = count,
+            ("evidence_share", Value::Share(share)) => evidence.evidence_share = share,
+            ("evidence_time", Value::Time(time)) => evidence.evidence_time = time,
+            ("stale_age", Value::Time(time)) => evidence.stale_age = time,
+            ("stale_idle", Value::Time(time)) => evidence.stale_idle = time,
+            ("stale_share", Value::Share(share)) => evidence.stale_share = share,
+            ("stale_tasks", Value::Count(count)) => evidence.stale_tasks = count,
+            ("connection_share", Value::Share(share)) => evidence.connection_share = share,
+            ("few_pools", Value::Count(count)) => evidence.few_pools = count,
+            ("many_pools", Value::Count(count)) => evidence.many_pools = count,
+            ("zombie_age", Value::Time(time)) => evidence.zombie_age = time,
+            ("zombie_time", Value::Time(time)) => evidence.zombie_time = time,
+            ("zombie_share", Value::Share(share)) => evidence.zombie_share = share,
+            ("busy_share", Value::Share(share)) => evidence.busy_share = share,
+            ("busy_gain", Value::Count(count)) => evidence.busy_gain = count,
+            ("busy_limit", Value::Share(share)) => evidence.busy_limit = share,
             ("horizon", Value::Time(time)) => incident.horizon = time,
             ("calm", Value::Time(time)) => incident.calm = time,
             ("update_every", Value::Time(time)) => incident.update_every = time,
@@ -63,7 +80,7 @@ impl Thresholds {
 type Parse = fn(&str) -> Result<Value, String>;
 
 /// What kind of value each takes.
-const NAMES: [(&str, Parse); 13] = [
+const NAMES: [(&str, Parse); 29] = [
     ("growing_gain", count),
     ("soon", time),
     ("leak_gain", count),
@@ -74,6 +91,22 @@ const NAMES: [(&str, Parse); 13] = [
     ("urgent_share", share),
     ("storm_per_s", rate),
     ("full", share),
+    ("evidence_gain", count),
+    ("evidence_share", share),
+    ("evidence_time", time),
+    ("stale_age", time),
+    ("stale_idle", time),
+    ("stale_share", share),
+    ("stale_tasks", count),
+    ("connection_share", share),
+    ("few_pools", count),
+    ("many_pools", count),
+    ("zombie_age", time),
+    ("zombie_time", time),
+    ("zombie_share", share),
+    ("busy_share", share),
+    ("busy_gain", count),
+    ("busy_limit", share),
     ("horizon", time),
     ("calm", time),
     ("update_every", time),

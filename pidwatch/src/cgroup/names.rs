@@ -11,7 +11,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::TaskNames;
+use super::{TaskNames, pattern};
 
 /// Tasks whose names are read.
 const MOST_TASKS: usize = 500;
@@ -81,30 +81,9 @@ fn comm(task: &Path) -> Option<Vec<u8>> {
     Some(comm)
 }
 
-/// A name with every number as `*`.
-fn pattern(name: &[u8]) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(name.len());
-    for &byte in name {
-        if !byte.is_ascii_digit() {
-            pattern.push(byte);
-        } else if pattern.last() != Some(&b'*') {
-            pattern.push(b'*');
-        }
-    }
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_in_a_name_are_stars() {
-        assert_eq!(pattern(b"http-nio-8080-exec-12"), b"http-nio-*-exec-*");
-        assert_eq!(pattern(b"pool-1-thread-7"), b"pool-*-thread-*");
-        assert_eq!(pattern(b"java"), b"java");
-        assert_eq!(pattern(b""), b"");
-    }
 
     #[test]
     fn the_largest_process_is_sampled_first() {

@@ -175,6 +175,7 @@ mod tests {
             tasks: 10,
             growth_per_s: (per_s > 0.0).then_some(per_s),
             confidence: None,
+            evidence: Vec::new(),
             exhaustion: None,
             why: format!("{} {per_s}", state.name()),
         }

@@ -6,7 +6,7 @@ mod tree;
 
 pub use self::{
     layout::{Layout, LayoutKind},
-    names::TaskNames,
+    names::{TaskNames, pattern},
     tree::{Node, Tree, parents_of},
 };
 

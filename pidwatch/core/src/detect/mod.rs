@@ -9,6 +9,8 @@
 //! as before, and is more than the owner had in the last day and a half. `docs/detection.md` tells it in words.
 
 mod curve;
+pub mod evidence;
+mod examination;
 mod forecast;
 mod grower;
 pub mod series;
@@ -21,6 +23,11 @@ mod words;
 
 use hashbrown::{HashMap, HashSet};
 
+use self::{
+    evidence::{EvidenceSettings, Scope, Seen},
+    series::Series,
+    watch::Watch,
+};
 pub use self::{
     forecast::{Exhaustion, Forecast},
     grower::{Grower, PartOf},
@@ -29,7 +36,6 @@ pub use self::{
     verdict::{Change, Sample, Verdict},
     words::about,
 };
-use self::{series::Series, watch::Watch};
 use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit, values::count};
 
 /// The limits above an owner.
@@ -42,6 +48,17 @@ pub trait Limits {
     fn part_of(&self, _: CgroupId) -> Option<PartOf> {
         None
     }
+}
+
+/// An owner whose tasks are to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Examinee {
+    /// Which.
+    pub owner: CgroupId,
+    /// It is called a leak already: its tasks only tell more of it.
+    pub is_decided: bool,
+    /// Which of its tasks count.
+    pub scope: Scope,
 }
 
 /// An owner that is not `ok` and of which nothing is heard is looked at every so many seconds.
@@ -99,6 +116,35 @@ impl Detector {
         }
     }
 
+    /// Owners that grow, fastest first, and what a pass over their tasks is to count.
+    pub fn to_examine(&self, time: BootTime) -> Vec<Examinee> {
+        let now = time.seconds();
+        let grow = self.growers.iter();
+        grow.filter_map(|grower| {
+            Some(Examinee {
+                owner: grower.owner,
+                is_decided: grower.state != State::Growing,
+                scope: self
+                    .watches
+                    .get(&grower.owner)?
+                    .scope(now, &self.settings)?,
+            })
+        })
+        .collect()
+    }
+
+    /// What is evidence.
+    pub fn evidence_settings(&self) -> &EvidenceSettings {
+        &self.settings.evidence
+    }
+
+    /// Takes in what a pass has seen of an owner's tasks.
+    pub fn examined(&mut self, owner: CgroupId, time: BootTime, seen: &Seen) {
+        if let Some(watch) = self.watches.get_mut(&owner) {
+            watch.examined(time.seconds(), seen, &self.settings);
+        }
+    }
+
     /// Takes in how many tasks the node has.
     pub fn observe_node(&mut self, time: BootTime, tasks: u64) {
         let now = time.seconds();
@@ -123,6 +169,7 @@ impl Detector {
                 growth_per_s: None,
                 confidence: None,
                 exhaustion: None,
+                evidence: Vec::new(),
                 tasks: 0,
                 why: format!(
                     "its cgroup was removed; it had {}",

@@ -102,6 +102,19 @@ impl Series {
         u64::from(self.last)
     }
 
+    /// What stays: the least of the last eight seconds, as far as they are known.
+    pub fn stays(&self) -> u64 {
+        let Level {
+            floors,
+            filled,
+            open,
+            ..
+        } = &self.levels[0];
+        let known = usize::from(*filled).min(WIDTHS[STAYED] as usize);
+        let least = floors[BUCKETS - known..].iter().copied().min();
+        u64::from(least.map_or(*open, |least| least.min(*open)))
+    }
+
     /// How much more there is now than at the least in a horizon.
     pub fn gain(&self, level: usize) -> u64 {
         let Level { floors, filled, .. } = &self.levels[level];

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::evidence::EvidenceSettings;
+
 /// What counts as growth, a leak, a storm. The defaults are what `cargo xtask eval` scores.
 #[derive(Clone, Debug)]
 pub struct DetectSettings {
@@ -31,6 +33,8 @@ pub struct DetectSettings {
     pub storm_per_s: f64,
     /// Share of a limit from which on it counts as full.
     pub full: f64,
+    /// What the tasks themselves must show, and what that does to the threshold.
+    pub evidence: EvidenceSettings,
 }
 
 impl Default for DetectSettings {
@@ -46,6 +50,7 @@ impl Default for DetectSettings {
             urgent_share: 0.2,
             storm_per_s: 100.0,
             full: 0.99,
+            evidence: EvidenceSettings::default(),
         }
     }
 }

@@ -34,6 +34,11 @@ impl State {
         Self::Gone,
     ];
 
+    /// Whether it grows, or has grown until something stopped it.
+    pub fn grows(self) -> bool {
+        matches!(self, Self::Growing | Self::Leaking | Self::Saturated)
+    }
+
     /// Name in events and metrics.
     pub fn name(self) -> &'static str {
         match self {

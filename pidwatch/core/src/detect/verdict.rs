@@ -1,6 +1,6 @@
 //! A verdict on an owner, and what it is made of.
 
-use super::{Exhaustion, State};
+use super::{Exhaustion, State, evidence::Evidence};
 use crate::{cgroup::CgroupId, clock::BootTime};
 
 /// One reading of an owner.
@@ -32,6 +32,8 @@ pub struct Verdict {
     pub confidence: Option<f64>,
     /// Which limit it hits first if this goes on, and when.
     pub exhaustion: Option<Exhaustion>,
+    /// What its tasks show: that it is a leak, or why that is in doubt.
+    pub evidence: Vec<Evidence>,
     /// All of it in words.
     pub why: String,
 }

@@ -5,6 +5,8 @@
 
 use super::{
     DetectSettings, Forecast, Grower, Sample, State, Verdict,
+    evidence::{Need, Scope, Seen, Weight},
+    examination::Examination,
     forecast::Speed,
     series::{Series, WIDTHS},
     trend::{Demand, Growth, sustained},
@@ -46,6 +48,10 @@ const SURE_GAIN: u64 = 100;
 const NEW_SHARE: f64 = 0.5;
 /// So must it be of a growth, to be called one though no limit is near.
 const NEWS: f64 = 0.5;
+/// A growth that brings something new as often as this goes on, however unevenly.
+const GROWS_S: u64 = 60;
+/// A longer horizon that shows a growth to have begun so many of its buckets sooner has seen more of it.
+const SOONER: u64 = 2;
 /// An owner that fills a limit holds at least this share of it.
 const HOLDS_MOST: f64 = 0.5;
 /// A refusal by a cgroup's limit counts for so long.
@@ -155,6 +161,12 @@ struct Close {
     leak: Option<Leak>,
     refused: Option<u64>,
     chain: Vec<Limit>,
+    /// When the growth began, as it was seen then: later a horizon may not reach back so far.
+    onset: Option<u64>,
+    /// The most that stayed of the growth, and when it came to that.
+    most: u64,
+    grew: u64,
+    examination: Examination,
 }
 
 impl Watch {
@@ -206,6 +218,10 @@ impl Watch {
         self.close.as_ref()?.growth.as_ref()
     }
 
+    fn onset(&self) -> Option<u64> {
+        self.close.as_ref()?.onset
+    }
+
     fn leak(&self) -> Option<&Leak> {
         self.close.as_ref()?.leak.as_ref()
     }
@@ -222,11 +238,7 @@ impl Watch {
     /// What it contributes to the forecast.
     pub fn grower(&self, owner: CgroupId) -> Option<Grower> {
         let growth = self.growth()?;
-        matches!(
-            self.state,
-            State::Growing | State::Leaking | State::Saturated
-        )
-        .then(|| Grower {
+        self.state.grows().then(|| Grower {
             owner,
             state: self.state,
             per_s: growth.per_s,
@@ -283,7 +295,7 @@ impl Watch {
         settings: &DetectSettings,
         chain: impl FnOnce() -> Vec<Limit>,
     ) {
-        let tasks = self.tasks();
+        let (tasks, stays) = (self.tasks(), self.series.stays());
         let is_known = self.state == State::Growing || self.leak().is_some();
         let is_saturated = self.state == State::Saturated;
         let close = self.close();
@@ -294,7 +306,10 @@ impl Watch {
         if let Some(level) = close.found.iter().position(Option::is_some) {
             close.growing_until = now + GROWING_HOLD_S.max(2 * WIDTHS[level]);
         }
-        let is_held = now < close.growing_until;
+        if stays > close.most {
+            (close.most, close.grew) = (stays, now);
+        }
+        let is_held = now < close.growing_until || now - close.grew < GROWS_S;
         let held = close
             .growth
             .filter(|growth| is_held && has_kept(tasks, growth.base, growth.gain));
@@ -319,6 +334,11 @@ impl Watch {
             }
             Some(_) => {}
             None => close.headroom = None,
+        }
+        close.onset = growth.map(|growth| close.first_onset(&growth));
+        if growth.is_none() {
+            (close.most, close.grew) = (0, 0);
+            close.examination = Examination::default();
         }
         close.growth = growth;
     }
@@ -352,12 +372,17 @@ impl Watch {
             return;
         }
         let mut most = 0.0f64;
-        for growth in close.found.into_iter().flatten() {
-            let (progress, is_leak) = self.weigh(&growth, settings);
+        let weight = close.examination.weight(now);
+        // Where nothing but the curve speaks, it must show growth at this moment.
+        let held = close.growth.filter(|_| weight == Weight::Leak);
+        let onset = close.onset;
+        for growth in close.found.into_iter().flatten().chain(held) {
+            let growth = self.by_now(growth, now);
+            let (progress, is_leak) = self.weigh(&growth, weight, settings);
             most = most.max(progress);
             if is_leak {
                 self.close().leak = Some(Leak {
-                    onset: growth.onset,
+                    onset: onset.unwrap_or(growth.onset),
                     base: growth.base,
                     most: tasks,
                     grew: now,
@@ -369,7 +394,8 @@ impl Watch {
     }
 
     /// How far a growth is on the way to be called a leak, and whether it is one.
-    fn weigh(&self, growth: &Growth, settings: &DetectSettings) -> (f64, bool) {
+    fn weigh(&self, growth: &Growth, weight: Weight, settings: &DetectSettings) -> (f64, bool) {
+        let evidence = &settings.evidence;
         let mut need = settings.leak_gain as f64;
         let mut urgent = f64::INFINITY;
         let headroom = self.close.as_ref().and_then(|close| close.headroom);
@@ -380,12 +406,59 @@ impl Watch {
             }
             urgent = settings.urgent_share * least as f64;
         }
-        let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
         let gain = growth.gain as f64;
-        let has_lasted = growth.for_s >= settings.leak_time.as_secs() || gain >= urgent;
-        let is_leak =
-            gain >= need && has_lasted && growth.late >= LEAK_LATE && beyond >= NEW_SHARE * need;
+        let mut has_lasted = growth.for_s >= settings.leak_time.as_secs() || gain >= urgent;
+        let mut goes_on = growth.late >= LEAK_LATE;
+        match weight {
+            Weight::Undecided => {}
+            Weight::Leak => {
+                need = need.min(self.proof(settings).proof as f64);
+                has_lasted = growth.for_s >= evidence.evidence_time.as_secs();
+                // That it is no pool which ebbs is shown by its tasks.
+                goes_on = true;
+            }
+            Weight::Busy => {
+                let own = headroom.map_or(f64::INFINITY, |headroom| headroom.own as f64);
+                let most = evidence.busy_limit * own;
+                need = need.max(most.min(evidence.busy_gain as f64));
+            }
+        }
+        let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
+        let is_leak = gain >= need && has_lasted && goes_on && beyond >= NEW_SHARE * need;
         ((gain / need.max(1.0)).min(1.0), is_leak)
+    }
+
+    /// A growth that was found on a longer horizon, up to this second.
+    fn by_now(&self, growth: Growth, now: u64) -> Growth {
+        let gain = self.series.stays().saturating_sub(growth.base);
+        Growth {
+            gain: growth.gain.max(gain),
+            for_s: now.saturating_sub(growth.onset).max(growth.for_s),
+            ..growth
+        }
+    }
+
+    /// How many tasks evidence must be about.
+    fn proof(&self, settings: &DetectSettings) -> Need {
+        let headroom = self.close.as_ref().and_then(|close| close.headroom);
+        let headroom = headroom.map(|headroom| (headroom.least, headroom.own));
+        Need::of(headroom, &settings.evidence)
+    }
+
+    /// What a pass over its tasks is to count; `None` where it does not grow.
+    pub fn scope(&self, now: u64, settings: &DetectSettings) -> Option<Scope> {
+        let close = self.close.as_ref()?;
+        let onset = self.leak().map(|leak| leak.onset).or(close.onset)?;
+        Some(close.examination.scope(now, onset, &settings.evidence))
+    }
+
+    /// Takes in what a pass has seen of its tasks.
+    pub fn examined(&mut self, now: u64, seen: &Seen, settings: &DetectSettings) {
+        let (tasks, need) = (self.tasks(), self.proof(settings));
+        if let Some(close) = &mut self.close {
+            let examination = &mut close.examination;
+            examination.take(now, seen, tasks, need, &settings.evidence);
+        }
     }
 
     fn note_totals(&mut self, now: u64) {
@@ -446,7 +519,7 @@ impl Watch {
             growth.and_then(|growth| forecast.of_chain(self.chain(), Speed::from(*growth)));
         let since = match (self.state, self.leak(), growth) {
             (State::Leaking | State::Saturated, Some(leak), _) => leak.onset,
-            (State::Growing, _, Some(growth)) => growth.onset,
+            (State::Growing, _, Some(growth)) => self.onset().unwrap_or(growth.onset),
             _ => self.state_since,
         };
         let progress = self.close.as_ref().map_or(0.0, |close| close.progress);
@@ -454,6 +527,10 @@ impl Watch {
             Some(_) => growth.tau,
             None => growth.tau * (0.5 + 0.5 * progress),
         });
+        let evidence = match &self.close {
+            Some(close) if self.state.grows() => close.examination.evidence(now),
+            _ => &[],
+        };
         let facts = words::Facts {
             state: self.state,
             tasks: self.tasks(),
@@ -462,6 +539,7 @@ impl Watch {
             zombies: u64::from(self.zombies),
             chain: self.chain(),
             exhaustion: exhaustion.as_ref(),
+            evidence,
         };
         Verdict {
             state: self.state,
@@ -470,12 +548,23 @@ impl Watch {
             growth_per_s: growth.map(|growth| growth.per_s),
             confidence,
             exhaustion,
+            evidence: facts.evidence(),
             why: facts.why(),
         }
     }
 }
 
 impl Close {
+    /// When a growth began: as it was first seen, unless a horizon has seen much more of it since.
+    fn first_onset(&self, growth: &Growth) -> u64 {
+        let longer = self.found.iter().zip(WIDTHS).filter_map(|(found, width)| {
+            let onset = (*found)?.onset;
+            (onset + SOONER * width < self.onset?).then_some(onset)
+        });
+        let onset = self.onset.unwrap_or(growth.onset);
+        longer.min().unwrap_or(onset)
+    }
+
     fn is_over(&self) -> bool {
         self.growth.is_none()
             && self.leak.is_none()

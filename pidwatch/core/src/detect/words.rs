@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Exhaustion, State, trend::Growth};
+use super::{
+    Exhaustion, State,
+    evidence::{Evidence, Kind},
+    trend::Growth,
+};
 use crate::{
     limits::{Limit, LimitOwner},
     values::count,
@@ -18,9 +22,35 @@ pub(super) struct Facts<'a> {
     pub zombies: u64,
     pub chain: &'a [Limit],
     pub exhaustion: Option<&'a Exhaustion>,
+    pub evidence: &'a [Evidence],
 }
 
 impl Facts<'_> {
+    /// `+41 tasks/s for 12 s, 40 to 532 tasks`.
+    fn growth(&self, growth: &Growth) -> String {
+        let time = about(Duration::from_secs(growth.for_s));
+        let (speed, base) = (per_time(growth.per_s), growth.base);
+        format!(
+            "{speed} for {time}, {base} to {}",
+            count(self.tasks, "task")
+        )
+    }
+
+    /// The growth, and what the tasks show of it.
+    pub fn evidence(&self) -> Vec<Evidence> {
+        let Some(growth) = self.growth.filter(|_| self.state.grows()) else {
+            return Vec::new();
+        };
+        let lasted = Duration::from_secs(growth.for_s);
+        let mut evidence = vec![Evidence::of_growth(
+            self.growth(growth),
+            growth.gain,
+            lasted,
+        )];
+        evidence.extend_from_slice(self.evidence);
+        evidence
+    }
+
     /// `+41 tasks/s for 12 s, 40 to 532 tasks, 42 created/s and 1 ended/s; kernel.pid_max in 19 min`.
     pub fn why(&self) -> String {
         let tasks = self.tasks;
@@ -31,13 +61,7 @@ impl Facts<'_> {
             }
             (State::Ok, _) => return format!("{}, steady", count(tasks, "task")),
             (_, Some(growth)) => {
-                let time = about(Duration::from_secs(growth.for_s));
-                let mut words = format!(
-                    "{} for {time}, {} to {}",
-                    per_time(growth.per_s),
-                    growth.base,
-                    count(tasks, "task")
-                );
+                let mut words = self.growth(growth);
                 if created >= 1.0 {
                     words += &format!(", {created:.0} created/s and {ended:.0} ended/s");
                 }
@@ -52,6 +76,14 @@ impl Facts<'_> {
                 "; {} of its tasks are zombies that nobody reaps",
                 self.zombies
             );
+        }
+        for evidence in self.evidence {
+            // A leak is beyond doubt, whatever spoke against it.
+            if evidence.kind.is_proof() {
+                words += &format!("; {}", evidence.text);
+            } else if self.state == State::Growing && evidence.kind != Kind::Growth {
+                words += &format!("; in doubt: {}", evidence.text);
+            }
         }
         let full = self.chain.iter().find(|limit| limit.usage >= limit.value);
         match (full, self.exhaustion) {

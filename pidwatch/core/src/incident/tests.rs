@@ -53,6 +53,7 @@ impl Scene {
             tasks: 1000,
             growth_per_s: Some(41.0),
             confidence: Some(1.0),
+            evidence: Vec::new(),
             exhaustion: Some(Exhaustion {
                 limit: NODE,
                 in_s,

@@ -113,6 +113,7 @@ impl State {
             growth_per_s: Some(41.0),
             since: Timestamp::UNIX_EPOCH,
             confidence: None,
+            evidence: Vec::new(),
             exhaustion: None,
             limits: None,
             task_names: None,

@@ -5,6 +5,7 @@
 //! hold.
 
 mod breakdown;
+mod evidence;
 mod example;
 mod failure;
 mod incident;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::Breakdown;
+pub use self::evidence::Evidence;
 pub use self::failure::{CloneFailed, Parent, Process};
 pub use self::incident::{Culprit, Incident, Moment, Victim};
 pub use self::limit::{Exhaustion, LimitHolder, LimitId, LimitUse};

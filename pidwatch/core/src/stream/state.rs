@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Exhaustion, LimitUse, Owner, Word,
+    Evidence, Exhaustion, LimitUse, Owner, Word,
     numbers::{nanoseconds, rounded},
 };
 use crate::{cgroup, detect, escape};
@@ -35,6 +35,9 @@ pub struct State {
     /// How sure that is, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
+    /// What its tasks show: that it is a leak, or why that is in doubt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhaustion: Option<Exhaustion>,
@@ -62,6 +65,9 @@ pub struct StateNow {
     /// How sure that is, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
+    /// What its tasks show: that it is a leak, or why that is in doubt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhaustion: Option<Exhaustion>,
@@ -78,6 +84,7 @@ impl StateNow {
             growth_per_s: verdict.growth_per_s.map(rounded),
             since,
             confidence: verdict.confidence.map(rounded),
+            evidence: verdict.evidence.iter().map(Evidence::from).collect(),
             exhaustion: verdict
                 .exhaustion
                 .map(|exhaustion| Exhaustion::of(&exhaustion, limit_path)),
@@ -101,6 +108,7 @@ impl From<&State> for StateNow {
             growth_per_s: change.growth_per_s,
             since: change.since,
             confidence: change.confidence,
+            evidence: change.evidence.clone(),
             exhaustion: change.exhaustion.clone(),
             why: change.why.clone(),
         }
@@ -125,6 +133,7 @@ impl State {
             growth_per_s: now.growth_per_s,
             since: now.since,
             confidence: now.confidence,
+            evidence: now.evidence,
             exhaustion: now.exhaustion,
             limits: None,
             task_names: None,

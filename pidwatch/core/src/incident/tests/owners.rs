@@ -95,6 +95,7 @@ static VERDICT: LazyLock<Verdict> = LazyLock::new(|| Verdict {
     tasks: 1000,
     growth_per_s: Some(1.0),
     confidence: Some(1.0),
+    evidence: Vec::new(),
     exhaustion: Some(Exhaustion {
         limit: NODE,
         in_s: 60.0,
