@@ -23,4 +23,8 @@ pub enum Request {
     /// Send a [`crate::record::PidNamespaces`] of the task whose PID in the initial namespace is the second
     /// argument.
     PidNamespaces = 4,
+    /// Have the passes over tasks write those of this cgroup ([`crate::activity`]).
+    Watch = 5,
+    /// Have them no longer.
+    Unwatch = 6,
 }

@@ -177,6 +177,12 @@ pub struct Offsets {
     pub kernfs_node_priv: u32,
     /// `cgroup.subsys[pids_cgrp_id]`
     pub cgroup_pids: u32,
+    /// `task_struct.sched_info.last_arrival`; 0 where the kernel keeps no such account.
+    pub task_last_arrival: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `pt_regs.cs` (x86-64); 0 elsewhere.
+    pub pt_regs_cs: u32,
 }
 
 impl Offsets {
@@ -264,6 +270,9 @@ impl Offsets {
         inode_number: 0,
         kernfs_node_priv: 0,
         cgroup_pids: 0,
+        task_last_arrival: 0,
+        inode_mode: 0,
+        pt_regs_cs: 0,
     };
 }
 
@@ -325,7 +334,7 @@ impl Settings {
     };
 }
 
-const _: () = assert!(size_of::<Offsets>() == 82 * 4);
+const _: () = assert!(size_of::<Offsets>() == 85 * 4);
 const _: () = assert!(size_of::<Settings>() == 88);
 
 #[cfg(feature = "user")]

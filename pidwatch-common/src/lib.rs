@@ -5,6 +5,7 @@
 //! uninitialised (the verifier refuses such a record) and both compilers lay it out alike.
 #![no_std]
 
+pub mod activity;
 pub mod control;
 pub mod evidence;
 pub mod globals;
@@ -18,6 +19,8 @@ pub mod map {
     pub const CGROUPS: &str = "CGROUPS";
     /// Hash: address of an ended task (`u64`) to [`crate::pending::Pending`].
     pub const PENDING: &str = "PENDING";
+    /// Hash: cgroup id (`u64`) of those whose tasks a pass is to write; see [`crate::activity`].
+    pub const WATCHED: &str = "WATCHED";
     /// Ring buffer of [`crate::record`]s.
     pub const RING: &str = "RING";
 }

@@ -1,5 +1,5 @@
-//! What user space asks for: totals of a cgroup that fell silent, the losses, to forget a cgroup, the PID
-//! namespaces of a task.
+//! What user space asks for: totals of a cgroup that fell silent, the losses, to forget a cgroup, to watch
+//! its tasks, the PID namespaces of a task.
 //! Attached to nothing; user space runs it (`BPF_PROG_TEST_RUN` of raw tracepoints, 5.10).
 
 use aya_ebpf::{
@@ -17,7 +17,7 @@ use crate::{
     creation::task_by_pid,
     emit::{header, write_rate},
     evidence::pids,
-    maps::{CGROUPS, LOSSES, RING},
+    maps::{CGROUPS, LOSSES, RING, WATCHED},
     pending,
 };
 
@@ -38,6 +38,11 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
         tell_totals(cgroup);
     } else if request == Request::PidNamespaces as u64 {
         tell_pid_namespaces(cgroup as u32);
+    } else if request == Request::Watch as u64 {
+        // Where there is no room, its tasks are not seen, and nothing is concluded.
+        let _ = WATCHED.insert(cgroup, cgroup, 0);
+    } else if request == Request::Unwatch as u64 {
+        let _ = WATCHED.remove(cgroup);
     }
     0
 }

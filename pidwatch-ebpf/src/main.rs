@@ -11,6 +11,7 @@
 )]
 #![feature(core_intrinsics)]
 
+mod activity;
 mod baseline;
 mod call;
 mod cgroup;

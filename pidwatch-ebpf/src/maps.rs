@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 use pidwatch_common::{
     MAX_CGROUPS, MAX_PENDING,
+    activity::MAX_WATCHED,
     globals::{Offsets, Settings},
     pending::Pending,
     record::{CgroupChange, PATH_MAX},
@@ -28,6 +29,10 @@ pub static LOSSES: Array<u64> = Array::with_max_entries(Loss::ALL.len() as u32, 
 /// Tasks (by address) that ended, and are not freed: see `pending`.
 #[map]
 pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(MAX_PENDING, 0);
+
+/// Cgroups whose tasks a pass is to write (`activity`).
+#[map]
+pub static WATCHED: HashMap<u64, u64> = HashMap::with_max_entries(MAX_WATCHED, 0);
 
 /// Where a [`CgroupChange`] and its path are put together. One place is enough: the kernel raises
 /// the cgroup tracepoints under one spinlock (`trace_cgroup_path_lock`, `TRACE_CGROUP_PATH` in

@@ -8,6 +8,7 @@
 
 mod brakes;
 mod census;
+mod examine;
 mod flags;
 mod idle;
 mod lines;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 use self::{
     brakes::Brakes,
     census::Census,
+    examine::Examinations,
     flags::Flags,
     idle::IdlePoller,
     namespaces::Namespaces,
@@ -154,6 +156,7 @@ pub struct Node {
     /// The node's limits, as they were when the last window ended.
     node_limits: Vec<Limit>,
     detector: Detector,
+    examinations: Examinations,
     incidents: Tracker,
     /// Cgroups that a walk has not found again, and whose end is not told yet.
     vanished: HashSet<CgroupId>,
@@ -264,6 +267,7 @@ impl Node {
             processes: HashMap::new(),
             node_limits: Vec::new(),
             detector: Detector::new(thresholds.detect),
+            examinations: Examinations::default(),
             incidents,
             vanished: HashSet::new(),
             touched: HashSet::new(),
@@ -358,6 +362,7 @@ impl Node {
         self.apply(now, &slice, lines);
         self.go_on_walking(now, &slice);
         self.go_on_counting(&slice);
+        self.go_on_examining(now, &slice);
         let is_time = now >= self.look.min(self.window_end);
         if !is_time && self.looking.is_none() && self.closing.is_none() {
             return;
@@ -398,6 +403,7 @@ impl Node {
             || self.probe.is_busy()
             || self.walks.is_under_way()
             || self.census.is_under_way()
+            || self.examinations.is_under_way()
             || self.looking.is_some()
             || self.closing.is_some()
     }

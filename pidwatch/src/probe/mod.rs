@@ -4,6 +4,7 @@
 //! Invariant: totals told grow, and in the end equal the kernel map's. A ring record that is lost
 //! only delays them: the cgroups it may have been about are read from the map.
 
+mod activity;
 mod attach;
 mod btf;
 mod error;
@@ -33,7 +34,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use pidwatch_core::probe::*;
 
-pub use self::{error::ProbeError, losses::Losses};
+pub use self::{activity::Pass, error::ProbeError, losses::Losses};
 use crate::cgroup::CgroupId;
 
 /// Least time between two rate records of one cgroup.
@@ -83,6 +84,9 @@ pub struct Probe {
     stale: Vec<u64>,
     /// Cgroups whose totals are still to be read.
     sweeping: Vec<CgroupId>,
+    activities: Option<activity::Activities>,
+    /// Cgroups whose tasks the next pass writes.
+    watched: hashbrown::HashSet<CgroupId>,
     ebpf: Ebpf,
 }
 
@@ -247,6 +251,26 @@ impl Probe {
         // Those of the last scan that are not settled yet are among them.
         self.stale = scan.stale;
         Some(scan.zombies)
+    }
+
+    /// Begins a pass over the tasks of these cgroups; `None` where there are no passes.
+    pub fn tasks_of(&mut self, cgroups: &hashbrown::HashSet<CgroupId>) -> Option<Pass> {
+        let activities = self.activities.as_ref()?;
+        let pass = match activities.begin() {
+            Ok(pass) => pass,
+            Err(error) => {
+                tracing::warn!("cannot read the tasks of owners that grow: {error}");
+                return None;
+            }
+        };
+        for &cgroup in self.watched.difference(cgroups) {
+            self.ask(Request::Unwatch, cgroup);
+        }
+        for &cgroup in cgroups.difference(&self.watched) {
+            self.ask(Request::Watch, cgroup);
+        }
+        self.watched.clone_from(cgroups);
+        Some(pass)
     }
 
     /// What was lost since the last call, by where.

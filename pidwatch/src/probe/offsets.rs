@@ -47,6 +47,7 @@ pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
         task_real_parent: at("task_struct.real_parent")?,
         task_comm: at("task_struct.comm")?,
         task_start_time: at("task_struct.start_time")?,
+        task_last_arrival: optional("task_struct.sched_info.last_arrival"),
         task_pid_links: at("task_struct.pid_links")?,
         signal_live: at("signal_struct.live")?,
         css_set_pids,
@@ -66,6 +67,7 @@ pub fn find(btf: &Btf, has_pids: bool) -> Result<Offsets, BtfError> {
         pid_ns_xa_head: optional("pid_namespace.idr.idr_rt.xa_head"),
         xa_node_shift: optional("xa_node.shift"),
         xa_node_slots: optional("xa_node.slots"),
+        pt_regs_cs: optional("pt_regs.cs"),
         pt_regs_syscall: at("pt_regs.orig_ax")
             .or_else(|_| at("pt_regs.syscallno"))
             .unwrap_or(0),
@@ -184,6 +186,7 @@ fn add_optional(offsets: &mut Offsets, btf: &Btf, has_pids: bool) {
         file_inode: at("file.f_inode"),
         inode_private: at("inode.i_private"),
         inode_number: at("inode.i_ino"),
+        inode_mode: at("inode.i_mode"),
         kernfs_node_priv: at("kernfs_node.priv"),
         cgroup_pids: if has_pids {
             of_controller("cgroup.subsys", "pids_cgrp_id").unwrap_or(0)

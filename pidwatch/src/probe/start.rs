@@ -14,7 +14,7 @@ use aya::{
     programs::{Iter, ProgramError, RawTracePoint},
 };
 use aya_log::EbpfLogger;
-use hashbrown::HashMap as Tails;
+use hashbrown::{HashMap as Tails, HashSet as Tasks};
 use pidwatch_common::{
     control,
     globals::{self, Settings},
@@ -30,6 +30,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     Choice, Hook, KernelVersion, LASTING, LONGEST_FREE, Mechanism, Probe, ProbeError,
     ProbeSettings, ProbeStatus, WINDOW,
+    activity::Activities,
     attach::{Attached, Attacher, attach_all},
     btf,
     error::{fix, unfold},
@@ -194,6 +195,15 @@ impl Probe {
             mechanism: zombies.as_ref().map(|_| Mechanism::Iter),
             error,
         });
+        let (activities, error) = match Activities::start(&mut ebpf, &kernel_btf) {
+            Ok(activities) => (Some(activities), None),
+            Err(error) => (None, Some(error)),
+        };
+        attached.status.push(ProbeStatus {
+            hook: Hook::TaskActivity,
+            mechanism: activities.as_ref().map(|_| Mechanism::Iter),
+            error,
+        });
         drop(kernel_btf);
         // The kernel's types took some 20 MiB for a moment; give them back. Having freed them, glibc
         // would from now on keep up to twice as much that is free (mallopt(3), M_MMAP_THRESHOLD):
@@ -205,13 +215,13 @@ impl Probe {
             libc::malloc_trim(0);
         }
 
-        Self::assemble(ebpf, attached, zombies, settings, release)
+        Self::assemble(ebpf, attached, (zombies, activities), settings, release)
     }
 
     fn assemble(
         mut ebpf: Ebpf,
         attached: Attached,
-        zombies: Option<Zombies>,
+        (zombies, activities): (Option<Zombies>, Option<Activities>),
         settings: &ProbeSettings,
         kernel: String,
     ) -> Result<Self, ProbeError> {
@@ -254,6 +264,8 @@ impl Probe {
             zombies,
             stale: Vec::new(),
             sweeping: Vec::new(),
+            activities,
+            watched: Tasks::new(),
             ebpf,
         })
     }

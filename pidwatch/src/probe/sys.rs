@@ -41,22 +41,24 @@ pub fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     }
 }
 
-/// Ties an iterator program to the map whose elements it is to see. It stays so as long as the descriptor
-/// lives.
+/// Ties an iterator program to what it is to see: all tasks, or the elements of a map. It stays so as long
+/// as the descriptor lives.
 ///
 /// # Errors
 /// Those of `bpf(2)`.
-pub fn link_map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub fn link_iterator(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     // `union bpf_iter_link_info { struct { __u32 map_fd; } map; ... }`
-    let mut info: RawFd = map.as_raw_fd();
+    let mut info: RawFd = map.map_or(0, |map| map.as_raw_fd());
     // SAFETY: plain old data, valid as zeros.
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
     // SAFETY: the members of a union that a link of an iterator has.
     let iterator = unsafe { &mut attr.link_create.__bindgen_anon_3.__bindgen_anon_1 };
-    iterator.iter_info = (&raw mut info) as u64;
-    iterator.iter_info_len = size_of::<RawFd>() as u32;
+    if map.is_some() {
+        iterator.iter_info = (&raw mut info) as u64;
+        iterator.iter_info_len = size_of::<RawFd>() as u32;
+    }
     open(bpf_cmd::BPF_LINK_CREATE, &mut attr)
 }
 

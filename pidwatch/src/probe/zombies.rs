@@ -60,7 +60,10 @@ impl Zombies {
         let program = ebpf.program_mut(PROGRAM).ok_or(ProgramError::NotLoaded)?;
         let program: &mut Iter = program.try_into()?;
         program.load("bpf_map_elem", btf)?;
-        Ok(sys::link_map_iterator(program.fd()?.as_fd(), map.as_fd())?)
+        Ok(sys::link_iterator(
+            program.fd()?.as_fd(),
+            Some(map.as_fd()),
+        )?)
     }
 
     /// Looks at every ended task.

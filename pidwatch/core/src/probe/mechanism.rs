@@ -88,6 +88,9 @@ pub enum Hook {
     TaskIter,
     /// Every ended task, whenever zombies are counted. Not one of [`Hook::ALL`] either.
     Zombies,
+    /// The tasks of owners that grow, every few seconds. Not one of [`Hook::ALL`] either, and no place of
+    /// its own: it is another run of [`Hook::TaskIter`]'s.
+    TaskActivity,
 }
 
 impl Hook {
@@ -121,6 +124,7 @@ impl Hook {
             Self::CgroupAttachTask => "cgroup_attach_task",
             Self::TaskIter => "bpf_iter_task",
             Self::Zombies => "bpf_iter_map_elem",
+            Self::TaskActivity => "task_activity",
         }
     }
 
