@@ -13,6 +13,7 @@ mod bad_days;
 mod brake;
 mod check;
 mod compatibility;
+mod evidence;
 mod exact;
 mod failures;
 mod footprint;
@@ -100,6 +101,7 @@ fn main() {
     let all = [
         layout::scenarios(),
         lifecycle::scenarios(),
+        evidence::scenarios(),
         exact::scenarios(),
         zombies::scenarios(),
         failures::scenarios(),

@@ -196,6 +196,9 @@ enum Load {
     Leak {
         #[arg(long)]
         per_second: f64,
+        /// They wake up twice a second, as the workers of a pool do
+        #[arg(long)]
+        works: bool,
     },
     /// Children that end and are not reaped, at a pace, until standard input ends
     LeakZombies {
@@ -267,7 +270,7 @@ fn main() -> Result<()> {
         Load::FailNamespaces { count, uid } => fail::of_namespaces(count, uid, truth)?,
         Load::ChurnCgroups(options) => churn::run(&options, truth)?,
         Load::Move { count, from, to } => moves::run(count, &from, &to, truth)?,
-        Load::Leak { per_second } => pace::leak(per_second, truth)?,
+        Load::Leak { per_second, works } => pace::leak(per_second, works, truth)?,
         Load::LeakZombies { per_second } => pace::zombies(per_second, truth)?,
         Load::Pace { per_second } => pace::forks(per_second, truth)?,
         Load::Noop => return Ok(()),

@@ -17,13 +17,24 @@ pub extern "C" fn sleep(_: *mut c_void) -> *mut c_void {
     sys::pause_for_ever()
 }
 
-/// Threads that stay. Refused ones are tried again, as a program does whose pool never fills.
-pub fn leak(per_second: f64, truth: &mut Truth) -> Result<()> {
+/// How often threads that stay wake up.
+const BEAT: Duration = Duration::from_millis(500);
+
+extern "C" fn work(_: *mut c_void) -> *mut c_void {
+    loop {
+        std::thread::sleep(BEAT);
+    }
+}
+
+/// Threads that stay, and do nothing or wake up now and then. Refused ones are tried again, as a program
+/// does whose pool never fills.
+pub fn leak(per_second: f64, works: bool, truth: &mut Truth) -> Result<()> {
     let mut kept = 0;
+    let body = if works { work } else { sleep };
     at(
         per_second,
         |truth| {
-            if kept < MOST && created(sys::thread(sleep), "clone3", truth).is_some() {
+            if kept < MOST && created(sys::thread(body), "clone3", truth).is_some() {
                 kept += 1;
                 truth.here.created.threads += 1;
                 // They end with this program.
