@@ -65,6 +65,7 @@ impl Thresholds {
             ("zombie_age", Value::Time(time)) => evidence.zombie_age = time,
             ("zombie_time", Value::Time(time)) => evidence.zombie_time = time,
             ("zombie_share", Value::Share(share)) => evidence.zombie_share = share,
+            ("joint_share", Value::Share(share)) => evidence.joint_share = share,
             ("busy_share", Value::Share(share)) => evidence.busy_share = share,
             ("busy_gain", Value::Count(count)) => evidence.busy_gain = count,
             ("busy_limit", Value::Share(share)) => evidence.busy_limit = share,
@@ -80,7 +81,7 @@ impl Thresholds {
 type Parse = fn(&str) -> Result<Value, String>;
 
 /// What kind of value each takes.
-const NAMES: [(&str, Parse); 29] = [
+const NAMES: [(&str, Parse); 30] = [
     ("growing_gain", count),
     ("soon", time),
     ("leak_gain", count),
@@ -104,6 +105,7 @@ const NAMES: [(&str, Parse); 29] = [
     ("zombie_age", time),
     ("zombie_time", time),
     ("zombie_share", share),
+    ("joint_share", share),
     ("busy_share", share),
     ("busy_gain", count),
     ("busy_limit", share),

@@ -13,6 +13,7 @@ pub mod evidence;
 mod examination;
 mod forecast;
 mod grower;
+mod joint;
 pub mod series;
 mod settings;
 mod state;
@@ -209,6 +210,20 @@ impl Detector {
             }
             if is_due && (watch.state() != State::Ok || before != State::Ok) {
                 moved.push((owner, before));
+            }
+        }
+        let members: Vec<_> = growers
+            .iter()
+            .filter(|grower| grower.part_of.is_none())
+            .filter_map(|grower| {
+                self.watches
+                    .get(&grower.owner)?
+                    .member(grower, now, &self.settings)
+            })
+            .collect();
+        for (owner, evidence) in joint::together(&members, &self.settings.evidence) {
+            if let Some(watch) = self.watches.get_mut(&owner) {
+                watch.flag(now, evidence);
             }
         }
         growers.sort_by(|a, b| b.per_s.total_cmp(&a.per_s).then(a.owner.cmp(&b.owner)));

@@ -1,11 +1,15 @@
 //! One owner under watch: its series, its state, and what led to it.
 //!
+//! Whether a growth is a leak is decided in [`weigh`].
+//!
 //! Of an owner that is calm there is its series and little else, below 1 KiB; what is needed to
 //! follow a growth is made when there is one ([`Close`]).
 
+mod weigh;
+
 use super::{
     DetectSettings, Forecast, Grower, Sample, State, Verdict,
-    evidence::{Need, Scope, Seen, Weight},
+    evidence::Evidence,
     examination::Examination,
     forecast::Speed,
     series::{Series, WIDTHS},
@@ -34,8 +38,6 @@ const LONGER: Demand = Demand {
     steps: 6,
     ..AT_ONCE
 };
-/// A leak goes on nearly as fast as it began.
-const LEAK_LATE: f64 = 0.6;
 /// A growth is over when it was not seen for this long, or two buckets of its horizon.
 const GROWING_HOLD_S: u64 = 10;
 /// A leak is over when nothing came for half as long as it had lasted, within these bounds ...
@@ -44,9 +46,8 @@ const LEAK_HOLD_S: (u64, u64) = (60, 3600);
 const GIVEN_BACK: f64 = 0.5;
 /// Tasks gained that make a slope as sure as is asked of a forecast: their noise is its root.
 const SURE_GAIN: u64 = 100;
-/// The gain beyond all that the owner had before must be this share of what a leak needs.
-const NEW_SHARE: f64 = 0.5;
-/// So must it be of a growth, to be called one though no limit is near.
+/// A growth must bring this share of it beyond all that the owner had before, to be called one though no
+/// limit is near.
 const NEWS: f64 = 0.5;
 /// A growth that brings something new as often as this goes on, however unevenly.
 const GROWS_S: u64 = 60;
@@ -147,6 +148,14 @@ pub(super) struct Watch {
     state: State,
 }
 
+/// How a growth began.
+#[derive(Clone, Copy, Debug)]
+struct Begin {
+    onset: u64,
+    /// Tasks before it.
+    base: u64,
+}
+
 /// What is kept of an owner that grows, or is refused.
 #[derive(Debug, Default)]
 struct Close {
@@ -161,12 +170,14 @@ struct Close {
     leak: Option<Leak>,
     refused: Option<u64>,
     chain: Vec<Limit>,
-    /// When the growth began, as it was seen then: later a horizon may not reach back so far.
-    onset: Option<u64>,
+    /// How the growth began, as it was seen then: later a horizon may not reach back so far.
+    begin: Option<Begin>,
     /// The most that stayed of the growth, and when it came to that.
     most: u64,
     grew: u64,
     examination: Examination,
+    /// Of a leak that is one only together with others.
+    joint: Option<Evidence>,
 }
 
 impl Watch {
@@ -219,7 +230,7 @@ impl Watch {
     }
 
     fn onset(&self) -> Option<u64> {
-        self.close.as_ref()?.onset
+        Some(self.close.as_ref()?.begin?.onset)
     }
 
     fn leak(&self) -> Option<&Leak> {
@@ -335,7 +346,7 @@ impl Watch {
             Some(_) => {}
             None => close.headroom = None,
         }
-        close.onset = growth.map(|growth| close.first_onset(&growth));
+        close.begin = growth.map(|growth| close.first_begin(&growth));
         if growth.is_none() {
             (close.most, close.grew) = (0, 0);
             close.examination = Examination::default();
@@ -352,113 +363,6 @@ impl Watch {
     fn is_news(&self, growth: &Growth) -> bool {
         let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
         beyond >= NEWS * growth.gain as f64
-    }
-
-    fn follow_leak(&mut self, now: u64, settings: &DetectSettings) {
-        let tasks = self.tasks();
-        let close = self.close();
-        let is_full = close.chain.iter().any(|limit| fills(limit, settings));
-        if let Some(leak) = &mut close.leak {
-            if tasks > leak.most {
-                leak.most = tasks;
-                leak.grew = now;
-            }
-            if leak.is_over(now, tasks, is_full) {
-                close.leak = None;
-                close.found = [None; WIDTHS.len()];
-                close.growth = None;
-                self.peaks_from = now;
-            }
-            return;
-        }
-        let mut most = 0.0f64;
-        let weight = close.examination.weight(now);
-        // Where nothing but the curve speaks, it must show growth at this moment.
-        let held = close.growth.filter(|_| weight == Weight::Leak);
-        let onset = close.onset;
-        for growth in close.found.into_iter().flatten().chain(held) {
-            let growth = self.by_now(growth, now);
-            let (progress, is_leak) = self.weigh(&growth, weight, settings);
-            most = most.max(progress);
-            if is_leak {
-                self.close().leak = Some(Leak {
-                    onset: onset.unwrap_or(growth.onset),
-                    base: growth.base,
-                    most: tasks,
-                    grew: now,
-                });
-                break;
-            }
-        }
-        self.close().progress = most;
-    }
-
-    /// How far a growth is on the way to be called a leak, and whether it is one.
-    fn weigh(&self, growth: &Growth, weight: Weight, settings: &DetectSettings) -> (f64, bool) {
-        let evidence = &settings.evidence;
-        let mut need = settings.leak_gain as f64;
-        let mut urgent = f64::INFINITY;
-        let headroom = self.close.as_ref().and_then(|close| close.headroom);
-        if let Some(Headroom { least, own, .. }) = headroom {
-            need = need.min(settings.most_share * own as f64);
-            if growth.for_s < settings.long.as_secs() {
-                need = need.max(settings.leak_share * least as f64);
-            }
-            urgent = settings.urgent_share * least as f64;
-        }
-        let gain = growth.gain as f64;
-        let mut has_lasted = growth.for_s >= settings.leak_time.as_secs() || gain >= urgent;
-        let mut goes_on = growth.late >= LEAK_LATE;
-        match weight {
-            Weight::Undecided => {}
-            Weight::Leak => {
-                need = need.min(self.proof(settings).proof as f64);
-                has_lasted = growth.for_s >= evidence.evidence_time.as_secs();
-                // That it is no pool which ebbs is shown by its tasks.
-                goes_on = true;
-            }
-            Weight::Busy => {
-                let own = headroom.map_or(f64::INFINITY, |headroom| headroom.own as f64);
-                let most = evidence.busy_limit * own;
-                need = need.max(most.min(evidence.busy_gain as f64));
-            }
-        }
-        let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
-        let is_leak = gain >= need && has_lasted && goes_on && beyond >= NEW_SHARE * need;
-        ((gain / need.max(1.0)).min(1.0), is_leak)
-    }
-
-    /// A growth that was found on a longer horizon, up to this second.
-    fn by_now(&self, growth: Growth, now: u64) -> Growth {
-        let gain = self.series.stays().saturating_sub(growth.base);
-        Growth {
-            gain: growth.gain.max(gain),
-            for_s: now.saturating_sub(growth.onset).max(growth.for_s),
-            ..growth
-        }
-    }
-
-    /// How many tasks evidence must be about.
-    fn proof(&self, settings: &DetectSettings) -> Need {
-        let headroom = self.close.as_ref().and_then(|close| close.headroom);
-        let headroom = headroom.map(|headroom| (headroom.least, headroom.own));
-        Need::of(headroom, &settings.evidence)
-    }
-
-    /// What a pass over its tasks is to count; `None` where it does not grow.
-    pub fn scope(&self, now: u64, settings: &DetectSettings) -> Option<Scope> {
-        let close = self.close.as_ref()?;
-        let onset = self.leak().map(|leak| leak.onset).or(close.onset)?;
-        Some(close.examination.scope(now, onset, &settings.evidence))
-    }
-
-    /// Takes in what a pass has seen of its tasks.
-    pub fn examined(&mut self, now: u64, seen: &Seen, settings: &DetectSettings) {
-        let (tasks, need) = (self.tasks(), self.proof(settings));
-        if let Some(close) = &mut self.close {
-            let examination = &mut close.examination;
-            examination.take(now, seen, tasks, need, &settings.evidence);
-        }
     }
 
     fn note_totals(&mut self, now: u64) {
@@ -528,8 +432,11 @@ impl Watch {
             None => growth.tau * (0.5 + 0.5 * progress),
         });
         let evidence = match &self.close {
-            Some(close) if self.state.grows() => close.examination.evidence(now),
-            _ => &[],
+            Some(close) if self.state.grows() => {
+                let joint = close.joint.iter();
+                joint.chain(close.examination.evidence(now)).collect()
+            }
+            _ => Vec::new(),
         };
         let facts = words::Facts {
             state: self.state,
@@ -539,7 +446,7 @@ impl Watch {
             zombies: u64::from(self.zombies),
             chain: self.chain(),
             exhaustion: exhaustion.as_ref(),
-            evidence,
+            evidence: &evidence,
         };
         Verdict {
             state: self.state,
@@ -555,14 +462,18 @@ impl Watch {
 }
 
 impl Close {
-    /// When a growth began: as it was first seen, unless a horizon has seen much more of it since.
-    fn first_onset(&self, growth: &Growth) -> u64 {
+    /// How a growth began: as it was first seen, unless a horizon has seen much more of it since.
+    fn first_begin(&self, growth: &Growth) -> Begin {
+        let begin = |growth: &Growth| Begin {
+            onset: growth.onset,
+            base: growth.base,
+        };
+        let first = self.begin.unwrap_or(begin(growth));
         let longer = self.found.iter().zip(WIDTHS).filter_map(|(found, width)| {
-            let onset = (*found)?.onset;
-            (onset + SOONER * width < self.onset?).then_some(onset)
+            let found = begin(found.as_ref()?);
+            (found.onset + SOONER * width < first.onset).then_some(found)
         });
-        let onset = self.onset.unwrap_or(growth.onset);
-        longer.min().unwrap_or(onset)
+        longer.min_by_key(|begin| begin.onset).unwrap_or(first)
     }
 
     fn is_over(&self) -> bool {

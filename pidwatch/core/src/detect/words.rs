@@ -22,7 +22,7 @@ pub(super) struct Facts<'a> {
     pub zombies: u64,
     pub chain: &'a [Limit],
     pub exhaustion: Option<&'a Exhaustion>,
-    pub evidence: &'a [Evidence],
+    pub evidence: &'a [&'a Evidence],
 }
 
 impl Facts<'_> {
@@ -47,7 +47,7 @@ impl Facts<'_> {
             growth.gain,
             lasted,
         )];
-        evidence.extend_from_slice(self.evidence);
+        evidence.extend(self.evidence.iter().copied().cloned());
         evidence
     }
 

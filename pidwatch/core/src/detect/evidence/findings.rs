@@ -117,6 +117,26 @@ impl Evidence {
         }
     }
 
+    /// A growth that takes a share of a limit's headroom together with others.
+    pub(in crate::detect) fn of_joint(limit: &str, others: usize, tasks: u64, share: f64) -> Self {
+        let who = if others == 1 {
+            "one other that grows".to_owned()
+        } else {
+            format!("{others} others that grow")
+        };
+        Self {
+            kind: Kind::Joint,
+            text: format!(
+                "together with {who} alike {tasks} tasks, {:.0} % of the headroom of {limit}",
+                100.0 * share
+            ),
+            tasks,
+            share: Some(share),
+            pools: None,
+            age: None,
+        }
+    }
+
     pub(super) fn of_busy(seen: &Seen) -> Self {
         let share = share(seen.active, seen.settled);
         Self {

@@ -35,6 +35,9 @@ pub struct EvidenceSettings {
     pub zombie_time: Duration,
     /// ... or when they fill this share of the headroom.
     pub zombie_share: f64,
+    /// Share of a limit's headroom that owners below it take together, each growing like the others, to be
+    /// a leak: as much as a single one takes.
+    pub joint_share: f64,
     /// Share of the tasks older than a minute that ran within the last one, in a busy pool.
     pub busy_share: f64,
     /// Tasks that the growth of a busy pool must have brought to be a leak ...
@@ -59,6 +62,7 @@ impl Default for EvidenceSettings {
             zombie_age: Duration::from_secs(60),
             zombie_time: Duration::from_secs(300),
             zombie_share: 0.3,
+            joint_share: 0.5,
             busy_share: 0.9,
             busy_gain: 2400,
             busy_limit: 0.75,

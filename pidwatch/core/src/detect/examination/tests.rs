@@ -333,3 +333,50 @@ fn an_even_leak_does_not_lapse() {
         assert!(outcome.growing.is_some() && outcome.leaking.is_some());
     }
 }
+
+/// Replicas with a heartbeat, each slow, below one pod's limit.
+#[test]
+fn replicas_are_a_leak_together_when_half_of_their_limit_is_gone() {
+    struct Pod(u64);
+    impl Limits for Pod {
+        fn chain(&self, _: CgroupId) -> Vec<Limit> {
+            vec![Limit {
+                name: "pids.max",
+                value: 1500,
+                usage: self.0,
+                owner: LimitOwner::Cgroup(CgroupId(1)),
+            }]
+        }
+    }
+    let mut detector = Detector::default();
+    let mut flagged = Vec::new();
+    for second in 0..1000 {
+        let time = BootTime::from_seconds(BEGIN + second);
+        let tasks = 3 + second.saturating_sub(120) * 7 / 10;
+        for id in [11, 12, 13] {
+            let sample = Sample {
+                tasks,
+                created: tasks,
+                ended: 0,
+                zombies: 0,
+            };
+            detector.observe(CgroupId(id), time, sample);
+        }
+        for change in detector.look(time, &Pod(3 * tasks)) {
+            if change.verdict.state == State::Leaking {
+                let kinds: Vec<_> = change.verdict.evidence.iter().map(|it| it.kind).collect();
+                assert_eq!(kinds, [Kind::Growth, Kind::Joint]);
+                flagged.push((second - 120, change.owner.0));
+            }
+        }
+        if flagged.len() == 3 {
+            break;
+        }
+    }
+    flagged.sort_unstable();
+    assert_eq!(
+        flagged.iter().map(|(_, id)| *id).collect::<Vec<_>>(),
+        [11, 12, 13]
+    );
+    assert!(flagged[2].0 <= 370, "{flagged:?}");
+}
