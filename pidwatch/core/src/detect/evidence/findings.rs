@@ -70,7 +70,8 @@ impl Evidence {
     }
 
     pub(super) fn of_zombies(zombies: &Zombies) -> Self {
-        let Zombies { tasks, oldest, .. } = *zombies;
+        let Zombies { tasks, pace, .. } = *zombies;
+        let oldest = pace.oldest;
         Self {
             kind: Kind::Zombies,
             text: format!(

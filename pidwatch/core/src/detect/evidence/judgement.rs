@@ -53,6 +53,8 @@ impl Need {
 
 /// Threads of a class that a name alone is believed of need to have been idle for most of them.
 const QUIET_SHARE: f64 = 0.5;
+/// Share of an even pace at which tasks must still come.
+const GOES_ON: f64 = 0.3;
 /// Tasks older than a minute that there must be to say what they do.
 const SETTLED: u64 = 20;
 
@@ -97,23 +99,25 @@ fn are_left(seen: &Seen, need: Need, settings: &EvidenceSettings) -> bool {
     let zombies = &seen.zombies;
     // Where most are young, somebody reaps, if late.
     let are_old = zombies.old >= zombies.tasks / 2 && zombies.old > 0;
-    let have_lasted = zombies.oldest >= settings.zombie_time && zombies.tasks >= need.proof;
+    let have_lasted = zombies.pace.oldest >= settings.zombie_time && zombies.tasks >= need.proof;
     let fill = need.zombies.is_some_and(|most| zombies.tasks >= most);
-    are_old && (have_lasted || fill)
+    are_old && zombies.pace.went_on(zombies.tasks, GOES_ON, settings) && (have_lasted || fill)
 }
 
 /// What the tasks of one kind show.
 fn of_class(class: &Class, settings: &EvidenceSettings) -> Option<Evidence> {
+    let are_stale = class.aged >= settings.stale_tasks
+        && share(class.stale, class.aged) >= settings.stale_share;
     if let Some(pools) = class.pools
         && are_many_pools(class, pools, settings)
     {
-        return Some(if is_stale(class, settings) {
+        return Some(if are_stale {
             Evidence::of_stale(class, settings)
         } else {
             Evidence::of_names(class, pools)
         });
     }
-    if !is_stale(class, settings) {
+    if !are_stale {
         return None;
     }
     if share(class.stale_in_connections, class.stale) >= settings.connection_share {
@@ -122,7 +126,12 @@ fn of_class(class: &Class, settings: &EvidenceSettings) -> Option<Evidence> {
     match class.pools {
         // A fixed pool of a JVM makes a thread for each job until it is full, though others are idle.
         Some(pools) if pools <= settings.few_pools => Some(Evidence::of_pool(class, pools)),
-        _ => Some(Evidence::of_stale(class, settings)),
+        // A pool that has filled and idles is no leak, however stale it is: others must have come since
+        // the old ones stopped, and must have stopped as well.
+        _ => class
+            .pace
+            .went_on(class.tasks, GOES_ON, settings)
+            .then(|| Evidence::of_stale(class, settings)),
     }
 }
 
@@ -135,10 +144,6 @@ fn are_many_pools(class: &Class, pools: u64, settings: &EvidenceSettings) -> boo
     pools >= settings.many_pools
         && class.are_in_turn
         && !class.are_processes
+        && class.pace.goes_on(class.tasks, GOES_ON)
         && (is_unnamed_pool(&class.pattern) || are_idle)
-}
-
-/// Leaked tasks never run again.
-fn is_stale(class: &Class, settings: &EvidenceSettings) -> bool {
-    class.aged >= settings.stale_tasks && share(class.stale, class.aged) >= settings.stale_share
 }

@@ -19,7 +19,7 @@ mod tests;
 pub use self::{
     findings::{Evidence, Kind},
     judgement::{Judgement, Need, Weight, judge},
-    seen::{Class, Scope, Seen, Tally, Zombies},
+    seen::{Class, Pace, Scope, Seen, Tally, Zombies},
     settings::EvidenceSettings,
     task::{Task, Wait, Zombie},
 };

@@ -54,6 +54,8 @@ pub struct Class {
     pub pattern: Vec<u8>,
     /// How many.
     pub tasks: u64,
+    /// When they came.
+    pub pace: Pace,
     /// Of them, those that are old enough to be stale.
     pub aged: u64,
     /// Of those, such as are.
@@ -79,10 +81,53 @@ pub struct Zombies {
     pub tasks: u64,
     /// Of those, such as ended long ago.
     pub old: u64,
-    /// Since the end of the oldest.
-    pub oldest: Duration,
+    /// When they ended.
+    pub pace: Pace,
     /// Zombies that ended long ago, whenever that was.
     pub all_old: u64,
+}
+
+/// When some tasks came, or ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// How many did within the last minute.
+    late: u64,
+    /// How many did before that, but not long ago.
+    lately: u64,
+    /// Since the first did.
+    pub oldest: Duration,
+}
+
+impl Pace {
+    /// `stays`: what is a part of the growth, and not one of those that come and go.
+    fn add(&mut self, age: Duration, settings: &EvidenceSettings, stays: bool) {
+        let (from, to) = window(settings);
+        self.late += u64::from(age < MINUTE);
+        self.lately += u64::from(stays && age >= from && age < to);
+        self.oldest = self.oldest.max(age);
+    }
+
+    /// Whether of so many at least this share of what an even pace brings came within the last minute.
+    pub fn goes_on(&self, tasks: u64, share: f64) -> bool {
+        self.is_even(self.late, MINUTE, tasks, share)
+    }
+
+    /// Whether as many came after those that are stale, and stayed: since the stale ones stopped, but long
+    /// enough ago not to be of those that come and go.
+    pub fn went_on(&self, tasks: u64, share: f64, settings: &EvidenceSettings) -> bool {
+        let (from, to) = window(settings);
+        self.is_even(self.lately, to - from, tasks, share)
+    }
+
+    fn is_even(&self, came: u64, within: Duration, tasks: u64, share: f64) -> bool {
+        let even = within.as_secs_f64() / self.oldest.max(within).as_secs_f64();
+        came as f64 >= share * even * tasks as f64
+    }
+}
+
+/// Ages of tasks that came after the stale ones had stopped.
+fn window(settings: &EvidenceSettings) -> (Duration, Duration) {
+    (settings.stale_idle / 2, settings.stale_idle)
 }
 
 /// Counts the tasks of an owner while a pass goes on.
@@ -134,7 +179,7 @@ impl Tally {
         if ended <= self.scope.born_within {
             zombies.tasks += 1;
             zombies.old += u64::from(is_old);
-            zombies.oldest = zombies.oldest.max(ended);
+            zombies.pace.add(ended, &self.settings, true);
         }
         let were_old = self.scope.were_old;
         self.seen.still_old += u64::from(were_old.is_some_and(|age| ended + BLUR >= age));
@@ -153,6 +198,10 @@ impl Tally {
             lead,
         } = self.classes.entry(key).or_default();
         class.tasks += 1;
+        // One that has done nothing for most of its life, and waits for no client.
+        let is_idle = task.idle.is_some_and(|idle| 2 * idle >= task.age);
+        let stays = is_idle && task.wait == Wait::Other;
+        class.pace.add(task.age, &self.settings, stays);
         // The one of which least was cut.
         if pattern.len() > class.pattern.len() {
             class.pattern = pattern;

@@ -115,6 +115,28 @@ fn different_pools_are_a_leak_before_they_are_stale() {
 }
 
 #[test]
+fn a_pool_that_has_filled_and_idles_is_no_leak() {
+    let since_filled = |seconds: u64| {
+        let tasks = growth(|_| "java".into(), |age| age);
+        judged(tasks.into_iter().map(move |task| Task {
+            age: task.age + Duration::from_secs(seconds),
+            idle: task.idle.map(|idle| idle + Duration::from_secs(seconds)),
+            ..task
+        }))
+    };
+    assert_eq!(since_filled(0).weight, Weight::Leak);
+    assert_eq!(since_filled(120), Judgement::default());
+    // Beside what comes and goes.
+    let mut tasks = growth(|_| "java".into(), |age| age);
+    for task in &mut tasks {
+        task.age += Duration::from_secs(120);
+        task.idle = Some(task.age);
+    }
+    tasks.extend((0..100).map(|n| thread("java", n, n % 3)));
+    assert_eq!(judged(tasks).weight, Weight::Undecided);
+}
+
+#[test]
 fn connections_that_somebody_has_numbered_are_no_pools() {
     let at_work = growth(|n| format!("conn-{n}-read-1"), |age| age % 7);
     assert_eq!(judged(at_work).weight, Weight::Busy);
