@@ -6,7 +6,7 @@
 
 use super::case::{Case, Node};
 use super::owner::Owner;
-use super::part::{Batch, Fill, Jobs, Load, Moves, Part, Pool, Walk, Workers};
+use super::part::{Batch, Fill, Jobs, Load, Moves, Part, Pool, ReapedLate, Walk, Workers};
 use super::random::Random;
 
 const HOUR: u64 = 3600;
@@ -39,7 +39,7 @@ const fn kind(
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 19] = [
+pub const KINDS: [Kind; 20] = [
     kind("start-up burst", 8, 6 * HOUR, 6, startup),
     kind("pool that fills", 8, 8 * HOUR, 12, pool),
     kind("autoscaling pool", 6, DAY, 6, autoscaling),
@@ -59,6 +59,7 @@ pub const KINDS: [Kind; 19] = [
     kind("moved by a runtime", 4, 6 * HOUR, 3, moves),
     kind("storm", 3, 6 * HOUR, 6, storm),
     kind("idle", 10, 3 * DAY, 3, idle),
+    kind("batch that reaps at its end", 6, 12 * HOUR, 6, reaped_late),
 ];
 
 /// One case of a kind.
@@ -478,6 +479,22 @@ fn storm(random: &mut Random) -> Owner {
             Jobs::boxed(per_s, life, (1, 1), Load::Square { period, on, offset }),
         ]
     })
+}
+
+/// A script that starts its jobs, waits for all of them at its end, and begins anew after a while.
+fn reaped_late(random: &mut Random) -> Owner {
+    let limit = pids_max(random);
+    let lasts = random.magnitude(30.0, 270.0);
+    let per_s = random.between(0.2, 0.8) * most(limit) / lasts;
+    let every = lasts as u64 + random.whole(10, 2 * HOUR);
+    let from = random.whole(700, HOUR);
+    Owner::new(random, move |_| {
+        vec![
+            Pool::boxed(0, 3.0, Fill::AtOnce),
+            ReapedLate::boxed(from, per_s, lasts as u64, every),
+        ]
+    })
+    .under(limit)
 }
 
 /// Next to nothing.

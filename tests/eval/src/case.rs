@@ -63,8 +63,10 @@ pub struct Readings {
     node: Node,
     /// Tasks of all owners.
     pub total: u64,
-    /// `pids.max` and usage of each owner's pod.
+    /// `pids.max` of each owner's pod, and the owner's own usage.
     pub pods: Vec<(Option<u64>, u64)>,
+    /// All owners are in one pod.
+    is_shared: bool,
 }
 
 impl Readings {
@@ -73,6 +75,7 @@ impl Readings {
             node,
             total: 0,
             pods: owners.iter().map(|owner| (owner.pids_max, 0)).collect(),
+            is_shared: owners.iter().all(|owner| owner.is_shared),
         }
     }
 
@@ -83,9 +86,15 @@ impl Readings {
         *usage = tasks;
     }
 
+    /// `pids.max` and usage of an owner's pod.
+    fn pod(&self, owner: usize) -> (Option<u64>, u64) {
+        let (pids_max, usage) = self.pods[owner];
+        (pids_max, if self.is_shared { self.total } else { usage })
+    }
+
     /// How full an owner's pod is.
     pub fn pod_ratio(&self, owner: usize) -> f64 {
-        let (pids_max, usage) = self.pods[owner];
+        let (pids_max, usage) = self.pod(owner);
         pids_max.map_or(0.0, |max| usage as f64 / max as f64)
     }
 
@@ -97,7 +106,7 @@ impl Readings {
 
     /// How many tasks an owner may still create.
     pub fn room(&self, owner: usize) -> u64 {
-        let (pids_max, usage) = self.pods[owner];
+        let (pids_max, usage) = self.pod(owner);
         let of_pod = pids_max.map_or(u64::MAX, |max| max.saturating_sub(usage));
         let used = self.total + self.node.background;
         let of_node = self.node.pid_max.min(self.node.threads_max);
@@ -112,7 +121,7 @@ pub fn id(owner: usize) -> CgroupId {
 
 impl Limits for Readings {
     fn chain(&self, owner: CgroupId) -> Vec<Limit> {
-        let (pids_max, usage) = self.pods[owner.0 as usize - 1];
+        let (pids_max, usage) = self.pod(owner.0 as usize - 1);
         let limit = |name, value, usage, owner| Limit {
             name,
             value,
@@ -122,7 +131,8 @@ impl Limits for Readings {
         let used = self.total + self.node.background;
         let mut chain = Vec::with_capacity(3);
         // The pod's cgroup lies above its container's.
-        let pod = LimitOwner::Cgroup(CgroupId(1_000_000 + owner.0));
+        let pod = if self.is_shared { 0 } else { owner.0 };
+        let pod = LimitOwner::Cgroup(CgroupId(1_000_000 + pod));
         chain.extend(pids_max.map(|max| limit("pids.max", max, usage, pod)));
         chain.push(limit(
             "kernel.pid_max",

@@ -5,6 +5,7 @@ use super::case::{Case, Node};
 use super::owner::Owner;
 use super::part::{Fill, Jobs, Leak, Load, Part, Pool, Rate, Workers};
 use super::random::Random;
+use super::tasks::Manner;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
@@ -29,7 +30,7 @@ const fn kind(
 }
 
 /// All kinds.
-pub const KINDS: [Kind; 16] = [
+pub const KINDS: [Kind; 19] = [
     kind("steady, 10/s and more", 15, fast),
     kind("steady, 1/s to 10/s", 9, medium),
     kind("steady, 1/min to 1/s", 9, slow),
@@ -46,6 +47,9 @@ pub const KINDS: [Kind; 16] = [
     kind("from before the watch", 6, before),
     kind("the incident", 6, incident),
     kind("among noisy neighbours", 9, among),
+    kind("beside a pool in one owner", 9, mixed),
+    kind("stops by itself", 6, stops),
+    kind("replicas below one limit", 6, pod),
 ];
 
 /// One case of a kind.
@@ -343,5 +347,66 @@ fn among(_: u64, random: &mut Random) -> (Node, Vec<Owner>, u64) {
         leaker(random, move || Leak::new(from, Rate::Steady(per_s))).leaking(from, Some(per_s));
     owners.insert(place, leaker);
     let duration = from + until_full(&node, None, per_s);
+    (node, owners, duration)
+}
+
+/// A pool at work grows in the same owner.
+fn mixed(_: u64, random: &mut Random) -> (Node, Vec<Owner>, u64) {
+    let node = Node::any(random);
+    let limit = random.pick(&[1000, 2048, 4096]);
+    let per_s = random.magnitude(0.3, 3.0);
+    let size = random.between(0.1, 0.3) * limit as f64;
+    let over = random.magnitude(300.0, 3000.0);
+    let owner = Owner::new(random, move |_| {
+        vec![
+            Pool::boxed(0, 20.0, Fill::AtOnce),
+            Pool::boxed(FROM, size, Fill::Linear(size / over)),
+            Box::new(Leak::new(FROM, Rate::Steady(per_s))),
+        ]
+    })
+    .under(Some(limit))
+    .leaking(FROM, None);
+    let duration = until_full(&node, Some(limit), per_s);
+    (node, vec![owner], duration)
+}
+
+/// Leaks seven tenths of its limit, and no more.
+fn stops(_: u64, random: &mut Random) -> (Node, Vec<Owner>, u64) {
+    let node = Node::any(random);
+    let limit = random.pick(&[1000, 2048]);
+    let lasts = random.magnitude(400.0, 4000.0) as u64;
+    let per_s = 0.7 * limit as f64 / lasts as f64;
+    let stopped = Load::Square {
+        period: 10 * DAY,
+        on: FROM + lasts,
+        offset: 0,
+    };
+    let owner = leaker(random, move || {
+        Leak::new(FROM, Rate::WithLoad(per_s, stopped))
+    })
+    .under(Some(limit))
+    .leaking(FROM, None);
+    (node, vec![owner], FROM + lasts + 1200)
+}
+
+/// Replicas that share one limit, each with a leak of the same kind.
+fn pod(_: u64, random: &mut Random) -> (Node, Vec<Owner>, u64) {
+    let node = Node::small(random);
+    let count = random.whole(2, 6);
+    let limit = random.pick(&[1000, 1500, 4096]);
+    // They are one program.
+    let manner = Manner::leaked(random);
+    let per_s = random.magnitude(1.0, 6.0) / count as f64;
+    let owners = (0..count)
+        .map(|_| {
+            let share = per_s * random.between(0.8, 1.2);
+            let leak = move || Leak {
+                manner: Some(manner),
+                ..Leak::new(FROM, Rate::Steady(share))
+            };
+            leaker(random, leak).sharing(limit).leaking(FROM, None)
+        })
+        .collect();
+    let duration = until_full(&node, Some(limit), per_s * count as f64);
     (node, owners, duration)
 }

@@ -15,6 +15,7 @@ mod play;
 mod random;
 mod recorded;
 mod score;
+mod tasks;
 mod tradeoff;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ use clap::Parser;
 use pidwatch_core::detect::DetectSettings;
 
 use corpus::Selection;
-use play::{Depth, play};
+use play::{Depth, Sight, play};
 
 /// Scores the detector on the labelled corpus.
 #[derive(Parser)]
@@ -59,10 +60,14 @@ fn main() -> ExitCode {
         is_every_third: false,
     };
     let settings = DetectSettings::default();
-    let outcomes: Vec<_> = selection
-        .cases()
-        .map(|case| play(case, &settings, Depth::Whole))
-        .collect();
+    let all = |depth, sight| -> Vec<_> {
+        let cases = selection.cases();
+        cases
+            .map(|case| play(case, &settings, depth, sight))
+            .collect()
+    };
+    let outcomes = all(Depth::Whole, Sight::Tasks);
+    let without = all(Depth::Flags, Sight::Curve);
     if outcomes.is_empty() {
         eprintln!("error: no kind has that in its name");
         return ExitCode::FAILURE;
@@ -70,7 +75,7 @@ fn main() -> ExitCode {
     if options.only.is_some() {
         score::tell_each(&outcomes);
     }
-    score::tables(&outcomes);
+    score::tables(&outcomes, &without);
     if !options.quick && options.only.is_none() && options.seed == 0 {
         tradeoff::curves(&selection);
         bench::bench();

@@ -1,9 +1,11 @@
 //! An owner of a case: parts, a life, restarts, and the label that says whether it leaks.
 
 use pidwatch_core::detect::Sample;
+use pidwatch_core::detect::evidence::Task;
 
 use super::part::{Clock, Part, Step};
 use super::random::Random;
+use super::tasks::Tasks;
 
 /// Whether and how an owner leaks.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Owner {
     pub label: Option<Label>,
     /// `pids.max` of its pod.
     pub pids_max: Option<u64>,
+    /// That is the limit of one pod that all owners of the case are in.
+    pub is_shared: bool,
     /// Its cgroup is made at this second; 0: it was there before.
     pub born: u64,
     /// And removed at this one.
@@ -32,6 +36,10 @@ pub struct Owner {
     started: u64,
     now: Sample,
     random: Random,
+    /// Of each part.
+    tasks: Vec<Tasks>,
+    /// Apart, so that what tasks do changes no number of them.
+    manners: Random,
 }
 
 impl Owner {
@@ -40,11 +48,14 @@ impl Owner {
         random: &mut Random,
         make: impl Fn(&mut Random) -> Vec<Box<dyn Part>> + 'static,
     ) -> Self {
-        let mut random = Random::new("owner", random.whole(0, u64::MAX - 1));
+        let seed = random.whole(0, u64::MAX - 1);
+        let (mut random, mut manners) = (Random::new("owner", seed), Random::new("tasks", seed));
         let parts = make(&mut random);
+        let tasks = tasks_of(&parts, &mut manners);
         Self {
             label: None,
             pids_max: None,
+            is_shared: false,
             born: 0,
             gone: u64::MAX,
             restarts: Vec::new(),
@@ -58,11 +69,19 @@ impl Owner {
                 zombies: 0,
             },
             random,
+            tasks,
+            manners,
         }
     }
 
     pub fn under(mut self, pids_max: Option<u64>) -> Self {
         self.pids_max = pids_max;
+        self
+    }
+
+    /// In one pod with all others.
+    pub fn sharing(mut self, pids_max: u64) -> Self {
+        (self.pids_max, self.is_shared) = (Some(pids_max), true);
         self
     }
 
@@ -98,6 +117,13 @@ impl Owner {
         (self.born..self.gone).contains(&at)
     }
 
+    /// Shows each of its tasks as a pass does.
+    pub fn each_task(&self, at: u64, mut show: impl FnMut(&Task)) {
+        for tasks in &self.tasks {
+            tasks.each(at, &mut show);
+        }
+    }
+
     /// What it has.
     pub fn now(&self) -> Sample {
         self.now
@@ -120,6 +146,7 @@ impl Owner {
             self.now.zombies = 0;
             self.started = at;
             self.parts = (self.make)(&mut self.random);
+            self.tasks = tasks_of(&self.parts, &mut self.manners);
             self.now.ended += sum.ended;
         }
         let is_restarted = sum.ended > 0;
@@ -128,8 +155,9 @@ impl Owner {
             at,
             age: at - self.started,
         };
-        for part in &mut self.parts {
+        for (part, tasks) in self.parts.iter_mut().zip(&mut self.tasks) {
             let step = part.step(clock, &mut self.random);
+            tasks.step(at, &step);
             sum.created += step.created;
             sum.ended += step.ended;
             sum.unreaped += step.unreaped;
@@ -147,6 +175,11 @@ impl Owner {
         let changed = is_restarted || sum.created + sum.ended > 0 || sum.moved != 0;
         (changed, is_refused)
     }
+}
+
+fn tasks_of(parts: &[Box<dyn Part>], manners: &mut Random) -> Vec<Tasks> {
+    let manners = parts.iter().map(|part| part.manner(manners));
+    manners.map(Tasks::new).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! parts ([`super::owner`]).
 
 use super::random::Random;
+use super::tasks::Manner;
 
 /// Now, for a part.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,11 @@ impl Step {
 /// A component of an owner.
 pub trait Part {
     fn step(&mut self, clock: Clock, random: &mut Random) -> Step;
+
+    /// What its tasks do.
+    fn manner(&self, random: &mut Random) -> Manner {
+        Manner::benign(random)
+    }
 }
 
 /// How load goes over time, from 0 to 1.
@@ -261,6 +267,15 @@ impl Part for Jobs {
         }
         step
     }
+
+    fn manner(&self, random: &mut Random) -> Manner {
+        // What lives for minutes is a connection.
+        if self.life_s < 30.0 {
+            Manner::Busy(random.whole(1, 20))
+        } else {
+            Manner::Connections
+        }
+    }
 }
 
 /// A batch that starts on time, works with some tasks for a while and ends: nightly jobs, builds.
@@ -300,6 +315,53 @@ impl Part for Batch {
         self.level = target;
         step
     }
+
+    fn manner(&self, random: &mut Random) -> Manner {
+        Manner::Busy(random.whole(1, 20))
+    }
+}
+
+/// Children that end at once, and are reaped all together when the last one was made.
+pub struct ReapedLate {
+    pub from: u64,
+    pub per_s: f64,
+    pub lasts: u64,
+    pub every: u64,
+    waiting: u64,
+}
+
+impl ReapedLate {
+    pub fn boxed(from: u64, per_s: f64, lasts: u64, every: u64) -> Box<dyn Part> {
+        Box::new(Self {
+            from,
+            per_s,
+            lasts,
+            every,
+            waiting: 0,
+        })
+    }
+}
+
+impl Part for ReapedLate {
+    fn step(&mut self, clock: Clock, random: &mut Random) -> Step {
+        let Some(since) = clock.at.checked_sub(self.from) else {
+            return Step::default();
+        };
+        if since % self.every < self.lasts {
+            let new = random.poisson(self.per_s);
+            self.waiting += new;
+            return Step {
+                created: new,
+                ended: new,
+                unreaped: new as i64,
+                moved: 0,
+            };
+        }
+        Step {
+            unreaped: -(std::mem::take(&mut self.waiting) as i64),
+            ..Step::default()
+        }
+    }
 }
 
 /// A runtime that forks here and moves what it forked elsewhere.
@@ -328,6 +390,8 @@ pub struct Leak {
     pub release: Option<(u64, f64)>,
     /// Whether what leaks has ended and is not reaped.
     pub zombies: bool,
+    /// What leaked tasks do; drawn where it is not said.
+    pub manner: Option<Manner>,
     /// Leaked since the last release.
     pub held: u64,
 }
@@ -358,6 +422,7 @@ impl Leak {
             rate,
             release: None,
             zombies: false,
+            manner: None,
             held: 0,
         }
     }
@@ -399,6 +464,10 @@ impl Part for Leak {
             step.ended += (std::mem::take(&mut self.held) as f64 * share) as u64;
         }
         step
+    }
+
+    fn manner(&self, random: &mut Random) -> Manner {
+        self.manner.unwrap_or_else(|| Manner::leaked(random))
     }
 }
 

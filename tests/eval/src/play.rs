@@ -1,6 +1,7 @@
 //! Plays a case to the detector, and to the rules that people use today, and notes what each said.
 
 use pidwatch_core::clock::BootTime;
+use pidwatch_core::detect::evidence::Tally;
 use pidwatch_core::detect::{DetectSettings, Detector, Limits, State};
 
 use super::baseline::{self, Baselines, NodeRule};
@@ -80,8 +81,20 @@ pub enum Depth {
     Flags,
 }
 
+/// What the detector sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// How many tasks there are.
+    Curve,
+    /// Also what they do, where something grows.
+    Tasks,
+}
+
+/// Seconds between passes over tasks.
+const PACE: u64 = 10;
+
 /// Plays a case.
-pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome {
+pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth, sight: Sight) -> Outcome {
     let mut detector = Detector::new(settings.clone());
     let mut readings = Readings::new(case.node, &case.owners);
     let mut baselines = vec![Baselines::default(); case.owners.len()];
@@ -150,6 +163,9 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
                 }
             }
         }
+        if sight == Sight::Tasks && is_watched && at % PACE == 0 {
+            examine(&mut detector, &case, time, at);
+        }
         if depth == Depth::Whole && is_watched && at % baseline::SCRAPE == 0 {
             scrape(&mut outcome, &mut baselines, &case, &readings, at);
             let fires = node_rule.scrape(at, readings.node_ratio());
@@ -172,6 +188,18 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth) -> Outcome 
         episode.full = full.map(|full| full.saturating_sub(episode.from));
     }
     outcome
+}
+
+/// A pass over the tasks of owners of which it is open whether they leak.
+fn examine(detector: &mut Detector, case: &Case, time: BootTime, at: u64) {
+    for examinee in detector.to_examine(time) {
+        if !examinee.is_decided {
+            let mut tally = Tally::new(examinee.scope, detector.evidence_settings());
+            let owner = &case.owners[examinee.owner.0 as usize - 1];
+            owner.each_task(at, |task| tally.add(task));
+            detector.examined(examinee.owner, time, &tally.finish());
+        }
+    }
 }
 
 fn episodes(case: &Case) -> Vec<Episode> {

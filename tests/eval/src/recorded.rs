@@ -6,6 +6,7 @@ use super::case::{Case, Node};
 use super::owner::Owner;
 use super::part::{Clock, Part, Step};
 use super::random::Random;
+use super::tasks::Manner;
 
 /// `pids.max` of each service's cgroup, as it was recorded.
 const PIDS_MAX: u64 = 3000;
@@ -141,6 +142,11 @@ impl Part for Recorded {
             // What was there when the recording began, and what was moved in.
             moved: grown - (created as i64 - ended as i64 + unreaped),
         }
+    }
+
+    /// The recordings have numbers of tasks alone.
+    fn manner(&self, _: &mut Random) -> Manner {
+        Manner::Unknown
     }
 }
 

@@ -10,6 +10,8 @@ const FORECAST_ERROR: f64 = 0.2;
 pub struct Part<'a> {
     name: &'a str,
     outcomes: Vec<&'a Outcome>,
+    /// Without evidence.
+    without: Vec<&'a Outcome>,
 }
 
 /// Tells each flag and episode.
@@ -29,7 +31,8 @@ pub fn tell_each(outcomes: &[Outcome]) {
 }
 
 /// Prints all tables.
-pub fn tables(outcomes: &[Outcome]) {
+/// The second are of the same cases, without a look at tasks.
+pub fn tables(outcomes: &[Outcome], without: &[Outcome]) {
     for (name, is_unseen) in [
         ("cases that tuning looked at", false),
         ("unseen cases", true),
@@ -40,11 +43,16 @@ pub fn tables(outcomes: &[Outcome]) {
         let part = Part {
             name,
             outcomes: of.collect(),
+            without: without
+                .iter()
+                .filter(|outcome| outcome.is_unseen == is_unseen)
+                .collect(),
         };
         if part.outcomes.is_empty() {
             continue;
         }
         part.leaks();
+        part.evidence();
         part.forecasts();
         part.benign();
         part.rules();
@@ -166,6 +174,39 @@ impl Part<'_> {
         }
     }
 
+    /// What evidence does: each kind of leak with it and without.
+    fn evidence(&self) {
+        println!(
+            "\n### With evidence and without, {}\n\n| | leaking after, s: median / p90 / worst | headroom used: \
+             median / p90 | without evidence: after, s | headroom used |\n|---|---|---|---|---|",
+            self.name
+        );
+        let of = |outcomes: &[&Outcome], class: Option<&str>| -> String {
+            let of_class = outcomes
+                .iter()
+                .filter(|outcome| class.is_none_or(|class| outcome.class == class));
+            let episodes: Vec<&Episode> = of_class.flat_map(|of| &of.episodes).collect();
+            let found = || episodes.iter().filter(|episode| episode.leaking.is_some());
+            let used = spread(found().map(|episode| 100.0 * episode.used));
+            let used = used.map_or("-".into(), |[median, p90, _]| {
+                format!("{median:.1} % / {p90:.1} %")
+            });
+            format!(
+                "{} | {used}",
+                seconds(found().filter_map(|episode| episode.leaking))
+            )
+        };
+        for (name, _) in self.classes(true) {
+            let (with, without) = (
+                of(&self.outcomes, Some(name)),
+                of(&self.without, Some(name)),
+            );
+            println!("| {name} | {with} | {without} |");
+        }
+        let (with, without) = (of(&self.outcomes, None), of(&self.without, None));
+        println!("| **all** | {with} | {without} |");
+    }
+
     fn forecasts(&self) {
         println!(
             "\n### Forecasts of steady leaks, {}\n\n| | leaks | first forecast within 20 % | \
@@ -241,58 +282,50 @@ impl Part<'_> {
              median / p90 |\n|---|---|---|---|---|---|",
             self.name
         );
-        let days = days(&self.outcomes);
-        let episodes: Vec<&Episode> = self.outcomes.iter().flat_map(|of| &of.episodes).collect();
-        let among: Vec<&Episode> = self
-            .outcomes
-            .iter()
-            .filter(|outcome| outcome.owners > 1 && outcome.is_leak)
-            .flat_map(|outcome| &outcome.episodes)
-            .collect();
         let row = |name: &str,
+                   outcomes: &[&Outcome],
                    flag: &dyn Fn(&Episode) -> Option<(u64, f64)>,
                    named: &dyn Fn(&Episode) -> bool,
                    wrong: usize| {
+            let episodes = || outcomes.iter().flat_map(|of| &of.episodes);
+            let among = outcomes
+                .iter()
+                .filter(|outcome| outcome.owners > 1 && outcome.is_leak)
+                .flat_map(|outcome| &outcome.episodes);
             let before_full = |episode: &Episode| {
                 flag(episode).filter(|(at, _)| episode.full.is_none_or(|full| *at < full))
             };
-            let flags = || episodes.iter().filter_map(|episode| before_full(episode));
+            let flags = || episodes().filter_map(before_full);
             let used = spread(flags().map(|(_, used)| 100.0 * used));
             let used = used.map_or("-".into(), |[median, p90, _]| {
                 format!("{median:.1} % / {p90:.1} %")
             });
             println!(
                 "| {name} | {} | {} | {:.3} | {} | {used} |",
-                share(
-                    episodes
-                        .iter()
-                        .map(|episode| before_full(episode).is_some())
-                ),
-                share(
-                    among
-                        .iter()
-                        .map(|of| before_full(of).is_some() && named(of))
-                ),
-                wrong as f64 / days,
+                share(episodes().map(|episode| before_full(episode).is_some())),
+                share(among.map(|of| before_full(of).is_some() && named(of))),
+                wrong as f64 / days(outcomes),
                 seconds(flags().map(|(at, _)| at)),
             );
         };
         let leaking = |episode: &Episode| Some((episode.leaking?, episode.used));
-        let wrong = self
-            .outcomes
-            .iter()
-            .map(|outcome| outcome.leaking.len())
-            .sum();
-        row(
-            "pidwatch, `leaking`",
-            &leaking,
-            &|of| of.is_named_right,
-            wrong,
-        );
+        for (name, outcomes) in [
+            ("pidwatch, `leaking`", &self.outcomes),
+            ("the same without evidence", &self.without),
+        ] {
+            let wrong = outcomes.iter().map(|outcome| outcome.leaking.len()).sum();
+            row(name, outcomes, &leaking, &|of| of.is_named_right, wrong);
+        }
         for (rule, name) in baseline::NAMES.iter().enumerate() {
             let wrong: u64 = self.outcomes.iter().map(|of| of.baselines[rule]).sum();
             let flag = |episode: &Episode| episode.baselines[rule];
-            row(name, &flag, &|of| of.baselines_named[rule], wrong as usize);
+            row(
+                name,
+                &self.outcomes,
+                &flag,
+                &|of| of.baselines_named[rule],
+                wrong as usize,
+            );
         }
     }
 }

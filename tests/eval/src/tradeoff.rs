@@ -5,7 +5,7 @@
 use pidwatch_core::detect::DetectSettings;
 
 use super::corpus::Selection;
-use super::play::{Depth, Episode, Outcome, play};
+use super::play::{Depth, Episode, Outcome, Sight, play};
 use super::score::{days, growing_in_time, leaking_in_time, spread};
 
 /// Factors on how much a leak must have brought.
@@ -86,6 +86,6 @@ pub fn curves(selection: &Selection) {
 fn all(selection: &Selection, settings: &DetectSettings) -> Vec<Outcome> {
     let cases = selection.cases();
     cases
-        .map(|case| play(case, settings, Depth::Flags))
+        .map(|case| play(case, settings, Depth::Flags, Sight::Tasks))
         .collect()
 }
