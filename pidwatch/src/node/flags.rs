@@ -4,7 +4,7 @@
 //! In: the detector's verdicts on owners and on parts. Out: changes of owners, each with the part that it comes
 //! from.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     cgroup::CgroupId,
@@ -51,6 +51,8 @@ pub(super) struct Flags {
     told: HashMap<CgroupId, Flag>,
     /// By owner, how it or a part came to be `ok`, or gone.
     ends: HashMap<CgroupId, Change>,
+    /// Owners and parts that are in doubt for a new reason.
+    doubts: HashSet<CgroupId>,
 }
 
 impl Flags {
@@ -59,8 +61,12 @@ impl Flags {
         self.told.get(&owner).map(|flag| flag.source)
     }
 
-    /// Notes a change of an owner or of one of its parts: it says why the owner is `ok` again.
+    /// Notes a change of an owner or of one of its parts: it says why the owner is `ok` again, or in doubt for
+    /// another reason than before.
     pub fn note(&mut self, owner: CgroupId, change: Change) {
+        if change.from == change.verdict.state {
+            self.doubts.insert(change.owner);
+        }
         let is_end = matches!(change.verdict.state, State::Ok | State::Gone);
         // The owner's own word goes first.
         if is_end && self.ends.get(&owner).is_none_or(|end| end.owner != owner) {
@@ -103,7 +109,7 @@ impl Flags {
         let mut changes = Vec::new();
         for (&owner, (flag, verdict)) in &now {
             let from = self.told.get(&owner).map_or(State::Ok, |told| told.state);
-            if from != flag.state {
+            if from != flag.state || self.doubts.contains(&flag.source) {
                 changes.push(Flagged {
                     change: Change {
                         owner,
@@ -138,6 +144,7 @@ impl Flags {
             });
         }
         self.ends.clear();
+        self.doubts.clear();
         changes.sort_by_key(|flagged| flagged.change.owner);
         changes
     }
@@ -222,6 +229,27 @@ mod tests {
         flags.note(OWNER, end(OWNER));
         assert_eq!(update(&mut flags, &[]), [(Leaking, Ok, None)]);
         assert_eq!(flags.source(OWNER), None);
+    }
+
+    #[test]
+    fn a_new_doubt_about_the_source_is_reported_once() {
+        use State::{Growing, Ok};
+        let mut flags = Flags::default();
+        let grows = [
+            (OWNER, verdict(Growing, 5.0)),
+            (PART, verdict(Growing, 1.0)),
+        ];
+        assert_eq!(update(&mut flags, &grows), [(Ok, Growing, None)]);
+        let doubt = |id| Change {
+            owner: id,
+            from: Growing,
+            verdict: verdict(Growing, 5.0),
+        };
+        flags.note(OWNER, doubt(PART));
+        assert_eq!(update(&mut flags, &grows), []);
+        flags.note(OWNER, doubt(OWNER));
+        assert_eq!(update(&mut flags, &grows), [(Growing, Growing, None)]);
+        assert_eq!(update(&mut flags, &grows), []);
     }
 
     #[test]

@@ -150,7 +150,11 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth, sight: Sigh
         begin(&mut outcome.episodes, &readings, at);
         if is_watched {
             let changes = detector.look(time, &readings);
-            for change in &changes {
+            // Not those that only say why a growth is in doubt.
+            for change in changes
+                .iter()
+                .filter(|change| change.from != change.verdict.state)
+            {
                 let owner = change.owner.0 as usize - 1;
                 note(&mut outcome, owner, at, change.verdict.state, || {
                     change.verdict.why.clone()

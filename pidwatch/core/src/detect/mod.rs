@@ -181,7 +181,8 @@ impl Detector {
     }
 
     /// Judges every owner that was observed since the last time, and now and then every one that is
-    /// not `ok`. To be called about once a second.
+    /// not `ok`. To be called about once a second. The changes are those of states, and growths of which
+    /// it is in doubt for a new reason whether they are a leak.
     pub fn look(&mut self, time: BootTime, limits: &impl Limits) -> Vec<Change> {
         let now = time.seconds();
         let observed = std::mem::take(&mut self.observed);
@@ -233,9 +234,12 @@ impl Detector {
         self.forecast = Forecast::of(&self.growers);
         let mut changes = Vec::new();
         for (owner, before) in moved {
-            let watch = &self.watches[&owner];
+            let Some(watch) = self.watches.get_mut(&owner) else {
+                continue;
+            };
+            let has_new_doubt = watch.has_new_doubt(now);
             let verdict = watch.verdict(now, &self.forecast);
-            if watch.state() != before {
+            if watch.state() != before || has_new_doubt {
                 changes.push(Change {
                     owner,
                     from: before,

@@ -9,7 +9,7 @@ mod weigh;
 
 use super::{
     DetectSettings, Forecast, Grower, Sample, State, Verdict,
-    evidence::Evidence,
+    evidence::{Evidence, Kind},
     examination::Examination,
     forecast::Speed,
     series::{Series, WIDTHS},
@@ -176,6 +176,8 @@ struct Close {
     most: u64,
     grew: u64,
     examination: Examination,
+    /// Reasons for doubt that were reported of this growth.
+    doubts: Vec<Kind>,
     /// Of a leak that is one only together with others.
     joint: Option<Evidence>,
 }
@@ -350,6 +352,7 @@ impl Watch {
         if growth.is_none() {
             (close.most, close.grew) = (0, 0);
             close.examination = Examination::default();
+            close.doubts.clear();
         }
         close.growth = growth;
     }

@@ -61,6 +61,8 @@ struct Outcome {
     tasks: u64,
     kinds: Vec<Kind>,
     lapses: usize,
+    /// Of the events that only report one.
+    doubts: Vec<Kind>,
     why: String,
 }
 
@@ -79,6 +81,7 @@ fn play(load: Load, has_evidence: bool, seconds: u64) -> Outcome {
         tasks: BASE,
         kinds: Vec::new(),
         lapses: 0,
+        doubts: Vec::new(),
         why: String::new(),
     };
     let mut births: Vec<u64> = Vec::new();
@@ -117,6 +120,12 @@ fn play(load: Load, has_evidence: bool, seconds: u64) -> Outcome {
         };
         for change in detector.look(time, &Below(limit)) {
             let verdict = change.verdict;
+            if change.from == verdict.state {
+                let kinds = verdict.evidence.iter().map(|it| it.kind);
+                outcome
+                    .doubts
+                    .extend(kinds.filter(|kind| *kind != Kind::Growth));
+            }
             match verdict.state {
                 State::Growing => {
                     outcome.growing.get_or_insert(since);
@@ -282,6 +291,7 @@ fn quiet_clients_and_a_pool_that_fills_are_not_accused_early() {
     assert_eq!(outcome.leaking, None);
     let growing = play(pool, true, 350);
     assert!(growing.why.contains("in doubt: "), "{}", growing.why);
+    assert_eq!(growing.doubts, [Kind::Pool], "each is reported once");
 }
 
 #[test]

@@ -160,6 +160,21 @@ impl Watch {
         }
     }
 
+    /// Whether a growing owner has a reason for doubt that was not reported yet; it is from then on.
+    pub fn has_new_doubt(&mut self, now: u64) -> bool {
+        let is_growing = self.state == State::Growing;
+        let Some(close) = self.close.as_mut().filter(|_| is_growing) else {
+            return false;
+        };
+        let reported = close.doubts.len();
+        for evidence in close.examination.evidence(now) {
+            if !evidence.kind.is_proof() && !close.doubts.contains(&evidence.kind) {
+                close.doubts.push(evidence.kind);
+            }
+        }
+        close.doubts.len() > reported
+    }
+
     /// What a pass over its tasks is to count; `None` where it does not grow.
     pub fn scope(&self, now: u64, settings: &DetectSettings) -> Option<Scope> {
         let close = self.close.as_ref()?;
