@@ -14,6 +14,8 @@ use crate::cgroup::pattern;
 const MOST_CLASSES: usize = 64;
 /// A task that is older is asked whether it ran within as long a time.
 const MINUTE: Duration = Duration::from_secs(60);
+/// Share of its life for which one that came lately has not run: what runs now and then rarely has.
+const IDLE: f64 = 0.8;
 /// Ends are timed to a tick, and passes take a while.
 const BLUR: Duration = Duration::from_secs(1);
 
@@ -198,8 +200,8 @@ impl Tally {
             lead,
         } = self.classes.entry(key).or_default();
         class.tasks += 1;
-        // One that has done nothing for most of its life, and waits for no client.
-        let is_idle = task.idle.is_some_and(|idle| 2 * idle >= task.age);
+        // One that has done nothing for nearly all of its life, and waits for no client.
+        let is_idle = task.idle.is_some_and(|idle| idle >= task.age.mul_f64(IDLE));
         let stays = is_idle && task.wait == Wait::Other;
         class.pace.add(task.age, &self.settings, stays);
         // The one of which least was cut.

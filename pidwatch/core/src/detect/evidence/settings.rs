@@ -64,7 +64,7 @@ impl Default for EvidenceSettings {
             zombie_share: 0.3,
             joint_share: 0.5,
             busy_share: 0.9,
-            busy_gain: 2400,
+            busy_gain: 1500,
             busy_limit: 0.75,
         }
     }

@@ -318,6 +318,20 @@ fn a_leak_in_disguise_is_found_as_soon_as_without_evidence() {
 }
 
 #[test]
+fn a_proof_delays_no_leak() {
+    for name in [LEAK.name, |number| format!("pool-{number}-thread-1")] {
+        let fast = Load {
+            per_s: 60.0,
+            pids_max: 40_000,
+            name,
+            ..LEAK
+        };
+        let (with, without) = (play(fast, true, 300), play(fast, false, 300));
+        assert!(with.leaking.is_some() && with.leaking <= without.leaking);
+    }
+}
+
+#[test]
 fn what_a_pass_has_not_seen_is_not_judged() {
     // Most of them were gone, or are in a cgroup that was not watched.
     let hidden = Load {

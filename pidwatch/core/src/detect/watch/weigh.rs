@@ -75,24 +75,21 @@ impl Watch {
             urgent = settings.urgent_share * least as f64;
         }
         let gain = growth.gain as f64;
-        let mut has_lasted = growth.for_s >= settings.leak_time.as_secs() || gain >= urgent;
-        let mut goes_on = growth.late >= LEAK_LATE;
-        match weight {
-            Weight::Undecided => {}
-            Weight::Leak => {
-                need = need.min(self.proof(settings).proof as f64);
-                has_lasted = growth.for_s >= evidence.evidence_time.as_secs();
-                // That it is no pool which ebbs is shown by its tasks.
-                goes_on = true;
-            }
-            Weight::Busy => {
-                let own = headroom.map_or(f64::INFINITY, |headroom| headroom.own as f64);
-                let most = evidence.busy_limit * own;
-                need = need.max(most.min(evidence.busy_gain as f64));
-            }
+        if weight == Weight::Busy {
+            let own = headroom.map_or(f64::INFINITY, |headroom| headroom.own as f64);
+            let most = evidence.busy_limit * own;
+            need = need.max(most.min(evidence.busy_gain as f64));
         }
-        let beyond = self.tasks().saturating_sub(self.had_before(growth)) as f64;
-        let is_leak = gain >= need && has_lasted && goes_on && beyond >= NEW_SHARE * need;
+        let had = self.had_before(growth);
+        let beyond = self.tasks().saturating_sub(had) as f64;
+        let is_enough = |need: f64| gain >= need && beyond >= NEW_SHARE * need;
+        let has_lasted = growth.for_s >= settings.leak_time.as_secs() || gain >= urgent;
+        let mut is_leak = is_enough(need) && has_lasted && growth.late >= LEAK_LATE;
+        if weight == Weight::Leak {
+            need = need.min(self.proof(settings).proof as f64);
+            // That it is no pool which ebbs is shown by its tasks.
+            is_leak |= is_enough(need) && growth.for_s >= evidence.evidence_time.as_secs();
+        }
         ((gain / need.max(1.0)).min(1.0), is_leak)
     }
 
