@@ -8,6 +8,7 @@ use super::case::Case;
 use super::leaks;
 use super::random::Random;
 use super::recorded;
+use super::recorded_tasks;
 
 /// Which cases.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,11 @@ impl Selection {
         let recorded = recorded::cases(&mut self.random("recorded", 0))
             .into_iter()
             .filter(|case| self.has(case.class, case.number) && !self.is_seen_only);
-        benign.chain(leaks).chain(recorded)
+        let by_task = recorded_tasks::cases(&mut self.random("recorded tasks", 0));
+        let by_task = by_task
+            .into_iter()
+            .filter(|case| self.has(case.class, case.number));
+        benign.chain(leaks).chain(recorded).chain(by_task)
     }
 
     fn random(&self, class: &str, number: u64) -> Random {

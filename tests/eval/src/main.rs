@@ -14,6 +14,7 @@ mod part;
 mod play;
 mod random;
 mod recorded;
+mod recorded_tasks;
 mod score;
 mod tasks;
 mod tradeoff;

@@ -119,8 +119,10 @@ impl Owner {
 
     /// Shows each of its tasks as a pass does.
     pub fn each_task(&self, at: u64, mut show: impl FnMut(&Task)) {
-        for tasks in &self.tasks {
-            tasks.each(at, &mut show);
+        for (part, tasks) in self.parts.iter().zip(&self.tasks) {
+            if !part.each_task(at, &mut show) {
+                tasks.each(at, &mut show);
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 //! A part tells, second by second, how many tasks it creates and ends. An owner is the sum of some
 //! parts ([`super::owner`]).
 
+use pidwatch_core::detect::evidence::Task;
+
 use super::random::Random;
 use super::tasks::Manner;
 
@@ -45,6 +47,11 @@ pub trait Part {
     /// What its tasks do.
     fn manner(&self, random: &mut Random) -> Manner {
         Manner::benign(random)
+    }
+
+    /// Shows each of its tasks as a pass does; false where they are only known by what they do.
+    fn each_task(&self, _: u64, _: &mut dyn FnMut(&Task)) -> bool {
+        false
     }
 }
 
