@@ -2,15 +2,18 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pidwatch_core::clock::BootTime;
+use pidwatch_core::detect::evidence::{EvidenceSettings, Need, Scope, Tally, Weight, judge};
 use pidwatch_core::detect::{Detector, Sample};
 
 use super::case::{Node, Readings, id};
 use super::owner::Owner;
+use super::part::Step;
 use super::random::Random;
 use super::score::spread;
+use super::tasks::{Manner, Tasks};
 
 /// Owners of the node, and how many of them change each second.
 const OWNERS: usize = 10_000;
@@ -64,6 +67,45 @@ pub fn bench() {
         let [median, p90, worst] = spread(times.into_iter()).unwrap_or_default();
         println!("| {name} | {median:.2} / {p90:.2} / {worst:.2} | {idle:.0} | {watched:.0} |");
     }
+    let times = (0..TALLIES).map(|_| 1000.0 * tally());
+    let [median, p90, worst] = spread(times).unwrap_or_default();
+    println!(
+        "\nTo count and judge {TASKS} tasks of one owner that a pass has read: {median:.1} / {p90:.1} / {worst:.1} ms."
+    );
+}
+
+/// Tasks of an owner that grows, and how often they are counted.
+const TASKS: u64 = 50_000;
+const TALLIES: usize = 20;
+
+/// Seconds that it takes to count and judge them.
+fn tally() -> f64 {
+    let settings = EvidenceSettings::default();
+    let mut pools = Tasks::new(Manner::Pools(3));
+    for at in 0..TASKS / 50 {
+        pools.step(
+            at,
+            &Step {
+                created: 50,
+                ..Step::default()
+            },
+        );
+    }
+    let scope = Scope {
+        born_within: Duration::from_secs(TASKS),
+        were_old: None,
+    };
+    let mut tasks = Vec::new();
+    pools.each(TASKS / 50, |task| tasks.push(*task));
+    let start = Instant::now();
+    let mut tally = Tally::new(scope, &settings);
+    for task in &tasks {
+        tally.add(task);
+    }
+    let judgement = judge(&tally.finish(), false, Need::of(None, &settings), &settings);
+    let took = start.elapsed().as_secs_f64();
+    assert_eq!(judgement.weight, Weight::Leak);
+    took
 }
 
 fn measure(busy: Busy) -> (Vec<f64>, f64, f64) {
