@@ -52,7 +52,8 @@ pub(super) struct IdlePoller {
     all: usize,
     /// The first round is read at once.
     is_first: bool,
-    last: HashMap<CgroupId, LastRow>,
+    /// Boxed, since many slots of a table are empty.
+    last: HashMap<CgroupId, Box<LastRow>>,
 }
 
 impl IdlePoller {
@@ -113,13 +114,13 @@ impl IdlePoller {
     pub fn note(&mut self, rate: &Rate) -> bool {
         let row = LastRow::from(rate);
         match self.last.get_mut(&rate.owner.id()) {
-            Some(last) if *last == row => false,
+            Some(last) if **last == row => false,
             Some(last) => {
-                *last = row;
+                **last = row;
                 true
             }
             None => {
-                self.last.insert(rate.owner.id(), row);
+                self.last.insert(rate.owner.id(), Box::new(row));
                 true
             }
         }

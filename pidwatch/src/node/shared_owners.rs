@@ -11,9 +11,9 @@ use crate::{
     stream::Owner,
 };
 
-/// Owners by their cgroups.
+/// Owners by their cgroups; boxed, since many slots of a table are empty.
 #[derive(Debug, Default)]
-pub(super) struct SharedOwners(HashMap<CgroupId, (identity::Owner, Arc<Owner>)>);
+pub(super) struct SharedOwners(HashMap<CgroupId, Box<(identity::Owner, Arc<Owner>)>>);
 
 impl SharedOwners {
     /// The owner of a cgroup that has this path now, if it was made; `names` are those that it has by now.
@@ -23,21 +23,22 @@ impl SharedOwners {
         path: &[u8],
         names: impl FnOnce(&Identity) -> Option<Arc<Names>>,
     ) -> Option<Arc<Owner>> {
-        let (known, shared) = self.0.get(&id)?;
+        let (known, shared) = &**self.0.get(&id)?;
         let is_same = known.path.as_deref() == Some(path) && names(&known.identity) == known.names;
         is_same.then(|| shared.clone())
     }
 
     /// An owner as lines have it, made if need be; `keep` it for the next line.
     pub fn share(&mut self, owner: identity::Owner, keep: bool) -> Arc<Owner> {
-        if let Some((known, shared)) = self.0.get(&owner.id)
+        if let Some((known, shared)) = self.0.get(&owner.id).map(|known| &**known)
             && *known == owner
         {
             return shared.clone();
         }
         let shared = Arc::new(Owner::from(&owner));
         if keep {
-            self.0.insert(owner.id, (owner, shared.clone()));
+            let id = owner.id;
+            self.0.insert(id, Box::new((owner, shared.clone())));
         }
         shared
     }

@@ -31,7 +31,10 @@ impl Board {
                     processes: rate.processes,
                     zombies: rate.zombies.filter(|_| entry.gone.is_none()),
                     limit: rate.tasks_limit,
-                    total: entry.total.minus(before),
+                    total: match before {
+                        Some(before) => entry.total().minus(before),
+                        None => entry.total(),
+                    },
                     verdict: rate.verdict.as_deref().filter(|_| entry.gone.is_none()),
                     state: Some(match (&entry.gone, &rate.verdict) {
                         (Some(_), _) => State::Gone,

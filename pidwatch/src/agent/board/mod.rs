@@ -43,14 +43,10 @@ const RESERVE: usize = 64;
 const CLOSED: usize = 64;
 
 /// Where an owner's counts go.
-#[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every owner has series of its own"
-)]
+#[derive(Debug)]
 enum Place {
-    /// To series of its own, less what was counted elsewhere before.
-    Own(Counts),
+    /// To series of its own, less what was counted elsewhere before, if anything was.
+    Own(Option<Box<Counts>>),
     /// To the sum of those without.
     Other,
 }
@@ -59,8 +55,6 @@ enum Place {
 #[derive(Debug)]
 struct Entry {
     rate: Box<Rate>,
-    /// What its series have counted: [`Rate::total`].
-    total: Counts,
     labels: Box<str>,
     /// The window that last told of it.
     window: u64,
@@ -68,6 +62,13 @@ struct Entry {
     since: BootTime,
     gone: Option<BootTime>,
     place: Option<Place>,
+}
+
+impl Entry {
+    /// What was counted in it since it is known.
+    fn total(&self) -> Counts {
+        (&self.rate.total).into()
+    }
 }
 
 /// All of it.
@@ -262,7 +263,7 @@ impl Board {
         }
         let total = Counts::from(&rate.total);
         let more = match self.owners.get(&id) {
-            Some(entry) => total.minus(&entry.total),
+            Some(entry) => total.minus(&entry.total()),
             // It may have been known before, and only its zombies have kept it from being forgotten.
             None => Counts::from(&rate.counts),
         };
@@ -284,7 +285,7 @@ impl Board {
                 let path = rate.owner.path();
                 self.by_path.extend(path.map(|path| (path.into(), id)));
             }
-            (entry.rate, entry.total, entry.window) = (rate, total, window);
+            (entry.rate, entry.window) = (rate, window);
             return;
         }
         if let Some(path) = rate.owner.path() {
@@ -293,7 +294,6 @@ impl Board {
         let entry = Entry {
             labels: owner_labels(&rate.owner).into(),
             rate,
-            total,
             window,
             since: now,
             // It may have come and gone within a window.
@@ -313,7 +313,7 @@ impl Board {
                 Some(Place::Other) if !(is_flagged && has_reserve) => continue,
                 Some(Place::Other) => {
                     self.with_series += 1;
-                    entry.place = Some(Place::Own(entry.total));
+                    entry.place = Some(Place::Own(Some(Box::new(entry.total()))));
                     continue;
                 }
                 None => {}
@@ -324,14 +324,14 @@ impl Board {
                 || rate.owner.runtime.is_none()
                 || entry.gone.is_some()
                 || now.since(entry.since) >= NAMES;
-            if !(is_named && (has_tasks || !entry.total.is_zero())) {
+            if !(is_named && (has_tasks || !entry.total().is_zero())) {
                 continue;
             }
             if self.with_series < self.most_owners || (is_flagged && has_reserve) {
                 self.with_series += 1;
-                entry.place = Some(Place::Own(Counts::NONE));
+                entry.place = Some(Place::Own(None));
             } else {
-                self.other = self.other.plus(&entry.total);
+                self.other = self.other.plus(&entry.total());
                 entry.place = Some(Place::Other);
             }
         }
