@@ -9,9 +9,9 @@ use crate::stream::{Event, Incident, K8s, Line, Owner};
 
 /// A pattern of a path or name; `*` also matches `/`.
 #[derive(Clone, Debug)]
-pub struct Pattern(GlobMatcher);
+pub struct GlobPattern(GlobMatcher);
 
-impl FromStr for Pattern {
+impl FromStr for GlobPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -28,14 +28,14 @@ impl FromStr for Pattern {
 pub struct Filter {
     /// Only cgroups whose path matches; `*` also matches `/`.
     #[arg(long, value_name = "GLOB", env = "PIDWATCH_CGROUP")]
-    cgroup: Option<Pattern>,
+    cgroup: Option<GlobPattern>,
     /// Only owners in a Kubernetes namespace that matches; what belongs to no pod, or to one whose names
     /// are not known (yet), is left out.
     #[arg(long, value_name = "GLOB", env = "PIDWATCH_NAMESPACE")]
-    namespace: Option<Pattern>,
+    namespace: Option<GlobPattern>,
     /// Only pods whose name matches.
     #[arg(long, value_name = "GLOB", env = "PIDWATCH_POD")]
-    pod: Option<Pattern>,
+    pod: Option<GlobPattern>,
 }
 
 impl Filter {
@@ -45,10 +45,10 @@ impl Filter {
     }
 
     fn matches_parts(&self, path: Option<&str>, k8s: Option<&K8s>) -> bool {
-        let matches = |pattern: &Option<Pattern>, text: Option<&str>| {
+        let matches = |pattern: &Option<GlobPattern>, text: Option<&str>| {
             pattern
                 .as_ref()
-                .is_none_or(|Pattern(glob)| text.is_some_and(|text| glob.is_match(text)))
+                .is_none_or(|GlobPattern(glob)| text.is_some_and(|text| glob.is_match(text)))
         };
         let name = |name: fn(&K8s) -> &Option<String>| k8s.and_then(|k8s| name(k8s).as_deref());
         matches(&self.cgroup, path)
@@ -131,6 +131,6 @@ mod tests {
         assert!(!filter.matches(&owner("shop-eu", "web-10")));
         assert!(!filter.matches(&owner("bank", "web-1")));
         assert!(!filter.matches(&self::owner(None, None)));
-        assert!("[".parse::<Pattern>().unwrap_err().contains("class"));
+        assert!("[".parse::<GlobPattern>().unwrap_err().contains("class"));
     }
 }

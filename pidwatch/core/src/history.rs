@@ -30,7 +30,7 @@ pub struct Reading {
 
 /// One column of a chart.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Column {
+pub struct ChartColumn {
     /// The most tasks in its time; `None` before anything was known.
     pub tasks: Option<u64>,
     /// Created a second.
@@ -42,7 +42,7 @@ pub struct Column {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Point {
+struct HistoryPoint {
     /// Time over the level's width.
     index: u32,
     /// The most.
@@ -57,7 +57,7 @@ struct Point {
 /// The past of one owner, or of the node.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    levels: [VecDeque<Point>; LEVELS.len()],
+    levels: [VecDeque<HistoryPoint>; LEVELS.len()],
     /// Tasks at the last reading.
     last: Option<u32>,
     /// Seconds of a window, of late.
@@ -84,7 +84,7 @@ impl History {
                     point.exited = point.exited.saturating_add(narrow(reading.exited));
                     point.failed = point.failed.saturating_add(narrow(reading.failed));
                 }
-                _ => level.push_back(Point {
+                _ => level.push_back(HistoryPoint {
                     index,
                     tasks,
                     end: tasks,
@@ -108,7 +108,7 @@ impl History {
 
     /// `n` columns that end at `now_s` and cover `span_s`, the oldest first. A column is never shorter
     /// than a window: one without any would look like a pause.
-    pub fn columns(&self, now_s: u64, span_s: u64, n: usize) -> Vec<Column> {
+    pub fn columns(&self, now_s: u64, span_s: u64, n: usize) -> Vec<ChartColumn> {
         let n = n.max(1);
         let width_s = (span_s as f64 / n as f64).max(self.window_s).max(1.0);
         let span_s = width_s * n as f64;
@@ -116,7 +116,7 @@ impl History {
         let level = LEVELS.iter().position(covers).unwrap_or(LEVELS.len() - 1);
         let point_s = LEVELS[level].0 as f64;
         let begin = (now_s + 1) as f64 - span_s;
-        let mut columns = vec![Column::default(); n];
+        let mut columns = vec![ChartColumn::default(); n];
         // The most, and what it was at its end.
         let mut known: Vec<Option<(u32, u32)>> = vec![None; n];
         let mut before = None;
@@ -155,7 +155,7 @@ impl History {
     #[cfg(test)]
     fn heap_bytes(&self) -> usize {
         let points: usize = self.levels.iter().map(VecDeque::capacity).sum();
-        points * size_of::<Point>()
+        points * size_of::<HistoryPoint>()
     }
 }
 

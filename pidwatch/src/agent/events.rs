@@ -46,7 +46,7 @@ impl Batch {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct ReaderQueue {
     waiting: VecDeque<Bytes>,
     bytes: usize,
     /// Lines that were lost and are not told yet.
@@ -59,7 +59,7 @@ struct Queue {
 #[derive(Debug)]
 pub struct Hub {
     node: Arc<str>,
-    readers: Vec<Weak<RefCell<Queue>>>,
+    readers: Vec<Weak<RefCell<ReaderQueue>>>,
     next_id: u64,
 }
 
@@ -86,18 +86,18 @@ impl Hub {
     }
 
     /// A new reader, that begins with what is given.
-    pub fn join(&mut self, beginning: Batch) -> Reader {
+    pub fn join(&mut self, beginning: Batch) -> EventReader {
         let text = Bytes::from(beginning.text);
-        let queue = Rc::new(RefCell::new(Queue {
+        let queue = Rc::new(RefCell::new(ReaderQueue {
             bytes: text.len(),
             waiting: Some(text)
                 .filter(|text| !text.is_empty())
                 .into_iter()
                 .collect(),
-            ..Queue::default()
+            ..ReaderQueue::default()
         }));
         self.readers.push(Rc::downgrade(&queue));
-        Reader(queue)
+        EventReader(queue)
     }
 
     /// Tells everybody, and says how many lines were lost.
@@ -156,7 +156,7 @@ impl Hub {
     }
 }
 
-impl Queue {
+impl ReaderQueue {
     fn push(&mut self, text: Bytes) {
         self.bytes += text.len();
         self.waiting.push_back(text);
@@ -172,9 +172,9 @@ impl Queue {
 
 /// One reader; it leaves by being dropped.
 #[derive(Debug)]
-pub struct Reader(Rc<RefCell<Queue>>);
+pub struct EventReader(Rc<RefCell<ReaderQueue>>);
 
-impl Reader {
+impl EventReader {
     /// What comes next; `None` at the end.
     pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut queue = self.0.borrow_mut();
@@ -204,7 +204,7 @@ mod tests {
         batch
     }
 
-    fn next(reader: &Reader) -> Option<String> {
+    fn next(reader: &EventReader) -> Option<String> {
         let mut context = Context::from_waker(Waker::noop());
         match reader.poll_next(&mut context) {
             Poll::Ready(text) => text.map(|text| String::from_utf8(text.to_vec()).unwrap()),

@@ -12,7 +12,7 @@ use http::StatusCode;
 
 use super::{
     flight,
-    shared::{Counted, Shared},
+    shared::{CountGuard, Shared},
 };
 use crate::{
     recording::{ReadError, Reader},
@@ -62,7 +62,7 @@ pub async fn report(shared: &Rc<Shared>, id: Option<&str>) -> Result<Report, Nig
     if shared.reports.get() > 0 {
         return Err(NightError::Busy);
     }
-    let _one = Counted::new(&shared.reports);
+    let _one = CountGuard::new(&shared.reports);
     let folder = match shared.flight.borrow_mut().as_mut() {
         Some(flight) => {
             flight.write();

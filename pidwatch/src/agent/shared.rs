@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     board::Board,
-    events::{Batch, Hub, Reader},
+    events::{Batch, EventReader, Hub},
     flight::Flight,
 };
 use crate::{
@@ -80,7 +80,7 @@ impl Shared {
     }
 
     /// A reader of events, who is told first how things are.
-    pub(super) fn join(&self) -> Reader {
+    pub(super) fn join(&self) -> EventReader {
         let mut hub = self.hub.borrow_mut();
         let beginning = self.state_as_of_now(&mut hub).unwrap_or_default();
         hub.join(beginning)
@@ -123,16 +123,16 @@ impl Shared {
 }
 
 /// Counts something as long as it lives.
-pub struct Counted(Rc<Cell<usize>>);
+pub struct CountGuard(Rc<Cell<usize>>);
 
-impl Counted {
+impl CountGuard {
     pub(super) fn new(count: &Rc<Cell<usize>>) -> Self {
         count.set(count.get() + 1);
         Self(count.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }

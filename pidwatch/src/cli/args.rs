@@ -16,7 +16,7 @@ use crate::{
     filter::Filter,
     limits::Severity,
     node::{NodeSettings, Roots, parse_socket},
-    recording::Speed,
+    recording::ReplaySpeed,
     values,
 };
 
@@ -175,7 +175,7 @@ pub struct TopArgs {
         default_value = "1",
         env = "PIDWATCH_SPEED"
     )]
-    pub speed: Speed,
+    pub speed: ReplaySpeed,
     /// Show what a running agent sees: http://NODE:9757.
     #[arg(
         long,
@@ -307,7 +307,7 @@ pub struct ReplayArgs {
         default_value = "1",
         env = "PIDWATCH_SPEED"
     )]
-    pub speed: Speed,
+    pub speed: ReplaySpeed,
     /// Form of the lines; JSON is one object a line.
     #[arg(
         long,

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     cli::args::{CheckArgs, OutputFormat},
     limits::{self, Finding, Severity},
-    output::check::{Page, json, text},
+    output::check::{CheckPage, json, text},
     survey::{self, Helpers},
 };
 
@@ -48,7 +48,7 @@ pub fn run(args: &CheckArgs) -> Result<bool, CheckError> {
     );
     let rows = limits::table(&survey);
     let findings = limits::find(&survey);
-    let page = Page {
+    let page = CheckPage {
         survey: &survey,
         rows: &rows,
         findings: &findings,

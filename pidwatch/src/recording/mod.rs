@@ -1,6 +1,6 @@
 //! Recordings: the stream of events in a file, to be replayed and reported on later.
 //!
-//! A file is zstd (RFC 8878) frames, each whole in itself, of JSON lines: first a [`Header`], then
+//! A file is zstd (RFC 8878) frames, each whole in itself, of JSON lines: first a [`RecordingHeader`], then
 //! the stream as [`crate::stream`] has it, beginning with `started`. What a crash cuts off is the last
 //! frame. A second file beside it, `FILE.1`, holds what came before the first one was begun anew.
 
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    pace::{Pace, Speed},
+    pace::{Pace, ReplaySpeed},
     reader::{ReadError, Reader},
     reporter::reporter,
     writer::Writer,
@@ -25,7 +25,7 @@ pub const FORMAT: u32 = 1;
 
 /// First line of a recording.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Header {
+pub struct RecordingHeader {
     /// The format's version.
     pub pidwatch_recording: u32,
     /// Version of the pidwatch that wrote it.

@@ -9,14 +9,14 @@ use crate::stream::{Event, Line};
 
 /// How fast a recording is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
+pub enum ReplaySpeed {
     /// So many times as fast as it happened.
     Times(f64),
     /// Without waiting.
     Max,
 }
 
-impl FromStr for Speed {
+impl FromStr for ReplaySpeed {
     type Err = String;
 
     /// `max`, or how many times as fast as it happened.
@@ -33,7 +33,7 @@ impl FromStr for Speed {
 
 /// When which line is due.
 pub struct Pace {
-    speed: Speed,
+    speed: ReplaySpeed,
     began: Instant,
     /// The line before.
     last: Option<Timestamp>,
@@ -50,7 +50,7 @@ const GAP_SHOWN_S: f64 = 1.0;
 
 impl Pace {
     /// Begins now.
-    pub fn new(speed: Speed) -> Self {
+    pub fn new(speed: ReplaySpeed) -> Self {
         Self {
             speed,
             began: Instant::now(),
@@ -74,7 +74,7 @@ impl Pace {
 
     /// Waits until the line that was gone to is due.
     pub async fn wait(&self) {
-        let Speed::Times(speed) = self.speed else {
+        let ReplaySpeed::Times(speed) = self.speed else {
             return;
         };
         let since = Duration::try_from_secs_f64(self.shown_s / speed).unwrap_or_default();
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_told_and_shown_for_a_second() {
-        let mut pace = Pace::new(Speed::Max);
+        let mut pace = Pace::new(ReplaySpeed::Max);
         assert_eq!(pace.go_to(&lost(1000)), None);
         assert_eq!(pace.go_to(&lost(1009)), None);
         assert_eq!(pace.go_to(&lost(8209)), Some(7200.0), "suspended, say");
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_holds_nothing_up() {
-        let mut pace = Pace::new(Speed::Max);
+        let mut pace = Pace::new(ReplaySpeed::Max);
         for second in [1000, 1002, 400, 403] {
             assert_eq!(pace.go_to(&lost(second)), None);
         }
@@ -134,7 +134,7 @@ mod tests {
             };
             line(second, Event::Node(node))
         };
-        let mut pace = Pace::new(Speed::Max);
+        let mut pace = Pace::new(ReplaySpeed::Max);
         assert_eq!(pace.go_to(&window(0)), None);
         assert_eq!(pace.go_to(&window(60)), None);
         assert_eq!(pace.go_to(&window(300)), Some(240.0));

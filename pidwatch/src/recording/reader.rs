@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FORMAT, Header, older};
+use super::{FORMAT, RecordingHeader, older};
 use crate::stream::{self, Line};
 
 /// Longer lines are none of ours.
@@ -138,10 +138,11 @@ impl Reader {
             .raw_line()
             .map_err(|error| self.io(error))?
             .unwrap_or_default();
-        let header: Header = serde_json::from_slice(&line).map_err(|error| ReadError::Foreign {
-            path: self.shown(),
-            cause: format!("its first line is another one's ({error})"),
-        })?;
+        let header: RecordingHeader =
+            serde_json::from_slice(&line).map_err(|error| ReadError::Foreign {
+                path: self.shown(),
+                cause: format!("its first line is another one's ({error})"),
+            })?;
         if header.pidwatch_recording > FORMAT {
             return Err(ReadError::Newer {
                 path: self.shown(),

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{FORMAT, Header, older};
+use super::{FORMAT, RecordingHeader, older};
 
 /// A frame is closed when it holds this much: enough to compress well.
 const FRAME_BYTES: usize = 256 * 1024;
@@ -128,7 +128,7 @@ impl Writer {
 }
 
 fn header() -> Vec<u8> {
-    let header = Header {
+    let header = RecordingHeader {
         pidwatch_recording: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
     };

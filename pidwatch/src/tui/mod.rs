@@ -39,8 +39,8 @@ use crate::{
     connect::Address,
     limits,
     node::{Node, NodeSettings, node_name},
-    output::check::{self, Page as CheckPage},
-    recording::{ReadError, Speed},
+    output::check::{self, CheckPage},
+    recording::{ReadError, ReplaySpeed},
     report::markdown::markdown,
     runtime::{self, diagnostics},
     survey::{self, Helpers},
@@ -103,7 +103,7 @@ enum Shown<'a> {
     /// This node.
     Node(&'a NodeSettings),
     /// A recording, so many times as fast as it happened.
-    Recording(&'a Path, Speed),
+    Recording(&'a Path, ReplaySpeed),
     /// What an agent sees.
     Agent(&'a Address),
 }

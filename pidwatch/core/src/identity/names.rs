@@ -66,14 +66,14 @@ pub fn bounded(name: &str) -> Option<Box<str>> {
 
 /// What a runtime can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum RuntimeKey {
     /// A container or a pod's sandbox, by its id.
     Container(Arc<str>),
     /// A pod, by its UID.
     Pod(Arc<str>),
 }
 
-impl Key {
+impl RuntimeKey {
     /// What to ask for; `None` when no runtime with a CRI socket can know.
     fn of(identity: &Identity) -> Option<Self> {
         match &identity.container {
@@ -100,7 +100,7 @@ impl Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// By what.
-    pub key: Key,
+    pub key: RuntimeKey,
     /// The pod that the path names, if the container itself is not known.
     pub pod_uid: Option<Arc<str>>,
 }
@@ -109,7 +109,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Found {
     /// Of what.
-    pub key: Key,
+    pub key: RuntimeKey,
     /// The names.
     pub names: Names,
     /// When the runtime made the container or pod, nanoseconds of the wall clock: of two owners the
@@ -134,8 +134,8 @@ pub struct Counters {
 
 /// A cgroup that names are kept for.
 #[derive(Debug)]
-struct Cgroup {
-    key: Key,
+struct NamedCgroup {
+    key: RuntimeKey,
     /// It came after the start, so whoever follows the events is told of its names.
     is_new: bool,
     is_gone: bool,
@@ -164,10 +164,10 @@ struct Question {
 /// The cache.
 #[derive(Debug)]
 pub struct Book {
-    cgroups: HashMap<CgroupId, Cgroup>,
-    entries: HashMap<Key, Entry>,
+    cgroups: HashMap<CgroupId, NamedCgroup>,
+    entries: HashMap<RuntimeKey, Entry>,
     /// By runtime: what it is still to be asked for.
-    questions: Vec<HashMap<Key, Question>>,
+    questions: Vec<HashMap<RuntimeKey, Question>>,
     news: BTreeSet<CgroupId>,
     counters: Counters,
 }
@@ -223,7 +223,7 @@ impl Book {
     }
 
     fn add(&mut self, id: CgroupId, identity: &Identity, now: Instant) -> bool {
-        let Some(key) = Key::of(identity).filter(|_| !self.questions.is_empty()) else {
+        let Some(key) = RuntimeKey::of(identity).filter(|_| !self.questions.is_empty()) else {
             return false;
         };
         if self.cgroups.len() >= MAX_CGROUPS {
@@ -246,7 +246,7 @@ impl Book {
                 questions.insert(key.clone(), question);
             }
         }
-        let cgroup = Cgroup {
+        let cgroup = NamedCgroup {
             key,
             is_new: false,
             is_gone: false,
@@ -270,7 +270,7 @@ impl Book {
     /// Nothing more will come of this cgroup.
     pub fn forget(&mut self, id: CgroupId) {
         self.removed(id);
-        let Some(Cgroup { key, .. }) = self.cgroups.remove(&id) else {
+        let Some(NamedCgroup { key, .. }) = self.cgroups.remove(&id) else {
             return;
         };
         let Some(entry) = self.entries.get_mut(&key) else {
@@ -312,8 +312,8 @@ impl Book {
     /// Takes a runtime's answer to what it was asked.
     pub fn answer(&mut self, runtime: usize, asked: &[Wanted], found: Vec<Found>, now: Instant) {
         self.counters.asked += 1;
-        let mut settled: Vec<Key> = Vec::new();
-        let mut news: HashSet<Key> = HashSet::new();
+        let mut settled: Vec<RuntimeKey> = Vec::new();
+        let mut news: HashSet<RuntimeKey> = HashSet::new();
         for found in found {
             let Some(entry) = self.entries.get_mut(&found.key) else {
                 // It went meanwhile.
@@ -400,8 +400,8 @@ mod tests {
         identify(format!("/kubepods/burstable/pod{UID}/{}", id(n)).as_bytes())
     }
 
-    fn key(n: usize) -> Key {
-        Key::Container(id(n).into())
+    fn key(n: usize) -> RuntimeKey {
+        RuntimeKey::Container(id(n).into())
     }
 
     fn names(pod: &str) -> Names {
@@ -411,7 +411,7 @@ mod tests {
         }
     }
 
-    fn found(key: Key, pod: &str, made: i64) -> Found {
+    fn found(key: RuntimeKey, pod: &str, made: i64) -> Found {
         Found {
             key,
             names: names(pod),
@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn a_pods_uid_used_again_is_asked_for_anew() {
         let pod = identify(format!("/kubepods/pod{UID}").as_bytes());
-        let key = || Key::Pod(UID.into());
+        let key = || RuntimeKey::Pod(UID.into());
         let (mut book, now) = (Book::new(1), Instant::now());
         book.look_up(CgroupId(1), &pod, now);
         ask(&mut book, 0, now, vec![found(key(), "old", 1)]);

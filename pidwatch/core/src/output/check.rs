@@ -25,7 +25,7 @@ const WIDTH: usize = 78;
 
 /// What is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct CheckPage<'a> {
     /// What was seen.
     pub survey: &'a Survey,
     /// The limits.
@@ -38,7 +38,7 @@ pub struct Page<'a> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn json(out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
+pub fn json(out: &mut dyn Write, page: &CheckPage<'_>) -> io::Result<()> {
     let limits = page.rows.iter().map(LimitJson::from).collect();
     let findings = page.findings.iter().map(FindingJson::from).collect();
     let chains = Chains::of(page.survey);
@@ -164,14 +164,14 @@ impl<'a> From<&'a Finding> for FindingJson<'a> {
 ///
 /// # Errors
 /// Those of the writer.
-pub fn text(out: &mut dyn Write, page: &Page<'_>, is_terminal: bool) -> io::Result<()> {
+pub fn text(out: &mut dyn Write, page: &CheckPage<'_>, is_terminal: bool) -> io::Result<()> {
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_utf8 = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
         .filter_map(|name| std::env::var(name).ok())
         .find(|value| !value.is_empty())
         .is_some_and(|locale| locale.to_lowercase().replace('-', "").contains("utf8"));
-    let writer = Writer {
+    let writer = PageWriter {
         colour: is_terminal && !no_colour,
         cells: if is_utf8 { ['█', '░'] } else { ['#', '.'] },
     };
@@ -184,14 +184,14 @@ fn fullness(row: &Row) -> Option<f64> {
         .or_else(|| (row.value? == 0).then_some(f64::INFINITY))
 }
 
-struct Writer {
+struct PageWriter {
     colour: bool,
     cells: [char; 2],
 }
 
-impl Writer {
-    fn page(&self, out: &mut dyn Write, page: &Page<'_>) -> io::Result<()> {
-        let Page {
+impl PageWriter {
+    fn page(&self, out: &mut dyn Write, page: &CheckPage<'_>) -> io::Result<()> {
+        let CheckPage {
             survey,
             rows,
             findings,
@@ -374,12 +374,12 @@ mod tests {
 
     fn shown(survey: &Survey) -> (String, serde_json::Value) {
         let (rows, findings) = (table(survey), find(survey));
-        let page = Page {
+        let page = CheckPage {
             survey,
             rows: &rows,
             findings: &findings,
         };
-        let writer = Writer {
+        let writer = PageWriter {
             colour: false,
             cells: ['#', '.'],
         };

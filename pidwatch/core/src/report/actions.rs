@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::{
-    model::{Action, Case, Culprit, When},
+    model::{Case, CaseCulprit, RecommendedAction, When},
     scene::Scene,
     story::{is_node_wide, what_it_makes},
     words::{code, count, number, strong, words},
@@ -26,7 +26,7 @@ const CULPRITS: usize = 3;
 const LEAST_POD: u64 = 2 * advice::LEAST;
 
 /// What to do, the most urgent first.
-pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<Action> {
+pub fn actions(scene: &Scene<'_>, case: &Case) -> Vec<RecommendedAction> {
     let mut all = Vec::new();
     for culprit in case.culprits.iter().take(CULPRITS) {
         all.extend(brake(scene, case, culprit));
@@ -93,14 +93,14 @@ fn rounded_up(n: u64) -> u64 {
 }
 
 /// Whether it still holds what it took.
-fn goes_on(case: &Case, culprit: &Culprit) -> bool {
+fn goes_on(case: &Case, culprit: &CaseCulprit) -> bool {
     let last = culprit.tasks_last.unwrap_or(0);
     case.open && last > culprit.tasks_before.unwrap_or(0) && 2 * last > culprit.tasks_peak
 }
 
 /// What it had before it grew, where that was seen: of a leak that was under way when the recording began it
 /// is not what is normal.
-fn normal(scene: &Scene<'_>, culprit: &Culprit) -> Option<u64> {
+fn normal(scene: &Scene<'_>, culprit: &CaseCulprit) -> Option<u64> {
     // At its first sign, or as far back as it was seen.
     let track = scene.track(&culprit.owner);
     let first = || Some(track?.tasks.within(0.0, f64::MAX).first()?.1 as u64);
@@ -110,7 +110,7 @@ fn normal(scene: &Scene<'_>, culprit: &Culprit) -> Option<u64> {
 }
 
 /// The limit of a culprit's own cgroup: `None` for not known, `Some(None)` for none.
-fn own_of(culprit: &Culprit) -> Option<Option<&LimitUse>> {
+fn own_of(culprit: &CaseCulprit) -> Option<Option<&LimitUse>> {
     let path = culprit.owner.cgroup.path.as_deref()?;
     let limits = culprit.limits.as_ref()?;
     let is_own = |limit: &&LimitUse| limit.cgroup.as_deref() == Some(path);
@@ -122,7 +122,7 @@ fn pids_max(limits: &[LimitUse]) -> impl Iterator<Item = &LimitUse> {
 }
 
 /// The lowest bound that a culprit shares with others: those above its own, the incident's among them.
-fn shared_bound(case: &Case, culprit: &Culprit) -> u64 {
+fn shared_bound(case: &Case, culprit: &CaseCulprit) -> u64 {
     let path = culprit.owner.cgroup.path.as_deref();
     let above = culprit.limits.iter().flatten();
     let above = above.filter(|limit| limit.cgroup.as_deref() != path);
@@ -135,7 +135,7 @@ fn shared_bound(case: &Case, culprit: &Culprit) -> u64 {
 }
 
 /// The lines that keep it from growing, and give back what was there. None where its own limit holds it.
-fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
+fn brake(scene: &Scene<'_>, case: &Case, culprit: &CaseCulprit) -> Option<RecommendedAction> {
     let path = culprit.owner.cgroup.path.as_deref()?;
     let file = file_of(scene, &culprit.owner, "pids.max")?;
     let own = own_of(culprit);
@@ -165,7 +165,7 @@ fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
     if !goes_on(case, culprit) {
         let current = file_of(scene, &culprit.owner, "pids.current")?;
         let is_gone = scene.track(&culprit.owner)?.removed.is_some();
-        return Some(Action {
+        return Some(RecommendedAction {
             id: "brake",
             when: When::Now,
             title: words!["Stop the growth of ", code(&culprit.name)],
@@ -192,7 +192,7 @@ fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
     let room = case.limit.value?.saturating_sub(case.limit.peak?) / 2;
     let most = own.flatten().map_or(u64::MAX, |limit| limit.value);
     let value = rounded_up(held).min(held + room).min(most);
-    Some(Action {
+    Some(RecommendedAction {
         id: "brake",
         when: When::Now,
         title: words!["Stop the growth of ", code(&culprit.name)],
@@ -213,7 +213,7 @@ fn brake(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
 }
 
 /// What it is that grows.
-fn look(scene: &Scene<'_>, culprit: &Culprit) -> Option<Action> {
+fn look(scene: &Scene<'_>, culprit: &CaseCulprit) -> Option<RecommendedAction> {
     let procs = file_of(scene, &culprit.owner, "cgroup.procs")?;
     let mut commands = vec![format!(
         "for p in $(cat {procs}); do cat /proc/$p/task/*/comm; done | sed 's/[0-9][0-9]*/N/g' | \
@@ -226,7 +226,7 @@ fn look(scene: &Scene<'_>, culprit: &Culprit) -> Option<Action> {
     if let Some(creator) = java {
         commands.push(format!("jcmd {} Thread.print > threads.txt", creator.pid));
     }
-    Some(Action {
+    Some(RecommendedAction {
         id: "name-what-leaks",
         when: When::Now,
         title: words![
@@ -244,7 +244,7 @@ fn look(scene: &Scene<'_>, culprit: &Culprit) -> Option<Action> {
 }
 
 /// Gives back what it holds.
-fn restart(culprit: &Culprit) -> Option<Action> {
+fn restart(culprit: &CaseCulprit) -> Option<RecommendedAction> {
     let owner = &culprit.owner;
     let is_plain = |text: &&String| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -281,7 +281,7 @@ fn restart(culprit: &Culprit) -> Option<Action> {
     if commands.is_empty() {
         return None;
     }
-    Some(Action {
+    Some(RecommendedAction {
         id: "restart",
         when: When::Now,
         title: words!["Have ", code(&culprit.name), " give its tasks back"],
@@ -293,12 +293,12 @@ fn restart(culprit: &Culprit) -> Option<Action> {
     })
 }
 
-fn who_holds(case: &Case) -> Action {
+fn who_holds(case: &Case) -> RecommendedAction {
     let command = match case.limit.uid {
         Some(uid) => format!("ps -L -U {uid} -o pid=,comm= | sort | uniq -c | sort -rn | head"),
         None => "pidwatch check".to_owned(),
     };
-    Action {
+    RecommendedAction {
         id: "who-holds",
         when: When::Now,
         title: "See who holds what is used".into(),
@@ -329,7 +329,7 @@ fn set(scene: &Scene<'_>, owner: &Owner, value: u64) -> Option<(String, Option<S
 }
 
 /// A limit of the culprit's own.
-fn own_limit(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action> {
+fn own_limit(scene: &Scene<'_>, case: &Case, culprit: &CaseCulprit) -> Option<RecommendedAction> {
     let path = culprit.owner.cgroup.path.as_deref()?;
     let has_own = own_of(culprit).flatten().is_some();
     if has_own || path == "/" || culprit.owner.k8s.is_some() {
@@ -338,7 +338,7 @@ fn own_limit(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action
     let normal = normal(scene, culprit)?;
     let value = allowance(normal, shared_bound(case, culprit))?;
     let (command, config) = set(scene, &culprit.owner, value)?;
-    Some(Action {
+    Some(RecommendedAction {
         id: "own-limit",
         when: When::ToStay,
         title: words!["Give ", code(&culprit.name), " a limit of its own"],
@@ -361,7 +361,7 @@ fn own_limit(scene: &Scene<'_>, case: &Case, culprit: &Culprit) -> Option<Action
 }
 
 /// A limit that is too low for a load that leaks nothing.
-fn raise_own(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+fn raise_own(scene: &Scene<'_>, case: &Case) -> Option<RecommendedAction> {
     let wanted = wanted(case)?;
     let (path, max) = (case.limit.cgroup.as_deref()?, case.limit.value?);
     let value = rounded_up(raised(max, 0).max(wanted + wanted / 2));
@@ -394,7 +394,7 @@ fn raise_own(scene: &Scene<'_>, case: &Case) -> Option<Action> {
             ""
         }
     ];
-    Some(Action {
+    Some(RecommendedAction {
         id: "raise-limit",
         when: When::ToStay,
         title: words![
@@ -424,12 +424,12 @@ pub fn wanted(case: &Case) -> Option<u64> {
 }
 
 /// Who does not reap, where what fills the limit has ended already.
-fn find_parent(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+fn find_parent(scene: &Scene<'_>, case: &Case) -> Option<RecommendedAction> {
     let dead = case
         .culprits
         .iter()
         .find(|culprit| mostly_zombies(scene, culprit).is_some())?;
-    Some(Action {
+    Some(RecommendedAction {
         id: "find-parent",
         when: When::Now,
         title: words!["Find who does not reap in ", code(&dead.name)],
@@ -450,13 +450,13 @@ fn find_parent(scene: &Scene<'_>, case: &Case) -> Option<Action> {
 }
 
 /// The most zombies that a culprit had, if they are most of what it has.
-pub fn mostly_zombies(scene: &Scene<'_>, culprit: &Culprit) -> Option<u64> {
+pub fn mostly_zombies(scene: &Scene<'_>, culprit: &CaseCulprit) -> Option<u64> {
     let zombies = scene.track(&culprit.owner)?.zombies;
     (2 * zombies >= culprit.tasks_peak.max(1)).then_some(zombies)
 }
 
 /// A limit for every pod, and the kubelet's own share.
-fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<RecommendedAction> {
     let uid = |owner: &Owner| owner.k8s.as_ref().and_then(|k8s| k8s.pod_uid.clone());
     let grown: Vec<_> = case.culprits.iter().map(|c| uid(&c.owner)).collect();
     let mut pods: HashMap<String, u64> = HashMap::new();
@@ -482,7 +482,7 @@ fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<Action> {
     if of_pods.any(|of_pod| of_pod.value <= limit) {
         return None;
     }
-    Some(Action {
+    Some(RecommendedAction {
         id: "pod-pids-limit",
         when: When::ToStay,
         title: words![
@@ -518,11 +518,11 @@ fn value(scene: &Scene<'_>, name: &'static str) -> Option<u64> {
 }
 
 /// A higher limit of a PID namespace: it is set from within (Linux 6.14).
-fn raise_inside(case: &Case) -> Option<Action> {
+fn raise_inside(case: &Case) -> Option<RecommendedAction> {
     let inum = case.limit.pid_namespace?;
     let now = case.limit.value?;
     let value = now.saturating_mul(2).min(PID_MAX_LIMIT);
-    (value > now).then(|| Action {
+    (value > now).then(|| RecommendedAction {
         id: "raise-namespace-limit",
         when: When::ToStay,
         title: words![
@@ -543,7 +543,7 @@ fn raise_inside(case: &Case) -> Option<Action> {
 }
 
 /// A higher limit of the node, where it is low without need.
-fn raise(scene: &Scene<'_>, case: &Case) -> Option<Action> {
+fn raise(scene: &Scene<'_>, case: &Case) -> Option<RecommendedAction> {
     if !is_node_wide(&case.limit) {
         return None;
     }
@@ -581,7 +581,7 @@ fn raise(scene: &Scene<'_>, case: &Case) -> Option<Action> {
     let mut why = why;
     why.push(" It buys time; it stops no leak.");
     let name = &case.limit.name;
-    Some(Action {
+    Some(RecommendedAction {
         id: "raise-node-limit",
         when: When::ToStay,
         title: words![
@@ -598,7 +598,7 @@ fn raise(scene: &Scene<'_>, case: &Case) -> Option<Action> {
     })
 }
 
-fn user_limit(case: &Case) -> Action {
+fn user_limit(case: &Case) -> RecommendedAction {
     let uid = case
         .limit
         .uid
@@ -607,7 +607,7 @@ fn user_limit(case: &Case) -> Action {
         .limit
         .value
         .map_or(4096, |value| (value * 2).next_power_of_two());
-    Action {
+    RecommendedAction {
         id: "user-limit",
         when: When::ToStay,
         title: words![
@@ -628,7 +628,7 @@ fn user_limit(case: &Case) -> Action {
     }
 }
 
-fn mend(culprit: &Culprit) -> Action {
+fn mend(culprit: &CaseCulprit) -> RecommendedAction {
     let by = match culprit.creators.first() {
         Some(creator) => words!["Look in ", code(&creator.comm), " for what"],
         None => words!["Look for what"],
@@ -647,7 +647,7 @@ fn mend(culprit: &Culprit) -> Action {
          never shut down, children that nobody waits for. Limits contain the leak, only this ends it.",
         what_it_makes(culprit)
     )]);
-    Action {
+    RecommendedAction {
         id: "mend",
         when: When::ToStay,
         title: words!["Mend the leak in ", code(&culprit.name)],

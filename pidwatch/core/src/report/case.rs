@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use super::{
     actions, alert,
     collect::{Refused, Tally, Track, is_alarming},
-    curve::Curve,
+    curve::SampledCurve,
     findings,
     model::{
-        Case, Creator, Culprit, Durations, Entry, EntryKind, Found, Limit, Moments, Series,
-        Severity, Symptom, Victim,
+        Case, CaseCreator, CaseCulprit, CaseLimit, CaseSeverity, CaseVictim, Derived, Durations,
+        EntryKind, Moments, PointSeries, Symptom, TimelineEntry,
     },
     scene::Scene,
     story,
@@ -46,16 +46,16 @@ pub fn case(scene: &Scene<'_>) -> Case {
         .map(|victim| self::victim(scene, victim, (from, to)))
         .collect();
     let severity = match failures {
-        0 => Severity::NearMiss,
+        0 => CaseSeverity::NearMiss,
         // Also who fills a limit that nobody else shares.
-        _ if victims.is_empty() || is_alone(incident) => Severity::Contained,
-        _ => Severity::Outage,
+        _ if victims.is_empty() || is_alone(incident) => CaseSeverity::Contained,
+        _ => CaseSeverity::Outage,
     };
     let key = incident.limit_id();
     let track = scene.all.limits.get(&key);
-    let curve = |curve: Option<&Curve>| match curve {
+    let curve = |curve: Option<&SampledCurve>| match curve {
         Some(curve) => scene.series(curve, from, to),
-        None => Series::default(),
+        None => PointSeries::default(),
     };
     let zero = seconds(scene.from);
     let mut case = Case {
@@ -190,7 +190,7 @@ fn view(scene: &Scene<'_>, moments: &Moments) -> (f64, f64) {
     (from, to.max(from + 1.0))
 }
 
-fn limit(scene: &Scene<'_>, from: f64, to: f64) -> Limit {
+fn limit(scene: &Scene<'_>, from: f64, to: f64) -> CaseLimit {
     let incident = scene.incident();
     let seen = scene.usage().and_then(|usage| usage.peak(from, to));
     let peak = incident.peak.max(seen.map(|(_, most)| most as u64));
@@ -199,7 +199,7 @@ fn limit(scene: &Scene<'_>, from: f64, to: f64) -> Limit {
     let track = scene.all.limits.get(&key);
     let then = seen.and_then(|(at, _)| track?.value.at(at));
     let value = then.map(|value| value as u64).or(incident.value);
-    Limit {
+    CaseLimit {
         name: incident.limit.to_string(),
         cgroup: incident.cgroup.clone(),
         uid: incident.uid,
@@ -220,9 +220,9 @@ fn culprit(
     scene: &Scene<'_>,
     told: &stream::Culprit,
     moments: &Moments,
-    limit: &Limit,
+    limit: &CaseLimit,
     (from, to): (f64, f64),
-) -> Culprit {
+) -> CaseCulprit {
     let track = scene.track(&told.owner);
     let mut owner = told.owner.clone();
     if let Some(track) = track {
@@ -237,7 +237,7 @@ fn culprit(
         let (before, after) = (curve.at(seconds(sign?))?, curve.at(top?.0)?);
         Some((after - before).max(0.0).round() as u64)
     };
-    Culprit {
+    CaseCulprit {
         name: name_of(&owner),
         share: told.share,
         held: ratio(Some(peak), limit.peak).map(|held| held.min(1.0)),
@@ -259,7 +259,7 @@ fn culprit(
         task_names: flag.and_then(|flag| flag.task_names.clone()),
         verdict: flag.map(|flag| flag.why.clone()),
         limits: flag.and_then(|flag| flag.limits.clone()),
-        tasks: track.map_or_else(Series::default, |track| {
+        tasks: track.map_or_else(PointSeries::default, |track| {
             scene.series(&held(&track.tasks, to), from, to)
         }),
         owner,
@@ -267,7 +267,7 @@ fn culprit(
 }
 
 /// Who creates: as counted or, where the stream does not say, who was refused yet another.
-fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<Creator> {
+fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<CaseCreator> {
     let counted = scene.track(owner).map(|track| &track.creators);
     let counted = counted.into_iter().flatten();
     let mut all: Vec<_> = counted
@@ -287,7 +287,7 @@ fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<Creator> {
     let share = |weight: f64| (sum > 0.0).then(|| (weight / sum * 100.0).round() / 100.0);
     all.into_iter()
         .take(CREATORS)
-        .map(|(weight, comm, pid)| Creator {
+        .map(|(weight, comm, pid)| CaseCreator {
             comm,
             pid,
             share: share(weight),
@@ -305,13 +305,13 @@ fn flag(track: &Track, opened: Timestamp) -> Option<&State> {
 }
 
 /// A curve as it goes on when nothing more is said.
-pub fn held(curve: &Curve, until: f64) -> Curve {
+pub fn held(curve: &SampledCurve, until: f64) -> SampledCurve {
     let mut curve = curve.clone();
     curve.hold(until);
     curve
 }
 
-fn victim(scene: &Scene<'_>, told: &stream::Victim, (from, to): (f64, f64)) -> Victim {
+fn victim(scene: &Scene<'_>, told: &stream::Victim, (from, to): (f64, f64)) -> CaseVictim {
     let track = scene.track(&told.owner);
     let mut owner = told.owner.clone();
     if let Some(track) = track {
@@ -319,13 +319,13 @@ fn victim(scene: &Scene<'_>, told: &stream::Victim, (from, to): (f64, f64)) -> V
     }
     let refused = scene.told.tally.owners.get(&owner.cgroup.id);
     let mut kinds = refused.into_iter().flat_map(|refused| refused.kinds.keys());
-    Victim {
+    CaseVictim {
         name: name_of(&owner),
         failures: told
             .failures
             .max(refused.map_or(0, |refused| refused.count)),
         exec_probe: kinds.any(|kind| kind.exec_probe),
-        tasks: track.map_or_else(Series::default, |track| {
+        tasks: track.map_or_else(PointSeries::default, |track| {
             scene.series(&held(&track.tasks, to), from, to)
         }),
         owner,
@@ -426,7 +426,7 @@ fn refused(tally: &Tally, incident: &Incident, zero: f64) -> Vec<(f64, f64, u64,
     slots.into_iter().map(of).collect()
 }
 
-fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<Entry> {
+fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<TimelineEntry> {
     let incident = scene.incident();
     let mut all: Vec<(Timestamp, EntryKind, Words)> = incident
         .timeline
@@ -443,7 +443,7 @@ fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<Entry> {
     if let Some(time) = moments.peak.filter(|_| !peak.is_empty()) {
         all.push((
             time,
-            EntryKind::Report(Found::Peak),
+            EntryKind::Report(Derived::Peak),
             words!["at most ", peak, " in use"],
         ));
     }
@@ -453,7 +453,7 @@ fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<Entry> {
     {
         all.push((
             time,
-            EntryKind::Report(Found::LastFailure),
+            EntryKind::Report(Derived::LastFailure),
             "last refused creation".into(),
         ));
     }
@@ -461,13 +461,13 @@ fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<Entry> {
         let who = incident.culprits.first();
         let who = who.map_or_else(String::new, |culprit| name_of(&culprit.owner));
         let text = words![code(&who), " is no longer leaking"];
-        all.push((time, EntryKind::Report(Found::Eased), text));
+        all.push((time, EntryKind::Report(Derived::Eased), text));
     }
-    all.extend(changes(scene).map(|(time, text)| (time, EntryKind::Report(Found::Raised), text)));
+    all.extend(changes(scene).map(|(time, text)| (time, EntryKind::Report(Derived::Raised), text)));
     all.sort_by_key(|entry| entry.0);
     let start = all.first().map_or(scene.from, |entry| entry.0);
     all.into_iter()
-        .map(|(time, what, text)| Entry {
+        .map(|(time, what, text)| TimelineEntry {
             time,
             after_s: ((seconds(time) - seconds(start)) * 1000.0).round() / 1000.0,
             what,

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::{
-    document::{Chart, Mark, Tone},
+    document::{Chart, ChartMark, Tone},
     markup::escaped,
-    model::Series,
+    model::PointSeries,
     words::{moment, number},
 };
 
@@ -25,7 +25,7 @@ const AXIS: f64 = 30.0;
 const CHARACTER: f64 = 7.0;
 
 /// A curve as a line of blocks.
-pub fn spark(series: &Series, view: (f64, f64), columns: usize) -> String {
+pub fn spark(series: &PointSeries, view: (f64, f64), columns: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = series.0.iter().map(|point| point.1).fold(1.0, f64::max);
     (0..columns)
@@ -40,7 +40,7 @@ pub fn spark(series: &Series, view: (f64, f64), columns: usize) -> String {
 }
 
 /// The value of a series at a moment, if it reaches there.
-fn value_at(series: &Series, at: f64) -> Option<f64> {
+fn value_at(series: &PointSeries, at: f64) -> Option<f64> {
     let points = &series.0;
     let next = points.partition_point(|point| point.0 < at);
     let after = *points.get(next)?;
@@ -52,7 +52,7 @@ fn value_at(series: &Series, at: f64) -> Option<f64> {
 }
 
 /// A small curve for a table; empty when there is none.
-pub fn sparkline(series: &Series, name: &str) -> String {
+pub fn sparkline(series: &PointSeries, name: &str) -> String {
     let (width, height) = (120.0, 26.0);
     let (Some(first), Some(last)) = (series.0.first(), series.0.last()) else {
         return String::new();
@@ -99,7 +99,7 @@ impl Plot {
         self.bottom - (value / self.most).clamp(0.0, 1.0) * (self.bottom - self.top)
     }
 
-    fn path(&self, series: &Series) -> String {
+    fn path(&self, series: &PointSeries) -> String {
         let mut path = String::new();
         for (i, &(at, value)) in series.0.iter().enumerate() {
             let letter = if i == 0 { 'M' } else { 'L' };
@@ -210,7 +210,7 @@ pub fn svg(chart: &Chart, id: &str) -> String {
     out
 }
 
-fn area(out: &mut String, plot: &Plot, series: &Series, i: usize) {
+fn area(out: &mut String, plot: &Plot, series: &PointSeries, i: usize) {
     let (Some(first), Some(last)) = (series.0.first(), series.0.last()) else {
         return;
     };
@@ -224,7 +224,7 @@ fn area(out: &mut String, plot: &Plot, series: &Series, i: usize) {
 }
 
 /// The limit over the whole width: it was there before anybody said so.
-fn limit(out: &mut String, plot: &Plot, name: &str, series: &Series) {
+fn limit(out: &mut String, plot: &Plot, name: &str, series: &PointSeries) {
     let (Some(first), Some(last)) = (series.0.first(), series.0.last()) else {
         return;
     };
@@ -367,7 +367,7 @@ fn name_span(x: f64, label: &str) -> (f64, f64) {
     }
 }
 
-fn draw_mark(out: &mut String, plot: &Plot, mark: &Mark, row: usize, floor: f64) {
+fn draw_mark(out: &mut String, plot: &Plot, mark: &ChartMark, row: usize, floor: f64) {
     let x = plot.x(mark.at);
     let y = 6.0 + ROW * row as f64;
     let class = tone_class(mark.tone);
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn names_of_marks_do_not_cover_each_other() {
-        let mark = |at: f64| Mark {
+        let mark = |at: f64| ChartMark {
             at,
             label: "first refusal",
             tone: Tone::Bad,
@@ -455,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_curve_is_a_line_of_blocks() {
-        let series = Series(vec![(0.0, 0.0), (10.0, 70.0)]);
+        let series = PointSeries(vec![(0.0, 0.0), (10.0, 70.0)]);
         assert_eq!(spark(&series, (0.0, 10.0), 7), "▂▃▄▅▆▇█".to_owned());
         assert_eq!(spark(&series, (0.0, 20.0), 4), "▃▆  ");
     }

@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::{
-    curve::{Curve, Histogram},
-    members::{Counted, Members},
+    curve::{Histogram, SampledCurve},
+    members::{MemberCounts, Members},
     words::seconds,
 };
 use crate::{
@@ -57,9 +57,9 @@ pub(super) fn is_alarming(state: &Word<detect::State>) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct LimitTrack {
     /// What of it is used.
-    pub usage: Curve,
+    pub usage: SampledCurve,
     /// Itself: it may be changed.
-    pub value: Curve,
+    pub value: SampledCurve,
 }
 
 /// An owner over time.
@@ -68,9 +68,9 @@ pub struct Track {
     /// Who.
     pub owner: Owner,
     /// Its own charge.
-    pub tasks: Curve,
+    pub tasks: SampledCurve,
     /// Processes and threads created since the stream began.
-    pub created: [Curve; 2],
+    pub created: [SampledCurve; 2],
     /// Those created before the last start of pidwatch.
     before_start: [u64; 2],
     /// The most tasks it had.
@@ -97,8 +97,8 @@ impl Track {
     fn new(owner: Owner) -> Self {
         Self {
             owner,
-            tasks: Curve::default(),
-            created: [Curve::default(), Curve::default()],
+            tasks: SampledCurve::default(),
+            created: [SampledCurve::default(), SampledCurve::default()],
             before_start: [0; 2],
             peak: 0,
             charged: None,
@@ -114,7 +114,7 @@ impl Track {
 
     /// Tasks created in all.
     pub fn created_in_all(&self) -> u64 {
-        let last = |curve: &Curve| curve.last().unwrap_or(0.0) as u64;
+        let last = |curve: &SampledCurve| curve.last().unwrap_or(0.0) as u64;
         self.created.iter().map(last).sum()
     }
 
@@ -128,7 +128,7 @@ impl Track {
 
 /// A kind of failure.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Kind {
+pub struct FailureKind {
     /// Name of the calling task.
     pub comm: String,
     /// How it asked.
@@ -151,7 +151,7 @@ pub struct Refused {
     /// How often, with those that were not shown.
     pub count: u64,
     /// By kind, with the first caller's process; only those that were shown.
-    pub kinds: HashMap<Kind, (u64, u32)>,
+    pub kinds: HashMap<FailureKind, (u64, u32)>,
     /// When.
     pub when: Histogram,
     /// The first and the last time.
@@ -180,7 +180,7 @@ impl Tally {
         let Some(refused) = self.add(time, &victim, 1) else {
             return;
         };
-        let kind = Kind {
+        let kind = FailureKind {
             comm: failed.proc.comm.clone(),
             syscall: failed.syscall.clone(),
             errno: failed.errno.clone(),
@@ -225,7 +225,7 @@ impl Tally {
 
 /// An incident as it was told last.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct CollectedIncident {
     /// It.
     pub incident: Incident,
     /// When it was told last.
@@ -254,9 +254,9 @@ pub struct Collected {
     /// Limits.
     pub limits: HashMap<LimitId, LimitTrack>,
     /// The node's tasks.
-    pub tasks: Curve,
+    pub tasks: SampledCurve,
     /// Incidents by id.
-    pub incidents: HashMap<String, Told>,
+    pub incidents: HashMap<String, CollectedIncident>,
     /// Incidents that were not kept.
     pub incidents_left_out: u64,
     /// Refused by limits that no incident is open for.
@@ -330,7 +330,7 @@ impl Collected {
             self.members.restarted();
             // Counters begin anew.
             for track in self.owners.values_mut() {
-                let last = |curve: &Curve| curve.last().unwrap_or(0.0) as u64;
+                let last = |curve: &SampledCurve| curve.last().unwrap_or(0.0) as u64;
                 track.before_start = [last(&track.created[0]), last(&track.created[1])];
             }
         }
@@ -343,7 +343,7 @@ impl Collected {
         let created = rate.total.created;
         let counted = self.members.count(
             &rate.owner,
-            Counted {
+            MemberCounts {
                 tasks: rate.tasks,
                 created: [created.processes, created.threads],
             },
@@ -490,7 +490,7 @@ impl Collected {
             self.forget_incident();
         }
         let told = self.incidents.entry(incident.id.clone());
-        let told = told.or_insert_with(|| Told {
+        let told = told.or_insert_with(|| CollectedIncident {
             incident: incident.clone(),
             last: time,
             tally: Tally::default(),
@@ -505,7 +505,7 @@ impl Collected {
 
     /// Makes room for another incident.
     fn forget_incident(&mut self) {
-        let worth = |told: &&Told| {
+        let worth = |told: &&CollectedIncident| {
             let incident = &told.incident;
             (
                 incident.phase != Phase::Closed,

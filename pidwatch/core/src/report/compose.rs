@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    document::{Block, Chart, Figure, Happening, Mark, Row, Table, Tone},
-    model::{Case, EntryKind, Found, OwnerLine, Report, Role, Severity, Symptom, When},
+    document::{Block, Chart, ChartMark, DocumentRow, Figure, Happening, Table, Tone},
+    model::{Case, CaseSeverity, Derived, EntryKind, OwnerLine, OwnerRole, Report, Symptom, When},
     story::limit_name,
     words::{
         Clock, Words, code, count, lasting, number, pace, percent, seconds, shown, span, words,
@@ -55,11 +55,11 @@ pub fn document(report: &Report) -> Vec<Block> {
     blocks
 }
 
-fn badge(severity: Severity) -> Block {
+fn badge(severity: CaseSeverity) -> Block {
     let tone = match severity {
-        Severity::Outage => Tone::Bad,
-        Severity::Contained => Tone::Warning,
-        Severity::NearMiss => Tone::Neutral,
+        CaseSeverity::Outage => Tone::Bad,
+        CaseSeverity::Contained => Tone::Warning,
+        CaseSeverity::NearMiss => Tone::Neutral,
     };
     Block::Badge(tone, severity.label().to_owned())
 }
@@ -67,8 +67,8 @@ fn badge(severity: Severity) -> Block {
 /// What an incident is, in a line.
 fn headline(case: &Case) -> Words {
     let used = match (case.severity, case.limit.ratio) {
-        (Severity::NearMiss, Some(ratio)) => format!(" {} used", percent(ratio)),
-        (Severity::NearMiss, None) => " running out".to_owned(),
+        (CaseSeverity::NearMiss, Some(ratio)) => format!(" {} used", percent(ratio)),
+        (CaseSeverity::NearMiss, None) => " running out".to_owned(),
         _ => " used up".to_owned(),
     };
     let mut words = limit_name(&case.limit);
@@ -128,7 +128,7 @@ fn index(report: &Report, clock: Clock) -> Table {
         let first = case.moments.first_sign.or(case.moments.first_failure);
         let mut what: Words = format!("{}. ", i + 1).into();
         what.append(headline(case));
-        Row {
+        DocumentRow {
             cells: vec![
                 what,
                 case.severity.label().into(),
@@ -317,10 +317,10 @@ fn timeline(case: &Case, clock: Clock) -> Vec<Happening> {
             EntryKind::Incident(Word::Known(What::Flagged)) => ("Flagged", Tone::Warning),
             EntryKind::Incident(Word::Known(What::FirstFailure)) => ("First refusal", Tone::Bad),
             EntryKind::Incident(Word::Known(What::Victim)) => ("Victim", Tone::Bad),
-            EntryKind::Report(Found::Peak) => ("Peak", Tone::Neutral),
-            EntryKind::Report(Found::LastFailure) => ("Last refusal", Tone::Bad),
-            EntryKind::Report(Found::Eased) => ("Growth ended", Tone::Good),
-            EntryKind::Report(Found::Raised) => ("Limit changed", Tone::Neutral),
+            EntryKind::Report(Derived::Peak) => ("Peak", Tone::Neutral),
+            EntryKind::Report(Derived::LastFailure) => ("Last refusal", Tone::Bad),
+            EntryKind::Report(Derived::Eased) => ("Growth ended", Tone::Good),
+            EntryKind::Report(Derived::Raised) => ("Limit changed", Tone::Neutral),
             EntryKind::Incident(Word::Known(What::Restarted)) => ("Restarted", Tone::Neutral),
             EntryKind::Incident(Word::Known(What::Closed)) => ("Closed", Tone::Good),
             EntryKind::Incident(Word::Later(_)) => ("", Tone::Neutral),
@@ -347,7 +347,7 @@ fn chart(report: &Report, case: &Case) -> Chart {
         (moments.eased, "growth ended", Tone::Good),
     ];
     let marks = marks.into_iter().filter_map(|(time, label, tone)| {
-        Some(Mark {
+        Some(ChartMark {
             at: at(time?),
             label,
             tone,
@@ -416,7 +416,7 @@ fn symptoms(symptoms: &[Symptom]) -> Table {
         } else {
             ("victim", Tone::Bad)
         };
-        Row {
+        DocumentRow {
             cells: vec![
                 code(&symptom.who).into(),
                 what.into(),
@@ -445,7 +445,7 @@ fn symptoms(symptoms: &[Symptom]) -> Table {
 }
 
 fn culprits(case: &Case) -> Table {
-    let rows = case.culprits.iter().map(|culprit| Row {
+    let rows = case.culprits.iter().map(|culprit| DocumentRow {
         cells: vec![
             code(&culprit.name).into(),
             percent(culprit.share).into(),
@@ -476,7 +476,7 @@ fn around(report: &Report, blocks: &mut Vec<Block>) {
                 .value
                 .zip(limit.peak)
                 .map(|(v, p)| v.saturating_sub(p));
-            Row {
+            DocumentRow {
                 cells: vec![
                     code(&limit.name).into(),
                     number(limit.value).into(),
@@ -524,17 +524,20 @@ fn around(report: &Report, blocks: &mut Vec<Block>) {
 fn owners(owners: &[OwnerLine]) -> Table {
     let rows = owners.iter().map(|owner| {
         let role = owner.role;
-        Row {
+        DocumentRow {
             cells: vec![
                 code(&owner.name).into(),
-                role.map(Role::name).map(shown).unwrap_or_default().into(),
+                role.map(OwnerRole::name)
+                    .map(shown)
+                    .unwrap_or_default()
+                    .into(),
                 number(owner.tasks_peak).into(),
                 number(owner.created).into(),
                 number(owner.failures).into(),
             ],
             tone: match role {
-                Some(Role::Culprit) => Some(Tone::Warning),
-                Some(Role::Victim) => Some(Tone::Bad),
+                Some(OwnerRole::Culprit) => Some(Tone::Warning),
+                Some(OwnerRole::Victim) => Some(Tone::Bad),
                 _ => None,
             },
             curve: Some(owner.tasks.clone()),
@@ -570,13 +573,13 @@ fn trust(report: &Report, blocks: &mut Vec<Block>) {
         blocks.push(Block::Text(
             format!("{lines} read. Of what happened, this was lost:").into(),
         ));
-        let rows = trust.lost.iter().map(|lost| Row {
+        let rows = trust.lost.iter().map(|lost| DocumentRow {
             cells: vec![
                 code(&lost.place).into(),
                 number(lost.count).into(),
                 lost.meaning.into(),
             ],
-            ..Row::default()
+            ..DocumentRow::default()
         });
         blocks.push(Block::Table(Table {
             head: vec![("Where", false), ("Count", true), ("What it means", false)],

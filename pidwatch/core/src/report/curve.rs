@@ -8,11 +8,11 @@ const POINTS: usize = 240;
 /// When there are too many points, those go first that a straight line between their neighbours
 /// shows best. So a week of calm takes a few, and the nine minutes of an incident keep theirs.
 #[derive(Clone, Debug, Default)]
-pub struct Curve {
+pub struct SampledCurve {
     points: Vec<(f64, f64)>,
 }
 
-impl Curve {
+impl SampledCurve {
     /// Takes a value in; `at` in seconds. One that is not later than the last is taken for the last's
     /// moment (a clock was set back).
     pub fn push(&mut self, at: f64, value: f64) {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_week_of_calm_leaves_the_incident_its_points() {
-        let mut curve = Curve::default();
+        let mut curve = SampledCurve::default();
         let week = 7 * 86_400;
         let incident = week - 3600;
         for second in 0..week {
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_lies_between_is_on_the_line() {
-        let mut curve = Curve::default();
+        let mut curve = SampledCurve::default();
         curve.push(10.0, 0.0);
         curve.push(20.0, 100.0);
         curve.hold(30.0);
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(curve.first_at_least(80.0, 0.0), Some(18.0));
         assert_eq!(curve.first_at_least(101.0, 0.0), None);
         assert_eq!(curve.within(12.0, 15.0), [(12.0, 20.0), (15.0, 50.0)]);
-        assert_eq!(Curve::default().at(1.0), None);
+        assert_eq!(SampledCurve::default().at(1.0), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A report as blocks, which each writer renders in its own way. Says nothing of its own.
 
-use super::{model::Series, words::Words};
+use super::{model::PointSeries, words::Words};
 
 /// A part of a document.
 #[derive(Clone, Debug)]
@@ -48,18 +48,18 @@ pub struct Table {
     /// Columns: what they are, and whether they are of numbers.
     pub head: Vec<(&'static str, bool)>,
     /// Rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<DocumentRow>,
 }
 
 /// A row of a table.
 #[derive(Clone, Debug, Default)]
-pub struct Row {
+pub struct DocumentRow {
     /// Cells.
     pub cells: Vec<Words>,
     /// What it means.
     pub tone: Option<Tone>,
     /// A small curve at its end.
-    pub curve: Option<Series>,
+    pub curve: Option<PointSeries>,
 }
 
 /// A key figure.
@@ -100,13 +100,13 @@ pub struct Chart {
     /// The stretch, seconds from zero.
     pub view: (f64, f64),
     /// Curves, drawn as areas: name, points.
-    pub areas: Vec<(String, Series)>,
+    pub areas: Vec<(String, PointSeries)>,
     /// What is used of the limit, a line.
-    pub usage: Option<(String, Series)>,
+    pub usage: Option<(String, PointSeries)>,
     /// The limit: name, points.
-    pub limit: Option<(String, Series)>,
+    pub limit: Option<(String, PointSeries)>,
     /// Moments to mark.
-    pub marks: Vec<Mark>,
+    pub marks: Vec<ChartMark>,
     /// Refused: from when, how long, culprits', others'.
     pub refused: Vec<(f64, f64, u64, u64)>,
     /// From the first failure to the last.
@@ -115,7 +115,7 @@ pub struct Chart {
 
 /// A moment to mark in a chart.
 #[derive(Clone, Debug)]
-pub struct Mark {
+pub struct ChartMark {
     /// Seconds from zero.
     pub at: f64,
     /// What, in a word or two.

@@ -4,7 +4,7 @@
 
 use super::{
     actions::{mostly_zombies, wanted},
-    model::{Case, Culprit, Finding, Severity},
+    model::{Case, CaseCulprit, CaseSeverity, ReportFinding},
     scene::Scene,
     story::{is_node_wide, limit_name},
     words::{Words, code, count, lasting, number, percent, seconds, strong, words},
@@ -20,7 +20,7 @@ pub const USUAL_ALERT: f64 = 0.8;
 const SHORT_WARNING_S: f64 = 300.0;
 
 /// All findings about an incident, the cause first.
-pub fn findings(scene: &Scene<'_>, case: &Case) -> Vec<Finding> {
+pub fn findings(scene: &Scene<'_>, case: &Case) -> Vec<ReportFinding> {
     let mut found = Vec::new();
     for culprit in case.culprits.iter().take(3) {
         bounds(case, culprit, &mut found);
@@ -35,10 +35,10 @@ pub fn findings(scene: &Scene<'_>, case: &Case) -> Vec<Finding> {
 }
 
 /// The `pids.max` on a culprit's way up to the root.
-fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
+fn bounds(case: &Case, culprit: &CaseCulprit, found: &mut Vec<ReportFinding>) {
     let name = || code(&culprit.name);
     let Some(limits) = &culprit.limits else {
-        found.push(Finding {
+        found.push(ReportFinding {
             id: "limits-unknown",
             text: words![
                 "Which limits stood above ",
@@ -58,7 +58,7 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
         |limit: &LimitUse| limit.name == case.limit.name && limit.cgroup == case.limit.cgroup;
     let path = culprit.owner.cgroup.path.as_deref();
     if own.is_empty() {
-        found.push(Finding {
+        found.push(ReportFinding {
             id: "no-pids-limit",
             text: words![
                 strong("No pids.max"),
@@ -96,7 +96,7 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
                 " had no smaller limit of its own."
             ]
         };
-        found.push(Finding {
+        found.push(ReportFinding {
             id: if is_own {
                 "own-limit-held"
             } else {
@@ -108,7 +108,7 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
         .iter()
         .min_by_key(|limit| limit.value.saturating_sub(limit.usage))
     {
-        found.push(Finding {
+        found.push(ReportFinding {
             id: "pids-limit-too-high",
             text: words![
                 "The ",
@@ -129,12 +129,12 @@ fn bounds(case: &Case, culprit: &Culprit, found: &mut Vec<Finding>) {
 }
 
 /// What fills the limit has ended already.
-fn zombies(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
+fn zombies(scene: &Scene<'_>, case: &Case, found: &mut Vec<ReportFinding>) {
     for culprit in case.culprits.iter().take(3) {
         let Some(zombies) = mostly_zombies(scene, culprit) else {
             continue;
         };
-        found.push(Finding {
+        found.push(ReportFinding {
             id: "zombies",
             text: words![
                 "Most of what ",
@@ -149,11 +149,11 @@ fn zombies(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
 }
 
 /// Nothing grew: the limit was too low for what was to be done.
-fn too_low(case: &Case, found: &mut Vec<Finding>) {
+fn too_low(case: &Case, found: &mut Vec<ReportFinding>) {
     let (Some(wanted), Some(value)) = (wanted(case), case.limit.value) else {
         return;
     };
-    found.push(Finding {
+    found.push(ReportFinding {
         id: "limit-too-low",
         text: words![
             strong("Nothing leaked"),
@@ -167,7 +167,7 @@ fn too_low(case: &Case, found: &mut Vec<Finding>) {
 }
 
 /// How the node's limits stand to each other.
-fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
+fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<ReportFinding>) {
     let latest = |name: &'static str| {
         let track = scene.all.limits.get(&LimitId::of_node(name))?;
         Some(track.value.last()? as u64)
@@ -180,7 +180,7 @@ fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
         None => latest(name),
     };
     match (value("kernel.pid_max"), value("kernel.threads-max")) {
-        (Some(pid_max), Some(threads_max)) if pid_max < threads_max => found.push(Finding {
+        (Some(pid_max), Some(threads_max)) if pid_max < threads_max => found.push(ReportFinding {
             id: "pid-max-low",
             text: words![
                 code("kernel.pid_max"),
@@ -194,7 +194,7 @@ fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
             ],
         }),
         (Some(_), Some(_)) => {}
-        _ => found.push(Finding {
+        _ => found.push(ReportFinding {
             id: "node-limits-unknown",
             text: "The node's other limits are not in the recording.".into(),
         }),
@@ -202,7 +202,7 @@ fn node_limits(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
 }
 
 /// The error leads people astray.
-fn message(case: &Case, found: &mut Vec<Finding>) {
+fn message(case: &Case, found: &mut Vec<ReportFinding>) {
     if case.failures == 0
         || !case
             .symptoms
@@ -225,14 +225,14 @@ fn message(case: &Case, found: &mut Vec<Finding>) {
         text.append(limit_name(&case.limit));
         text.push(".");
     }
-    found.push(Finding {
+    found.push(ReportFinding {
         id: "message-misleads",
         text,
     });
 }
 
 /// What the usual rule would have been worth.
-fn usual_alert(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
+fn usual_alert(scene: &Scene<'_>, case: &Case, found: &mut Vec<ReportFinding>) {
     let (Some(value), Some(usage)) = (case.limit.value, scene.usage()) else {
         return;
     };
@@ -241,7 +241,7 @@ fn usual_alert(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
         return;
     };
     let Some(at) = usage.first_at_least(USUAL_ALERT * value as f64, seconds(start) - 1.0) else {
-        found.push(Finding {
+        found.push(ReportFinding {
             id: "usual-alert-silent",
             text: format!(
                 "The usual rule, usage above {}, would not have fired at all.",
@@ -277,14 +277,14 @@ fn usual_alert(scene: &Scene<'_>, case: &Case, found: &mut Vec<Finding>) {
         text.push(format!(", {} later than the flag", lasting(later)));
     }
     text.push(", and would have named nobody.");
-    found.push(Finding {
+    found.push(ReportFinding {
         id: "usual-alert-late",
         text,
     });
 }
 
 /// How much time there was to act.
-fn warning(case: &Case, found: &mut Vec<Finding>) {
+fn warning(case: &Case, found: &mut Vec<ReportFinding>) {
     let Some(warning) = case.durations.warning_s else {
         return;
     };
@@ -319,9 +319,9 @@ fn warning(case: &Case, found: &mut Vec<Finding>) {
             ],
         )
     };
-    let suffers = case.severity == Severity::Outage;
+    let suffers = case.severity == CaseSeverity::Outage;
     if suffers || id != "warning-short" {
-        found.push(Finding { id, text });
+        found.push(ReportFinding { id, text });
     } else {
         let text = words![
             format!(
@@ -333,6 +333,6 @@ fn warning(case: &Case, found: &mut Vec<Finding>) {
                 count(case.failures, "creation")
             )
         ];
-        found.push(Finding { id, text });
+        found.push(ReportFinding { id, text });
     }
 }

@@ -23,7 +23,7 @@ pub fn html(report: &Report) -> String {
         Some(Block::Heading(_, words)) => words.to_string(),
         _ => "Report".to_owned(),
     };
-    let mut page = Page {
+    let mut page = HtmlPage {
         out: format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
              name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
@@ -65,13 +65,13 @@ pub fn html(report: &Report) -> String {
     page.out
 }
 
-struct Page {
+struct HtmlPage {
     out: String,
     charts: usize,
     in_section: bool,
 }
 
-impl Page {
+impl HtmlPage {
     fn block(&mut self, block: &Block) {
         match block {
             Block::Heading(level, words) => {

@@ -12,7 +12,7 @@ const MOST: usize = 16 * 1024;
 
 /// What is counted in an owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct MemberCounts {
     /// Tasks; `None` if no line has said.
     pub tasks: Option<u64>,
     /// Processes and threads created.
@@ -20,7 +20,7 @@ pub struct Counted {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Whole {
+struct MemberSum {
     id: u64,
     tasks: Option<u64>,
     created: [u64; 2],
@@ -29,13 +29,13 @@ struct Whole {
 #[derive(Clone, Debug)]
 struct Member {
     path: Box<str>,
-    counted: Counted,
+    counted: MemberCounts,
 }
 
 /// All owners that have a path.
 #[derive(Clone, Debug, Default)]
 pub struct Members {
-    wholes: HashMap<Box<str>, Whole>,
+    wholes: HashMap<Box<str>, MemberSum>,
     members: HashMap<u64, Member>,
 }
 
@@ -53,9 +53,9 @@ impl Members {
             whole.cgroup.id = known.id;
         } else if self.wholes.len() < MOST {
             let id = whole.cgroup.id;
-            let known = Whole {
+            let known = MemberSum {
                 id,
-                ..Whole::default()
+                ..MemberSum::default()
             };
             self.wholes.insert(path.as_str().into(), known);
         }
@@ -74,7 +74,7 @@ impl Members {
     }
 
     /// Takes in what a line counts in a cgroup; what is counted in its owner by then.
-    pub fn count(&mut self, owner: &Owner, now: Counted) -> Counted {
+    pub fn count(&mut self, owner: &Owner, now: MemberCounts) -> MemberCounts {
         let whole = self.owner(owner);
         let path = whole.cgroup.path.unwrap_or_default();
         let id = owner.cgroup.id;
@@ -84,7 +84,7 @@ impl Members {
         };
         let member = self.members.entry(id).or_insert_with(|| Member {
             path: path.into(),
-            counted: Counted::default(),
+            counted: MemberCounts::default(),
         });
         let before = std::mem::replace(&mut member.counted, now);
         if let Some(tasks) = now.tasks {
@@ -128,9 +128,9 @@ impl Members {
     }
 }
 
-impl Whole {
-    fn counted(&self) -> Counted {
-        Counted {
+impl MemberSum {
+    fn counted(&self) -> MemberCounts {
+        MemberCounts {
             tasks: self.tasks,
             created: self.created,
         }
@@ -154,8 +154,8 @@ mod tests {
         }
     }
 
-    fn counted(tasks: u64, threads: u64) -> Counted {
-        Counted {
+    fn counted(tasks: u64, threads: u64) -> MemberCounts {
+        MemberCounts {
             tasks: Some(tasks),
             created: [0, threads],
         }

@@ -36,16 +36,16 @@ pub struct Report {
     /// The worst first.
     pub incidents: Vec<Case>,
     /// The node's limits, with the most that was used of them.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<CaseLimit>,
     /// Who held or created the most, and everybody who has a part in an incident.
     pub owners: Vec<OwnerLine>,
     /// Creations refused that belong to no incident.
     pub other_failures: Vec<Symptom>,
     /// What is to be known beside the incidents.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ReportFinding>,
     /// The node's tasks.
-    pub tasks: Series,
+    pub tasks: PointSeries,
     /// How far to trust this.
     pub trust: Trust,
 }
@@ -53,12 +53,12 @@ pub struct Report {
 /// A value over time: seconds from the report's beginning, value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Series(pub Vec<(f64, f64)>);
+pub struct PointSeries(pub Vec<(f64, f64)>);
 
 /// How bad an incident was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Severity {
+pub enum CaseSeverity {
     /// Nothing was refused.
     NearMiss,
     /// Only who grew was refused.
@@ -67,7 +67,7 @@ pub enum Severity {
     Outage,
 }
 
-impl Severity {
+impl CaseSeverity {
     /// For a headline.
     pub fn label(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl Severity {
 
 /// A limit with the most that was used of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Limit {
+pub struct CaseLimit {
     /// Its name as people set it.
     pub name: String,
     /// The cgroup whose it is.
@@ -109,11 +109,11 @@ pub struct Case {
     /// Its own.
     pub id: String,
     /// How bad.
-    pub severity: Severity,
+    pub severity: CaseSeverity,
     /// It was not over when the recording ended.
     pub open: bool,
     /// What it was about.
-    pub limit: Limit,
+    pub limit: CaseLimit,
     /// What happened, in one paragraph.
     pub summary: Words,
     /// When what happened.
@@ -121,7 +121,7 @@ pub struct Case {
     /// How long what took.
     pub durations: Durations,
     /// What happened when, oldest first.
-    pub timeline: Vec<Entry>,
+    pub timeline: Vec<TimelineEntry>,
     /// Creations refused in all.
     pub failures: u64,
     /// Who was refused, by kind, most often first.
@@ -129,19 +129,19 @@ pub struct Case {
     /// The cause in words.
     pub cause: Words,
     /// Who ate the headroom, the largest share first.
-    pub culprits: Vec<Culprit>,
+    pub culprits: Vec<CaseCulprit>,
     /// Who was refused though it did not grow, most often first.
-    pub victims: Vec<Victim>,
+    pub victims: Vec<CaseVictim>,
     /// Why it was not stopped.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ReportFinding>,
     /// What to do.
-    pub actions: Vec<Action>,
+    pub actions: Vec<RecommendedAction>,
     /// What would have told in time.
     pub alert: Alert,
     /// What was used of the limit, and the limit.
-    pub usage: Series,
+    pub usage: PointSeries,
     /// The limit over time.
-    pub value: Series,
+    pub value: PointSeries,
     /// Creations refused: from when, how long, the culprits', the others'.
     pub refused: Vec<(f64, f64, u64, u64)>,
     /// The part of the recording to look at.
@@ -198,13 +198,13 @@ pub enum EntryKind {
     /// A moment of the incident's own timeline.
     Incident(Word<What>),
     /// What the report adds to it.
-    Report(Found),
+    Report(Derived),
 }
 
 /// What a report finds in the curves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum Derived {
     /// The most that was used of the limit.
     Peak,
     /// The last refused creation.
@@ -217,7 +217,7 @@ pub enum Found {
 
 /// A point of a timeline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entry {
+pub struct TimelineEntry {
     /// When.
     pub time: Timestamp,
     /// Seconds from the timeline's first.
@@ -230,7 +230,7 @@ pub struct Entry {
 
 /// Who ate the headroom.
 #[derive(Clone, Debug, Serialize)]
-pub struct Culprit {
+pub struct CaseCulprit {
     /// What people call it; not made safe.
     pub name: String,
     /// Who.
@@ -259,7 +259,7 @@ pub struct Culprit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_threads: Option<u64>,
     /// Processes that created its tasks, the busiest first.
-    pub creators: Vec<Creator>,
+    pub creators: Vec<CaseCreator>,
     /// What its tasks were called when it was flagged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_names: Option<TaskNames>,
@@ -270,12 +270,12 @@ pub struct Culprit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitUse>>,
     /// Its tasks.
-    pub tasks: Series,
+    pub tasks: PointSeries,
 }
 
 /// A process that creates tasks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Creator {
+pub struct CaseCreator {
     /// Its name.
     pub comm: String,
     /// Its number in the initial PID namespace.
@@ -288,7 +288,7 @@ pub struct Creator {
 
 /// Who was refused though it did not grow.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Victim {
+pub struct CaseVictim {
     /// What people call it; not made safe.
     pub name: String,
     /// Who.
@@ -299,7 +299,7 @@ pub struct Victim {
     /// Exec probes were among what was refused.
     pub exec_probe: bool,
     /// Its tasks.
-    pub tasks: Series,
+    pub tasks: PointSeries,
 }
 
 /// A kind of refused creation.
@@ -332,7 +332,7 @@ pub struct Symptom {
 
 /// Why it was not stopped, or what stops tasks and is no limit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Finding {
+pub struct ReportFinding {
     /// Its entry in docs/report.md.
     pub id: &'static str,
     /// In words.
@@ -351,7 +351,7 @@ pub enum When {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Action {
+pub struct RecommendedAction {
     /// Which.
     pub id: &'static str,
     /// When.
@@ -382,7 +382,7 @@ pub struct Alert {
 /// An owner's part in what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum OwnerRole {
     /// It used up a limit.
     Culprit,
     /// It was refused.
@@ -392,7 +392,7 @@ pub enum Role {
     Was(State),
 }
 
-impl Role {
+impl OwnerRole {
     /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -413,7 +413,7 @@ pub struct OwnerLine {
     pub owner: Owner,
     /// Its part in what happened, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
+    pub role: Option<OwnerRole>,
     /// The most tasks it had.
     pub tasks_peak: u64,
     /// Tasks at the end.
@@ -426,7 +426,7 @@ pub struct OwnerLine {
     /// The most zombies it had.
     pub zombies: u64,
     /// Its tasks.
-    pub tasks: Series,
+    pub tasks: PointSeries,
 }
 
 /// How far to trust a report.

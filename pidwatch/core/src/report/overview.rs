@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use super::{
     case::{held, kinds_of, ratio},
     collect::{Collected, Tally, Track},
-    curve::Curve,
-    model::{Case, Finding, Limit, OwnerLine, Role, Series, Severity, Symptom},
+    curve::SampledCurve,
+    model::{
+        Case, CaseLimit, CaseSeverity, OwnerLine, OwnerRole, PointSeries, ReportFinding, Symptom,
+    },
     scene::series,
     words::{Words, code, count, lasting, name_of, number, percent, seconds, strong, words},
 };
@@ -21,7 +23,7 @@ const FORBIDDEN: usize = 5;
 const FAILURES: usize = 20;
 
 /// The node's limits with the most that was used of them.
-pub fn limits(all: &Collected) -> Vec<Limit> {
+pub fn limits(all: &Collected) -> Vec<CaseLimit> {
     let is_nodes = |key: &LimitId| *key == LimitId::of_node(key.name.clone());
     let node = all.limits.iter().filter(|(key, _)| is_nodes(key));
     let mut limits: Vec<_> = node
@@ -30,7 +32,7 @@ pub fn limits(all: &Collected) -> Vec<Limit> {
             let peak = top.map(|(_, most)| most as u64);
             let value = top.and_then(|(at, _)| track.value.at(at));
             let value = value.map(|value| value as u64);
-            Limit {
+            CaseLimit {
                 name: key.name.to_string(),
                 cgroup: None,
                 uid: None,
@@ -42,7 +44,7 @@ pub fn limits(all: &Collected) -> Vec<Limit> {
         })
         .collect();
     limits.sort_by(|a, b| {
-        let order = |limit: &Limit| limit.ratio.unwrap_or(0.0);
+        let order = |limit: &CaseLimit| limit.ratio.unwrap_or(0.0);
         order(b)
             .total_cmp(&order(a))
             .then_with(|| a.name.cmp(&b.name))
@@ -51,11 +53,11 @@ pub fn limits(all: &Collected) -> Vec<Limit> {
 }
 
 /// The node's tasks.
-pub fn tasks(all: &Collected, (from, to): (Timestamp, Timestamp)) -> Series {
+pub fn tasks(all: &Collected, (from, to): (Timestamp, Timestamp)) -> PointSeries {
     whole(&all.tasks, from, to)
 }
 
-fn whole(curve: &Curve, from: Timestamp, to: Timestamp) -> Series {
+fn whole(curve: &SampledCurve, from: Timestamp, to: Timestamp) -> PointSeries {
     series(
         &held(curve, seconds(to)),
         seconds(from),
@@ -115,9 +117,9 @@ pub fn owners(
         .map(|track| {
             let id = track.owner.cgroup.id;
             let role = match rank(id) {
-                0 => Some(Role::Culprit),
-                1 => Some(Role::Victim),
-                _ => worst_state(track).map(Role::Was),
+                0 => Some(OwnerRole::Culprit),
+                1 => Some(OwnerRole::Victim),
+                _ => worst_state(track).map(OwnerRole::Was),
             };
             let tallies = all.incidents.values().map(|told| &told.tally);
             let refused = tallies.filter_map(|tally| tally.owners.get(&id));
@@ -154,11 +156,11 @@ pub fn other_failures(all: &Collected) -> Vec<Symptom> {
 }
 
 /// Who may not create tasks at all: the error looks like a lack of something, and no limit is near.
-pub fn forbidden(all: &Collected) -> Vec<Finding> {
+pub fn forbidden(all: &Collected) -> Vec<ReportFinding> {
     let tracks = all.owners.values().filter(|track| track.forbidden > 0);
     let mut tracks: Vec<&Track> = tracks.collect();
     tracks.sort_by_key(|track| (std::cmp::Reverse(track.forbidden), track.owner.cgroup.id));
-    let finding = |track: &Track| Finding {
+    let finding = |track: &Track| ReportFinding {
         id: "creations-forbidden",
         text: words![
             strong(count(track.forbidden, "creation")),
@@ -185,7 +187,7 @@ pub fn forbidden(all: &Collected) -> Vec<Finding> {
 pub fn summary(
     all: &Collected,
     incidents: &[Case],
-    limits: &[Limit],
+    limits: &[CaseLimit],
     owners: &[OwnerLine],
     (from, to): (Timestamp, Timestamp),
 ) -> Words {
@@ -193,11 +195,12 @@ pub fn summary(
         [] => {}
         [one] => return one.summary.clone(),
         several => {
-            let of = |severity: Severity| several.iter().filter(|c| c.severity == severity).count();
+            let of =
+                |severity: CaseSeverity| several.iter().filter(|c| c.severity == severity).count();
             let kinds = [
-                (of(Severity::Outage), "outage", "outages"),
-                (of(Severity::Contained), "contained", "contained"),
-                (of(Severity::NearMiss), "near miss", "near misses"),
+                (of(CaseSeverity::Outage), "outage", "outages"),
+                (of(CaseSeverity::Contained), "contained", "contained"),
+                (of(CaseSeverity::NearMiss), "near miss", "near misses"),
             ];
             let kinds = kinds.into_iter().filter(|(n, ..)| *n > 0);
             let kinds = kinds
@@ -222,7 +225,7 @@ pub fn summary(
     ];
     let leaks = owners
         .iter()
-        .filter(|o| o.role == Some(Role::Was(State::Leaking)));
+        .filter(|o| o.role == Some(OwnerRole::Was(State::Leaking)));
     let leaks: Vec<Words> = leaks.map(|owner| code(&owner.name).into()).collect();
     let refused: u64 = all.stray_tallies().map(Tally::count).sum();
     match (leaks.len(), refused) {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::{
-    collect::{Collected, Told, Track},
-    curve::Curve,
-    model::Series,
+    collect::{Collected, CollectedIncident, Track},
+    curve::SampledCurve,
+    model::PointSeries,
     words::{Clock, seconds},
 };
 use crate::stream::{Incident, Owner};
@@ -15,7 +15,7 @@ pub struct Scene<'a> {
     /// All that is known.
     pub all: &'a Collected,
     /// The incident as it was told last.
-    pub told: &'a Told,
+    pub told: &'a CollectedIncident,
     /// The first moment of the stream.
     pub from: Timestamp,
     /// The last.
@@ -36,22 +36,22 @@ impl<'a> Scene<'a> {
     }
 
     /// The limit's usage over time.
-    pub fn usage(&self) -> Option<&'a Curve> {
+    pub fn usage(&self) -> Option<&'a SampledCurve> {
         let key = self.incident().limit_id();
         self.all.limits.get(&key).map(|track| &track.usage)
     }
 
     /// Points of a curve from the report's beginning on, between two moments.
-    pub fn series(&self, curve: &Curve, from: f64, to: f64) -> Series {
+    pub fn series(&self, curve: &SampledCurve, from: f64, to: f64) -> PointSeries {
         series(curve, seconds(self.from), from, to)
     }
 }
 
 /// Points of a curve between two moments, as seconds from `zero`.
-pub fn series(curve: &Curve, zero: f64, from: f64, to: f64) -> Series {
+pub fn series(curve: &SampledCurve, zero: f64, from: f64, to: f64) -> PointSeries {
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     let points = curve.within(from, to).into_iter();
-    Series(
+    PointSeries(
         points
             .map(|(at, value)| (rounded(at - zero), rounded(value)))
             .collect(),

@@ -1,7 +1,7 @@
 //! What happened and why, in sentences: for somebody who was not there.
 
 use super::{
-    model::{Case, Creator, Culprit, Limit, Severity, Victim},
+    model::{Case, CaseCreator, CaseCulprit, CaseLimit, CaseSeverity, CaseVictim},
     scene::Scene,
     words::{Words, code, count, lasting, number, pace, percent, shortened, shown, strong, words},
 };
@@ -17,7 +17,7 @@ const VERDICT: usize = 240;
 const NEARLY_ALL: f64 = 0.9;
 
 /// A limit by name, with whose it is.
-pub fn limit_name(limit: &Limit) -> Words {
+pub fn limit_name(limit: &CaseLimit) -> Words {
     let mut words = words![code(&limit.name)];
     if let Some(cgroup) = &limit.cgroup {
         words.append(words![" of ", code(cgroup)]);
@@ -32,7 +32,7 @@ pub fn limit_name(limit: &Limit) -> Words {
 }
 
 /// What a limit bounds, for those who do not know it.
-pub fn limit_meaning(limit: &Limit) -> Words {
+pub fn limit_meaning(limit: &CaseLimit) -> Words {
     if limit.pid_namespace.is_some() {
         return "the IDs that processes and threads of this PID namespace share".into();
     }
@@ -46,7 +46,7 @@ pub fn limit_meaning(limit: &Limit) -> Words {
 }
 
 /// Whether a limit is everybody's on the node.
-pub fn is_node_wide(limit: &Limit) -> bool {
+pub fn is_node_wide(limit: &CaseLimit) -> bool {
     limit.name.starts_with("kernel.") && limit.pid_namespace.is_none()
 }
 
@@ -65,7 +65,7 @@ fn effect(scene: &Scene<'_>, case: &Case) -> Words {
     let node = code(&scene.all.node);
     let long = case.durations.failing_s.unwrap_or(0.0);
     let mut words = match (case.severity, case.moments.first_failure) {
-        (Severity::NearMiss, _) => {
+        (CaseSeverity::NearMiss, _) => {
             return words![
                 "Nothing was refused on ",
                 node,
@@ -95,7 +95,7 @@ fn effect(scene: &Scene<'_>, case: &Case) -> Words {
         " to start a process or thread"
     ]);
     match case.severity {
-        Severity::Outage => {
+        CaseSeverity::Outage => {
             let theirs: u64 = case.victims.iter().map(|victim| victim.failures).sum();
             words.push(if theirs < case.failures {
                 ", also to "
@@ -119,7 +119,7 @@ fn effect(scene: &Scene<'_>, case: &Case) -> Words {
     words
 }
 
-fn victims(victims: &[Victim]) -> Words {
+fn victims(victims: &[CaseVictim]) -> Words {
     let mut parts: Vec<Words> = victims
         .iter()
         .take(NAMED)
@@ -150,7 +150,7 @@ fn blame(case: &Case) -> Words {
     };
     let Some(first) = case.culprits.first() else {
         let mut words = match case.severity {
-            Severity::Contained => words![
+            CaseSeverity::Contained => words![
                 "Nothing leaked: its load was larger than its limit, or the limit too low. What was \
                  used up is "
             ],
@@ -196,7 +196,7 @@ fn blame(case: &Case) -> Words {
 }
 
 /// What a culprit creates, in a word.
-pub fn what_it_makes(culprit: &Culprit) -> &'static str {
+pub fn what_it_makes(culprit: &CaseCulprit) -> &'static str {
     let (Some(processes), Some(threads)) = (culprit.created_processes, culprit.created_threads)
     else {
         return "tasks";
@@ -279,7 +279,7 @@ pub fn cause(case: &Case) -> Words {
     words
 }
 
-fn one_culprit(culprit: &Culprit) -> Words {
+fn one_culprit(culprit: &CaseCulprit) -> Words {
     let mut words = words![code(&culprit.name)];
     match (culprit.growth_per_s, culprit.tasks_before) {
         (Some(growth), before) => {
@@ -324,7 +324,7 @@ fn one_culprit(culprit: &Culprit) -> Words {
         } else {
             "Refused yet another, and so most likely its source: "
         });
-        let told = |creator: &&Creator| creator.share.is_none_or(|share| share >= LEAST_SHARE);
+        let told = |creator: &&CaseCreator| creator.share.is_none_or(|share| share >= LEAST_SHARE);
         let creators = culprit.creators.iter().filter(told).map(|creator| {
             let name = shown(&creator.comm);
             let mut one = words![code(&format!("{name}[{}]", creator.pid))];
@@ -345,7 +345,7 @@ fn one_culprit(culprit: &Culprit) -> Words {
 }
 
 /// What its tasks are called: `38 of 40 that were looked at: http-nio-exec-*`.
-fn task_names(culprit: &Culprit) -> Words {
+fn task_names(culprit: &CaseCulprit) -> Words {
     let Some(names) = &culprit.task_names else {
         return Words::default();
     };

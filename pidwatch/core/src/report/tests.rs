@@ -284,7 +284,7 @@ fn the_incident_is_told_with_culprit_victims_and_figures() {
     let [case] = &report.incidents[..] else {
         panic!("{}", report.incidents.len())
     };
-    assert_eq!(case.severity, Severity::Outage);
+    assert_eq!(case.severity, CaseSeverity::Outage);
     assert!(!case.open);
     assert_eq!(case.culprits[0].name, "shop/cart-7d9f4c8b6-x2v9q/app");
     assert_eq!(
@@ -391,7 +391,7 @@ fn while_it_goes_on_the_brake_stands_first() {
     );
     let report = stream.report();
     let case = &report.incidents[0];
-    assert_eq!((case.severity, case.open), (Severity::NearMiss, true));
+    assert_eq!((case.severity, case.open), (CaseSeverity::NearMiss, true));
     assert_eq!(case.actions[0].id, "brake");
     // Which limit it had is not in this stream: it is printed first.
     let file = "$'/sys/fs/cgroup/system.slice/a b\\'c.service/pids.max'";
@@ -550,7 +550,7 @@ fn who_fills_a_limit_of_its_own_is_no_outage() {
     );
     let report = stream.report();
     let case = &report.incidents[0];
-    assert_eq!(case.severity, Severity::Contained);
+    assert_eq!(case.severity, CaseSeverity::Contained);
     let summary = case.summary.to_string();
     assert!(summary.contains("3 requests to start a process or thread, all of them to /small (3)"));
     assert!(summary.contains("Nothing leaked"), "{summary}");

@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use super::{Board, Place};
+use super::{Board, SeriesPlace};
 use crate::{
     detect::State,
     limits::Limit,
-    output::prometheus::{Sample, View},
+    output::prometheus::{MetricsView, OwnerSample},
 };
 
 impl Board {
     /// What is exported.
-    pub fn view(&self) -> View<'_> {
+    pub fn view(&self) -> MetricsView<'_> {
         let mut owners = Vec::with_capacity(self.owners.len() + 1);
-        let mut sum = Sample {
+        let mut sum = OwnerSample {
             labels: &self.other_labels,
             total: self.other,
             tasks: Some(0),
             processes: Some(0),
             zombies: Some(0),
-            ..Sample::default()
+            ..OwnerSample::default()
         };
         let mut folded = 0;
         for entry in self.owners.values() {
             let rate = &entry.rate;
             match &entry.place {
-                Some(Place::Own(before)) => owners.push(Sample {
+                Some(SeriesPlace::Own(before)) => owners.push(OwnerSample {
                     labels: &entry.labels,
                     tasks: rate.tasks,
                     processes: rate.processes,
@@ -42,7 +42,7 @@ impl Board {
                         (None, None) => State::Ok,
                     }),
                 }),
-                Some(Place::Other) => {
+                Some(SeriesPlace::Other) => {
                     folded += 1;
                     let add = |sum: &mut Option<u64>, n: Option<u64>| {
                         *sum = sum.zip(n.or(Some(0))).map(|(sum, n)| sum + n);
@@ -59,7 +59,7 @@ impl Board {
         if folded > 0 || !self.other.is_zero() {
             owners.push(sum);
         }
-        View {
+        MetricsView {
             owners,
             folded,
             knows_failures: self.last.knows_failures,

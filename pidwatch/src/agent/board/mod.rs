@@ -44,7 +44,7 @@ const CLOSED: usize = 64;
 
 /// Where an owner's counts go.
 #[derive(Debug)]
-enum Place {
+enum SeriesPlace {
     /// To series of its own, less what was counted elsewhere before, if anything was.
     Own(Option<Box<Counts>>),
     /// To the sum of those without.
@@ -53,7 +53,7 @@ enum Place {
 
 /// An owner.
 #[derive(Debug)]
-struct Entry {
+struct OwnerSeries {
     rate: Box<Rate>,
     labels: Box<str>,
     /// The window that last told of it.
@@ -61,10 +61,10 @@ struct Entry {
     /// When it was first heard of.
     since: BootTime,
     gone: Option<BootTime>,
-    place: Option<Place>,
+    place: Option<SeriesPlace>,
 }
 
-impl Entry {
+impl OwnerSeries {
     /// What was counted in it since it is known.
     fn total(&self) -> Counts {
         (&self.rate.total).into()
@@ -76,7 +76,7 @@ impl Entry {
 pub struct Board {
     started: Started,
     /// Boxed, as the model's states are: most slots are empty where owners come and go.
-    owners: HashMap<CgroupId, Box<Entry>>,
+    owners: HashMap<CgroupId, Box<OwnerSeries>>,
     by_path: HashMap<Box<str>, CgroupId>,
     /// Cgroups that are gone, since when: their last counts may still be told.
     removed: HashMap<CgroupId, BootTime>,
@@ -273,7 +273,7 @@ impl Board {
         // Of the window that the rate belongs to, which ends with the line of the node.
         let window = self.windows + 1;
         if let Some(entry) = self.owners.get_mut(&id) {
-            if matches!(entry.place, Some(Place::Other)) {
+            if matches!(entry.place, Some(SeriesPlace::Other)) {
                 self.other = self.other.plus(&more);
             }
             if entry.rate.owner != rate.owner {
@@ -291,7 +291,7 @@ impl Board {
         if let Some(path) = rate.owner.path() {
             self.by_path.insert(path.into(), id);
         }
-        let entry = Entry {
+        let entry = OwnerSeries {
             labels: owner_labels(&rate.owner).into(),
             rate,
             window,
@@ -309,11 +309,11 @@ impl Board {
             let is_flagged = entry.rate.verdict.is_some();
             let has_reserve = self.with_series < self.most_owners + RESERVE;
             match entry.place {
-                Some(Place::Own(_)) => continue,
-                Some(Place::Other) if !(is_flagged && has_reserve) => continue,
-                Some(Place::Other) => {
+                Some(SeriesPlace::Own(_)) => continue,
+                Some(SeriesPlace::Other) if !(is_flagged && has_reserve) => continue,
+                Some(SeriesPlace::Other) => {
                     self.with_series += 1;
-                    entry.place = Some(Place::Own(Some(Box::new(entry.total()))));
+                    entry.place = Some(SeriesPlace::Own(Some(Box::new(entry.total()))));
                     continue;
                 }
                 None => {}
@@ -329,10 +329,10 @@ impl Board {
             }
             if self.with_series < self.most_owners || (is_flagged && has_reserve) {
                 self.with_series += 1;
-                entry.place = Some(Place::Own(None));
+                entry.place = Some(SeriesPlace::Own(None));
             } else {
                 self.other = self.other.plus(&entry.total());
-                entry.place = Some(Place::Other);
+                entry.place = Some(SeriesPlace::Other);
             }
         }
     }
@@ -385,14 +385,14 @@ fn forget(
     by_path: &mut HashMap<Box<str>, CgroupId>,
     with_series: &mut usize,
     id: CgroupId,
-    entry: &Entry,
+    entry: &OwnerSeries,
 ) {
     if let Some(path) = entry.rate.owner.path()
         && by_path.get(path) == Some(&id)
     {
         by_path.remove(path);
     }
-    if matches!(entry.place, Some(Place::Own(_))) {
+    if matches!(entry.place, Some(SeriesPlace::Own(_))) {
         *with_series = with_series.saturating_sub(1);
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use self::patient::Patient;
-use super::shared::{Counted, Shared};
+use super::shared::{CountGuard, Shared};
 
 /// Connections at once; others are told to come again.
 const MOST_CONNECTIONS: usize = 64;
@@ -68,7 +68,7 @@ pub async fn serve(listener: TcpListener, shared: Rc<Shared>) {
             refuse(&stream);
             continue;
         }
-        let counted = Counted::new(&open);
+        let counted = CountGuard::new(&open);
         spawn_local(one(stream, shared.clone(), counted));
     }
 }
@@ -82,7 +82,7 @@ fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(BUSY);
 }
 
-async fn one(stream: TcpStream, shared: Rc<Shared>, _counted: Counted) {
+async fn one(stream: TcpStream, shared: Rc<Shared>, _counted: CountGuard) {
     let service = service_fn(|request| routes::answer(request, &shared));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

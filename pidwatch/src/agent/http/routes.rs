@@ -22,9 +22,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::accept::{Offer, choose};
 use crate::{
     agent::{
-        events::Reader,
+        events::EventReader,
         night, overview,
-        shared::{Counted, Health, Shared},
+        shared::{CountGuard, Health, Shared},
     },
     output::prometheus::{self, Format},
     report::{html::html, markdown::markdown, text::text},
@@ -94,9 +94,9 @@ const INDEX: &str = "pidwatch agent\n\n\
 /// The text of an answer.
 pub enum Answer {
     /// All of it, and what it counts as.
-    Text(Option<Bytes>, Option<Counted>),
+    Text(Option<Bytes>, Option<CountGuard>),
     /// Events without end, and the time of the next sign of life.
-    Events(Reader, Pin<Box<Sleep>>),
+    Events(EventReader, Pin<Box<Sleep>>),
 }
 
 impl Body for Answer {
@@ -259,7 +259,7 @@ fn large(shared: &Shared, make: impl FnOnce() -> Response<Answer>) -> Response<A
     if shared.large.get() >= MOST_LARGE {
         return busy("too many answers are under way; come again later");
     }
-    let counted = Counted::new(&shared.large);
+    let counted = CountGuard::new(&shared.large);
     let mut response = make();
     if let Answer::Text(_, holds) = response.body_mut() {
         *holds = Some(counted);

@@ -21,7 +21,7 @@ use tokio::{sync::Notify, task::spawn_local};
 use self::{
     notes::Notes,
     queue::Queue,
-    writer::{PATIENCE, Writer, causes},
+    writer::{EventWriter, PATIENCE, causes},
 };
 use crate::{
     clock::{BootTime, WallClock},
@@ -114,7 +114,7 @@ impl Kubernetes {
         let url = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| NoApi(causes(&error)))?;
         let desk = Rc::<Desk>::default();
-        let writer = Writer::new(client, url, node, WallClock::now());
+        let writer = EventWriter::new(client, url, node, WallClock::now());
         spawn_local(write(writer, desk.clone(), BootTime::now));
         Ok(Self {
             notes: Notes::new(BootTime::now()),
@@ -140,7 +140,7 @@ impl Kubernetes {
 }
 
 /// Writes what waits, for as long as it is polled.
-async fn write(mut writer: Writer, desk: Rc<Desk>, now: impl Fn() -> BootTime) {
+async fn write(mut writer: EventWriter, desk: Rc<Desk>, now: impl Fn() -> BootTime) {
     loop {
         let next = desk.queue.borrow_mut().pop();
         let Some(note) = next else {

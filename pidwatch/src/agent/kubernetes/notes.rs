@@ -71,14 +71,14 @@ impl Subject {
 
 /// Kind of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum NoteReason {
     /// A container leaks tasks.
     PidLeakDetected,
     /// A creation of a task was refused.
     CloneFailed,
 }
 
-impl Reason {
+impl NoteReason {
     /// As in events.
     pub fn name(self) -> &'static str {
         match self {
@@ -90,13 +90,13 @@ impl Reason {
 
 /// What makes a note another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct NoteKey {
     /// About whom.
     pub about: Subject,
     /// Who else has to do with it.
     pub related: Option<Subject>,
     /// Its kind.
-    pub reason: Reason,
+    pub reason: NoteReason,
     /// Which state, limit or reason: as in metrics.
     pub what: Cow<'static, str>,
 }
@@ -105,7 +105,7 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
     /// About whom, and of which kind.
-    pub key: Key,
+    pub key: NoteKey,
     /// In words, safe to show.
     pub text: String,
     /// When it was found.
@@ -115,7 +115,7 @@ pub struct Note {
 /// Makes notes.
 #[derive(Debug)]
 pub struct Notes {
-    said: HashMap<Key, BootTime>,
+    said: HashMap<NoteKey, BootTime>,
     tokens: f64,
     filled: BootTime,
     /// Who grows below the limits of open incidents, the first one and all of them in words.
@@ -177,10 +177,10 @@ impl Notes {
         let of_node = (Subject::Node, Some(Subject::of(owner)));
         let of_pod = Subject::pod(owner).map(|pod| (pod, None));
         for (about, related) in [Some(of_node), of_pod].into_iter().flatten() {
-            let key = Key {
+            let key = NoteKey {
                 about,
                 related,
-                reason: Reason::PidLeakDetected,
+                reason: NoteReason::PidLeakDetected,
                 what: State::Leaking.name().into(),
             };
             let text = || format!("{} leaks tasks: {why}", owner.name());
@@ -214,10 +214,10 @@ impl Notes {
         if let Some((_, _, culprits)) = blamed {
             text = format!("{text}; {culprits}");
         }
-        let key = Key {
+        let key = NoteKey {
             about,
             related,
-            reason: Reason::CloneFailed,
+            reason: NoteReason::CloneFailed,
             what: match &failed.reason {
                 Word::Known(reason) => reason.name().into(),
                 Word::Later(name) => name.to_string().into(),
@@ -261,11 +261,11 @@ impl Notes {
             LimitHolder::PidNamespace(inum) => Some(format!("PID namespace {inum}")),
         };
         let whose = whose.map(|name| Subject::Other(name.into()));
-        let key = Key {
+        let key = NoteKey {
             about: Subject::Node,
             // Another culprit is another event.
             related: culprit.or(whose),
-            reason: Reason::CloneFailed,
+            reason: NoteReason::CloneFailed,
             what: incident.limit.clone(),
         };
         self.say(key, || incident.summary.clone(), now, say);
@@ -273,7 +273,7 @@ impl Notes {
 
     fn say(
         &mut self,
-        key: Key,
+        key: NoteKey,
         text: impl FnOnce() -> String,
         time: BootTime,
         say: &mut impl FnMut(Note),

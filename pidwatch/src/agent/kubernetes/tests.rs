@@ -10,7 +10,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::{
-    notes::{Note, Reason, Subject},
+    notes::{Note, NoteReason, Subject},
     queue::MOST,
     writer::{Outcome, event, reference},
     *,
@@ -129,7 +129,7 @@ fn a_leak_is_told_to_the_node_and_to_its_pod_and_not_again_too_soon() {
     assert_eq!(told[0].key.about, Subject::Node);
     assert_eq!(pod_of(&told[1]), Some("web-7"));
     for note in &told {
-        assert_eq!(note.key.reason, Reason::PidLeakDetected);
+        assert_eq!(note.key.reason, NoteReason::PidLeakDetected);
         assert!(note.text.contains("shop/web-7/app leaks tasks: +41.0"));
     }
     assert_eq!(said(&mut notes, &[leaks(310)]).len(), 2);
@@ -216,7 +216,7 @@ fn a_refusal_is_told_to_the_pod_with_who_grows() {
     assert_eq!(pod_of(&told[0]), Some("web-3"));
     assert_eq!(
         (told[0].key.reason, &*told[0].key.what),
-        (Reason::CloneFailed, "pid_max")
+        (NoteReason::CloneFailed, "pid_max")
     );
     assert_eq!(
         told[0].text,
@@ -344,7 +344,7 @@ fn an_event_is_as_the_kubelet_s_are_and_short_enough() {
 type Asked = Vec<(Method, String, Value)>;
 
 /// A writer to an API server that says with which status it answers, and what that is asked.
-fn writer_to(mut status: impl FnMut() -> u16 + Send + 'static) -> (Writer, Arc<Mutex<Asked>>) {
+fn writer_to(mut status: impl FnMut() -> u16 + Send + 'static) -> (EventWriter, Arc<Mutex<Asked>>) {
     let asked = Arc::new(Mutex::new(Asked::new()));
     let taken = asked.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -370,7 +370,7 @@ fn writer_to(mut status: impl FnMut() -> u16 + Send + 'static) -> (Writer, Arc<M
         }
     });
     let client = Client::new(service, "default");
-    let writer = Writer::new(client, "https://api".into(), "node-1", WallClock::now());
+    let writer = EventWriter::new(client, "https://api".into(), "node-1", WallClock::now());
     (writer, asked)
 }
 

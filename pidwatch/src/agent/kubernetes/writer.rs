@@ -27,7 +27,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::notes::{Key, Note, Subject};
+use super::notes::{Note, NoteKey, Subject};
 use crate::{
     clock::{BootTime, WallClock},
     escape,
@@ -90,12 +90,12 @@ enum Complaint {
 }
 
 /// Writes.
-pub struct Writer {
+pub struct EventWriter {
     client: Client,
     url: String,
     node: String,
     clock: WallClock,
-    written: HashMap<Key, Written>,
+    written: HashMap<NoteKey, Written>,
     complaint: Option<Complaint>,
     /// Whether the last attempt is to be repeated.
     is_failing: bool,
@@ -110,7 +110,7 @@ enum Fate {
     Refused,
 }
 
-impl Writer {
+impl EventWriter {
     /// Writes of this node to the API server at `url`.
     pub fn new(client: Client, url: String, node: &str, clock: WallClock) -> Self {
         Self {

@@ -24,7 +24,7 @@ pub struct VersionResponse {
 
 /// `Container`, one of `ListContainersResponse.containers`.
 #[derive(Message)]
-pub struct Container {
+pub struct CriContainer {
     #[prost(string, tag = "1")]
     pub id: String,
     #[prost(string, tag = "2")]
@@ -175,9 +175,9 @@ mod tests {
         .concat();
         let items: Vec<_> = Items::of(list(&[&item, &[]])).map(Result::unwrap).collect();
         assert_eq!(items.len(), 2);
-        let container = Container::decode(items[0].clone()).unwrap();
+        let container = CriContainer::decode(items[0].clone()).unwrap();
         assert_eq!((&*container.id, container.created_at), ("ab", 7));
-        assert_eq!(Container::decode(items[1].clone()).unwrap().id, "");
+        assert_eq!(CriContainer::decode(items[1].clone()).unwrap().id, "");
     }
 
     #[test]

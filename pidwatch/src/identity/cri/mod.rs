@@ -26,14 +26,14 @@ use tokio::{
 
 use self::{
     client::{CallError, Client},
-    messages::{Container, Image, Items, PodSandbox},
+    messages::{CriContainer, Image, Items, PodSandbox},
 };
 use pidwatch_core::{
     cgroup::CgroupId,
     escape,
     identity::{
         Counters, Identity, Names,
-        names::{Book, Found, Key, Wanted, bounded},
+        names::{Book, Found, RuntimeKey, Wanted, bounded},
     },
 };
 
@@ -69,17 +69,17 @@ pub enum Sockets {
 
 /// Names from container runtimes.
 pub struct Resolver {
-    shared: Arc<Shared>,
+    shared: Arc<RuntimeShared>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
+struct RuntimeShared {
     book: Mutex<Book>,
     /// By runtime: there is something new to ask.
     wake: Vec<Notify>,
 }
 
-impl Shared {
+impl RuntimeShared {
     /// Held for moments only, and there is one thread.
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,7 +113,7 @@ impl Resolver {
             Sockets::Usual => (USUAL.map(PathBuf::from).to_vec(), false),
             Sockets::These(sockets) => (sockets.clone(), true),
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RuntimeShared {
             book: Mutex::new(Book::new(sockets.len())),
             wake: sockets.iter().map(|_| Notify::new()).collect(),
         });
@@ -121,7 +121,7 @@ impl Resolver {
             .into_iter()
             .enumerate()
             .map(|(index, socket)| {
-                let runtime = Runtime {
+                let runtime = RuntimeClient {
                     shared: shared.clone(),
                     index,
                     socket,
@@ -196,15 +196,15 @@ enum Standing {
 }
 
 /// One runtime, and the task that asks it.
-struct Runtime {
-    shared: Arc<Shared>,
+struct RuntimeClient {
+    shared: Arc<RuntimeShared>,
     index: usize,
     socket: PathBuf,
     client: Option<Client>,
     standing: Standing,
 }
 
-impl Runtime {
+impl RuntimeClient {
     async fn serve(mut self) {
         let mut pause = SOONEST;
         loop {
@@ -293,10 +293,10 @@ impl<'a> WantedIds<'a> {
         };
         for wanted in wanted {
             match &wanted.key {
-                Key::Container(id) => {
+                RuntimeKey::Container(id) => {
                     ids.containers.insert(id, wanted);
                 }
-                Key::Pod(uid) => {
+                RuntimeKey::Pod(uid) => {
                     ids.pods.insert(uid);
                 }
             }
@@ -320,14 +320,14 @@ async fn find(client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Found>, Call
     let found = wanted.iter().filter_map(|wanted| {
         let by_uid = || {
             let uid = match &wanted.key {
-                Key::Pod(uid) => Some(uid),
-                Key::Container(_) => wanted.pod_uid.as_ref(),
+                RuntimeKey::Pod(uid) => Some(uid),
+                RuntimeKey::Container(_) => wanted.pod_uid.as_ref(),
             };
             pods.by_uid.get(&**uid?)
         };
         let (container, pod, is_whole) = match &wanted.key {
-            Key::Pod(_) => (None, Some(by_uid()?), true),
-            Key::Container(id) => match containers.get(&**id) {
+            RuntimeKey::Pod(_) => (None, Some(by_uid()?), true),
+            RuntimeKey::Container(id) => match containers.get(&**id) {
                 Some(container) => {
                     let pod = pods.by_id.get(&*container.pod_sandbox_id);
                     (Some(container), pod, pod.is_some())
@@ -379,10 +379,10 @@ async fn find(client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Found>, Call
 fn wanted_containers(
     list: Items,
     ids: &WantedIds<'_>,
-) -> Result<HashMap<String, Container>, CallError> {
-    let mut containers: HashMap<String, Container> = HashMap::new();
+) -> Result<HashMap<String, CriContainer>, CallError> {
+    let mut containers: HashMap<String, CriContainer> = HashMap::new();
     for item in list {
-        let container = Container::decode(item?)?;
+        let container = CriContainer::decode(item?)?;
         let is_wanted = ids.containers.contains_key(&*container.id);
         let is_newer = containers
             .get(&container.id)
@@ -405,7 +405,7 @@ impl Pods {
     fn of(
         list: Items,
         ids: &WantedIds<'_>,
-        containers: &HashMap<String, Container>,
+        containers: &HashMap<String, CriContainer>,
     ) -> Result<Self, CallError> {
         let of_containers: HashSet<&str> = containers
             .values()
@@ -438,7 +438,7 @@ impl Pods {
 /// Names of images that containers know by an id only: the kubelet makes them so.
 async fn wanted_images(
     client: &mut Client,
-    containers: &HashMap<String, Container>,
+    containers: &HashMap<String, CriContainer>,
 ) -> Result<HashMap<String, String>, CallError> {
     let nameless: HashSet<&str> = containers
         .values()

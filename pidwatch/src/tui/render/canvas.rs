@@ -10,7 +10,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
     detect::about,
-    history::Column,
+    history::ChartColumn,
     tui::{app::Area, theme::Theme},
 };
 
@@ -107,7 +107,7 @@ impl Canvas<'_> {
     }
 
     /// Tasks of late: how they changed, but not how little.
-    pub fn trend(&mut self, x: u16, y: u16, columns: &[Column], style: Style) {
+    pub fn trend(&mut self, x: u16, y: u16, columns: &[ChartColumn], style: Style) {
         /// A change of less than this part of the whole is not drawn as a mountain.
         const FLAT: f64 = 0.1;
         let known = || columns.iter().filter_map(|column| column.tasks);

@@ -12,7 +12,7 @@ use crate::{
     cgroup::CgroupId,
     detect::State,
     escape,
-    history::Column,
+    history::ChartColumn,
     stream::{LimitHolder, LimitUse},
     tui::app::{App, Areas, SPANS, owner::OwnerEntry},
 };
@@ -170,7 +170,7 @@ fn charts(canvas: &mut Canvas<'_>, app: &App, known: &OwnerEntry, place: Rect) -
             break;
         }
         let is_new = name == "new/s";
-        let value = |column: &Column| {
+        let value = |column: &ChartColumn| {
             if is_new {
                 column.created
             } else {
@@ -189,7 +189,7 @@ fn charts(canvas: &mut Canvas<'_>, app: &App, known: &OwnerEntry, place: Rect) -
 }
 
 /// A chart of tasks from nothing to the most, with its scale.
-fn big(canvas: &mut Canvas<'_>, columns: &[Column], place: Rect) {
+fn big(canvas: &mut Canvas<'_>, columns: &[ChartColumn], place: Rect) {
     let theme = canvas.theme;
     let most = columns
         .iter()

@@ -119,7 +119,7 @@ impl Source {
 /// When it cannot be read or holds nothing.
 pub fn open(
     file: &Path,
-    speed: crate::recording::Speed,
+    speed: crate::recording::ReplaySpeed,
 ) -> Result<(Source, (Timestamp, Timestamp)), ReadError> {
     let playback = Playback::open(file, speed)?;
     let span = playback.span();

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::SourceEvent;
 use crate::{
-    recording::{Pace, ReadError, Reader, Speed, reporter},
+    recording::{Pace, ReadError, Reader, ReplaySpeed, reporter},
     report::Reporter,
     stream::{Event, Line},
 };
@@ -26,7 +26,7 @@ pub struct Playback {
     file: PathBuf,
     reader: Reader,
     pace: Pace,
-    speed: Speed,
+    speed: ReplaySpeed,
     span: (Timestamp, Timestamp),
     /// The line that is shown next, and whether the pace knows of it.
     ahead: Option<Line>,
@@ -45,7 +45,7 @@ impl Playback {
     ///
     /// # Errors
     /// When it cannot be read or has no line.
-    pub fn open(file: &Path, speed: Speed) -> Result<Self, ReadError> {
+    pub fn open(file: &Path, speed: ReplaySpeed) -> Result<Self, ReadError> {
         let mut span: Option<(Timestamp, Timestamp)> = None;
         for line in &mut Reader::open(file)? {
             match line {

@@ -14,7 +14,7 @@ pub enum Format {
 
 /// What a family of metrics is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Goes up and down.
     Gauge,
     /// Only grows, until a restart.
@@ -23,7 +23,7 @@ pub enum Kind {
     Info,
 }
 
-impl Kind {
+impl MetricKind {
     /// As the format writes it.
     pub(super) fn name(self, format: Format) -> &'static str {
         match (self, format) {
@@ -40,7 +40,7 @@ pub struct Family {
     /// Name of its samples.
     pub name: &'static str,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Names of its labels, without an owner's.
     pub labels: &'static [&'static str],
     /// Its samples have an owner's labels as well ([`OWNER_LABELS`]).
@@ -54,7 +54,7 @@ pub const OWNER_LABELS: [&str; 5] = ["id", "namespace", "pod", "container", "uni
 
 const fn of_owner(
     name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
@@ -66,7 +66,7 @@ const fn of_owner(
 
 const fn of_node(
     name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     labels: &'static [&'static str],
     help: &'static str,
 ) -> Family {
@@ -81,133 +81,133 @@ const fn of_node(
 
 pub(super) const TASKS: Family = of_owner(
     "pidwatch_container_tasks",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Tasks (processes and threads, zombies included) of a cgroup, without those of cgroups below it.",
 );
 pub(super) const PROCESSES: Family = of_owner(
     "pidwatch_container_processes",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Processes of a cgroup; of one with many tasks counted every ten seconds.",
 );
 pub(super) const ZOMBIES: Family = of_owner(
     "pidwatch_container_zombies",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Processes of a cgroup that ended at least a second ago and are not reaped.",
 );
 pub(super) const TASKS_LIMIT: Family = of_owner(
     "pidwatch_container_tasks_limit",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "The smallest pids.max of a cgroup and those above it; left out where none is set.",
 );
 pub(super) const CREATED: Family = of_owner(
     "pidwatch_container_created_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["kind"],
     "Tasks created in a cgroup.",
 );
 pub(super) const EXITED: Family = of_owner(
     "pidwatch_container_exited_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["kind"],
     "Tasks that ended in a cgroup.",
 );
 pub(super) const FAILURES: Family = of_owner(
     "pidwatch_clone_failures_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["reason"],
     "Creations refused in a cgroup for want of something; a reason that has not occurred is left out.",
 );
 pub(super) const REJECTIONS: Family = of_owner(
     "pidwatch_clone_rejections_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["errno"],
     "Creations refused in a cgroup for another reason, as by seccomp (EPERM); an error that has not occurred is left out.",
 );
 pub(super) const GROWTH: Family = of_owner(
     "pidwatch_container_growth_tasks_per_second",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Tasks a second that come to stay, of a cgroup that grows.",
 );
 pub(super) const EXHAUSTION: Family = of_owner(
     "pidwatch_container_exhaustion_seconds",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Seconds until a cgroup that grows hits the first limit above it.",
 );
 pub(super) const STATE: Family = of_owner(
     "pidwatch_container_state",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &["state"],
     "State of a cgroup: 1 for the current one, others are left out.",
 );
 pub(super) const NODE_TASKS: Family = of_node(
     "pidwatch_node_tasks",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Tasks of the node, zombies included.",
 );
 pub(super) const NODE_EXHAUSTION: Family = of_node(
     "pidwatch_node_exhaustion_seconds",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Seconds until the node hits the first of its limits; left out while it does not grow.",
 );
 pub(super) const NODE_LIMIT: Family = of_node(
     "pidwatch_node_limit",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &["limit"],
     "A limit of the node.",
 );
 pub(super) const NODE_LIMIT_USAGE: Family = of_node(
     "pidwatch_node_limit_usage",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &["limit"],
     "What of a limit of the node is used, by that limit's own measure.",
 );
 pub(super) const NODE_FAILURES: Family = of_node(
     "pidwatch_node_clone_failures_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["reason"],
     "Creations refused on the node for want of something; every reason is there from the start.",
 );
 pub(super) const INCIDENTS: Family = of_node(
     "pidwatch_incidents_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["limit"],
     "Incidents that opened, by the limit that they are about.",
 );
 pub(super) const INCIDENT_OPEN: Family = of_node(
     "pidwatch_incident_open",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &["limit"],
     "Incidents that are open, by the limit that they are about.",
 );
 pub(super) const LOST: Family = of_node(
     "pidwatch_lost_total",
-    Kind::Counter,
+    MetricKind::Counter,
     &["where"],
     "What could not be counted or told, by where it was lost.",
 );
 pub(super) const PROBE: Family = of_node(
     "pidwatch_probe_attached",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &["probe", "mechanism"],
     "Whether a probe is attached, and how.",
 );
 pub(super) const FOLDED: Family = of_node(
     "pidwatch_owners_folded",
-    Kind::Gauge,
+    MetricKind::Gauge,
     &[],
     "Cgroups whose samples are summed up in the series of id=\"other\", for want of room (--max-series).",
 );
 pub(super) const BUILD: Family = of_node(
     "pidwatch_build_info",
-    Kind::Info,
+    MetricKind::Info,
     &["version", "kernel"],
     "Version of pidwatch and release of the kernel.",
 );

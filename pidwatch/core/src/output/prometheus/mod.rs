@@ -1,6 +1,6 @@
 //! Metrics as text, for Prometheus and whatever else reads its formats.
 //!
-//! In: a [`View`] of the node at one moment. Out: the classic text format (0.0.4) or OpenMetrics.
+//! In: a [`MetricsView`] of the node at one moment. Out: the classic text format (0.0.4) or OpenMetrics.
 //! Pure. What is unknown has no sample, and neither has a limit that is not set; a sample that is
 //! there is true for the moment of the view.
 //!
@@ -16,7 +16,7 @@ use self::families::{
     NODE_EXHAUSTION, NODE_FAILURES, NODE_LIMIT, NODE_LIMIT_USAGE, NODE_TASKS, PROBE, PROCESSES,
     REJECTIONS, STATE, TASKS, TASKS_LIMIT, ZOMBIES,
 };
-pub use self::families::{FAMILIES, Family, Format, Kind, MOST_SAMPLES, OWNER_LABELS};
+pub use self::families::{FAMILIES, Family, Format, MOST_SAMPLES, MetricKind, OWNER_LABELS};
 use crate::{
     detect::State,
     limits::Reason,
@@ -26,7 +26,7 @@ use crate::{
 
 /// An owner as it is exported. `None` is unknown, or not set.
 #[derive(Clone, Debug, Default)]
-pub struct Sample<'a> {
+pub struct OwnerSample<'a> {
     /// Its labels, made by [`owner_labels`].
     pub labels: &'a str,
     /// Its own charge.
@@ -37,7 +37,7 @@ pub struct Sample<'a> {
     pub zombies: Option<u64>,
     /// The smallest `pids.max` up to the root.
     pub limit: Option<u64>,
-    /// What was counted since its series began; failures only if [`View::knows_failures`].
+    /// What was counted since its series began; failures only if [`MetricsView::knows_failures`].
     pub total: Counts,
     /// What the detector says of it.
     pub verdict: Option<&'a StateNow>,
@@ -47,9 +47,9 @@ pub struct Sample<'a> {
 
 /// The node at one moment.
 #[derive(Debug)]
-pub struct View<'a> {
+pub struct MetricsView<'a> {
     /// Owners with series of their own, and the sum of the others.
-    pub owners: Vec<Sample<'a>>,
+    pub owners: Vec<OwnerSample<'a>>,
     /// How many the others are.
     pub folded: usize,
     /// Failed creations are seen.
@@ -116,17 +116,17 @@ fn label(out: &mut String, name: &str, value: &str) {
     out.push('"');
 }
 
-struct Page {
+struct MetricsPage {
     out: String,
     format: Format,
 }
 
-impl Page {
+impl MetricsPage {
     fn family(&mut self, family: &Family) {
         // A counter's family has no suffix in OpenMetrics, nor has an info's.
         let name = match (self.format, family.kind) {
-            (Format::OpenMetrics, Kind::Counter) => family.name.strip_suffix("_total"),
-            (Format::OpenMetrics, Kind::Info) => family.name.strip_suffix("_info"),
+            (Format::OpenMetrics, MetricKind::Counter) => family.name.strip_suffix("_total"),
+            (Format::OpenMetrics, MetricKind::Info) => family.name.strip_suffix("_info"),
             _ => None,
         };
         let name = name.unwrap_or(family.name);
@@ -163,8 +163,8 @@ impl Page {
     fn of_owners<N: Display>(
         &mut self,
         family: &Family,
-        view: &View<'_>,
-        value: impl Fn(&Sample<'_>) -> Option<N>,
+        view: &MetricsView<'_>,
+        value: impl Fn(&OwnerSample<'_>) -> Option<N>,
     ) {
         self.family(family);
         for owner in &view.owners {
@@ -176,10 +176,10 @@ impl Page {
 }
 
 /// Writes all metrics.
-pub fn text(view: &View<'_>, format: Format) -> String {
+pub fn text(view: &MetricsView<'_>, format: Format) -> String {
     // Of ten samples for each owner, in four formats of names and numbers.
     let room = view.owners.len() * 2600 + 8192;
-    let mut page = Page {
+    let mut page = MetricsPage {
         out: String::with_capacity(room),
         format,
     };
@@ -191,7 +191,7 @@ pub fn text(view: &View<'_>, format: Format) -> String {
     page.out
 }
 
-fn owners(page: &mut Page, view: &View<'_>) {
+fn owners(page: &mut MetricsPage, view: &MetricsView<'_>) {
     page.of_owners(&TASKS, view, |owner| owner.tasks);
     page.of_owners(&PROCESSES, view, |owner| owner.processes);
     page.of_owners(&ZOMBIES, view, |owner| owner.zombies);
@@ -240,7 +240,7 @@ fn owners(page: &mut Page, view: &View<'_>) {
     }
 }
 
-fn node(page: &mut Page, view: &View<'_>) {
+fn node(page: &mut MetricsPage, view: &MetricsView<'_>) {
     page.family(&NODE_TASKS);
     if let Some(tasks) = view.node.tasks {
         page.sample(&NODE_TASKS, "", tasks);

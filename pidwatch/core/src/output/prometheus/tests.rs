@@ -52,9 +52,9 @@ fn page(format: Format) -> String {
     let mut total = Counts::NONE;
     total.failed[Reason::PidMax as usize] = 3;
     (total.rejected, total.rejected_by[0]) = (2, 2);
-    let view = View {
+    let view = MetricsView {
         owners: vec![
-            Sample {
+            OwnerSample {
                 labels: &labels,
                 tasks: Some(1),
                 processes: Some(1),
@@ -64,9 +64,9 @@ fn page(format: Format) -> String {
                 verdict: Some(&verdict),
                 state: Some(State::Leaking),
             },
-            Sample {
+            OwnerSample {
                 labels: &quiet,
-                ..Sample::default()
+                ..OwnerSample::default()
             },
         ],
         folded: 0,
@@ -192,9 +192,9 @@ fn the_documentation_has_every_metric_as_it_is() {
                 labels.join(", ")
             };
             let kind = match family.kind {
-                Kind::Gauge => "gauge",
-                Kind::Counter => "counter",
-                Kind::Info => "info",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Counter => "counter",
+                MetricKind::Info => "info",
             };
             format!(
                 "| `{}` | {kind} | {labels} | {} |",

@@ -4,16 +4,16 @@ use super::*;
 
 const APP: &str = r#""cgroup":{"id":77,"path":"/app"}"#;
 
-fn ids(findings: &[Finding]) -> Vec<&'static str> {
+fn ids(findings: &[ReportFinding]) -> Vec<&'static str> {
     findings.iter().map(|finding| finding.id).collect()
 }
 
-fn text_of(findings: &[Finding], id: &str) -> String {
+fn text_of(findings: &[ReportFinding], id: &str) -> String {
     let found = findings.iter().find(|finding| finding.id == id);
     found.map(|of| of.text.to_string()).unwrap_or_default()
 }
 
-fn action<'a>(case: &'a Case, id: &str) -> Option<&'a Action> {
+fn action<'a>(case: &'a Case, id: &str) -> Option<&'a RecommendedAction> {
     case.actions.iter().find(|action| action.id == id)
 }
 
