@@ -1,5 +1,6 @@
-//! What the agent costs with a thousand containers. Times are printed and judged by nobody here: the
-//! machine of a test is not the machine of a figure. Sizes are.
+//! What the agent costs with a thousand containers, and whom it keeps waiting with twelve thousand cgroups. Times
+//! are printed and judged by nobody here: the machine of a test is not the machine of a figure. Sizes are, and
+//! that a signal is heard.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, containers_that_come_and_go_leave_nothing_behind)
             .slow()
             .minutes(3 + rounds() as u64),
+        scenario!(HOST, twelve_thousand_cgroups_keep_nobody_waiting)
+            .slow()
+            .minutes(4),
     ]
 }
 
@@ -153,5 +157,57 @@ fn containers_that_come_and_go_leave_nothing_behind(env: &Env) -> Result<()> {
     assert_eq!(left[0], 0, "samples of those that went minutes ago");
     assert!(sizes[rounds - 1] < 30 * 1024, "{sizes:?} KiB");
     agent.pidwatch.stop()?;
+    Ok(())
+}
+
+/// A parent with processes of its own, as on v1, or one of its children in use: whoever reads its own charge
+/// reads those of all its children.
+fn twelve_thousand_cgroups_keep_nobody_waiting(env: &Env) -> Result<()> {
+    const CGROUPS: usize = 12_000;
+    let parent = Cgroup::new(&env.hierarchy, "crowd")?;
+    let mut crowd = Vec::with_capacity(CGROUPS);
+    for n in 0..CGROUPS {
+        crowd.push(parent.child(format!("c{n}"))?);
+    }
+    // Full from the beginning, and nobody leaks: who holds the limit is looked for.
+    parent.set("pids.max", "3")?;
+    let busy = if env.unified() { &crowd[0] } else { &parent };
+    let folder = Folder::new("crowd")?;
+    let began = Instant::now();
+    let agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
+    println!("    ready after {:.1} s", began.elapsed().as_secs_f64());
+    let mut load = Load::new(env, "fail")
+        .with("count", 2)
+        .flag("hold")
+        .inside(busy)
+        .start()?;
+    load.ready()?;
+    let probe = Load::new(env, "pace").with("per-second", 40);
+    let probe = probe.inside(busy).start()?;
+    let mut waited = Vec::new();
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        let asked = Instant::now();
+        assert_eq!(agent.get("/healthz", "")?.status, 200);
+        waited.push(asked.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    waited.sort();
+    let at = |share: f64| waited[((waited.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!(
+        "    /healthz of {CGROUPS} cgroups: {:.1} ms (median), {:.1} (99 %), {:.1} (longest of {})",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        waited.len()
+    );
+    let signalled = Instant::now();
+    agent.pidwatch.stop()?;
+    let ended = signalled.elapsed();
+    println!("    ended {:.2} s after the signal", ended.as_secs_f64());
+    probe.finish()?;
+    load.finish()?;
+    assert!(ended < Duration::from_secs(1), "{ended:?}");
+    drop(crowd);
     Ok(())
 }

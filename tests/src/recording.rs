@@ -193,7 +193,9 @@ impl Recording {
     /// Asserts that nothing was missed.
     ///
     /// The kernels of some hosts keep BPF programs out of the context of their init, and with it out
-    /// of the RCU callbacks that run while it is interrupted; frees of that kind must be told.
+    /// of the RCU callbacks that run while it is interrupted; frees of that kind must be told. The kernel
+    /// counts none of them in `recursion_misses`: there, on 6.18, a perf counter of the tracepoint said
+    /// 25,248 while the program's `run_cnt` said 25,208.
     pub fn assert_nothing_missed(&self, env: &Env) {
         let mut lost = self.lost();
         if !env.guest
