@@ -15,6 +15,15 @@ use pidwatch_common::evidence::RESERVED_PIDS;
 /// Low IDs are those of kernel threads, which stay: 300 look-ups, some half a millisecond, now and then.
 const IDS_EVERY: Duration = Duration::from_secs(10);
 
+/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether pidwatch runs in the initial PID namespace.
+pub fn is_in_initial_pid_namespace() -> bool {
+    let own = fs::read_link("/proc/self/ns/pid");
+    own.is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
+}
+
 /// Reader of the host's /proc.
 #[derive(Clone, Debug)]
 pub struct Proc {

@@ -227,6 +227,10 @@ impl Node {
         } else {
             (settings.window, LOOK_EVERY)
         };
+        let mut model = Model::default();
+        if !probe.sees_old_tasks() {
+            model.may_have_other_zombies(tree.iter().map(|(id, _)| id));
+        }
         memory::release_code();
         Ok(Self {
             probe,
@@ -247,7 +251,7 @@ impl Node {
             files,
             layout,
             tree,
-            model: Model::default(),
+            model,
             reasons: Reasons::default(),
             window: settings.window,
             state_file,

@@ -35,7 +35,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 pub use pidwatch_core::probe::*;
 
 pub use self::{activity::Pass, error::ProbeError, losses::Losses};
-use crate::cgroup::CgroupId;
+use crate::{cgroup::CgroupId, procfs};
 
 /// Least time between two rate records of one cgroup.
 pub const WINDOW: Duration = Duration::from_millis(100);
@@ -283,6 +283,12 @@ impl Probe {
     pub fn forget(&mut self, cgroup: CgroupId) {
         self.tails.remove(&cgroup);
         self.ask(Request::Forget, cgroup);
+    }
+
+    /// Whether the pass over the tasks from before the start saw all of them: it sees those of pidwatch's own PID
+    /// namespace.
+    pub fn sees_old_tasks(&self) -> bool {
+        procfs::is_in_initial_pid_namespace()
     }
 
     /// Whether PID namespaces have a `pid_max` of their own (6.14).

@@ -25,11 +25,8 @@ use crate::{
         survey::{Bound, CgroupLimits, PID_MAX_LIMIT, SeenBrake, Survey},
     },
     probe::KernelVersion,
-    procfs::Proc,
+    procfs::{Proc, is_in_initial_pid_namespace},
 };
-
-/// Inode number of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Where kubeadm, and most others, put the kubelet's configuration.
 const KUBELET: &str = "var/lib/kubelet/config.yaml";
@@ -104,9 +101,9 @@ fn read_node(survey: &mut Survey, proc: &Proc) {
     node.unusable_ids = proc.unusable_ids();
     node.threads_max = proc.sysctl("threads-max");
     let version = KernelVersion::parse(&survey.kernel);
-    let own_namespace = fs::read_link("/proc/self/ns/pid");
-    let in_initial = own_namespace.is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE);
-    if in_initial || version.is_some_and(|version| version < KernelVersion::PID_MAX_PER_NAMESPACE) {
+    if is_in_initial_pid_namespace()
+        || version.is_some_and(|version| version < KernelVersion::PID_MAX_PER_NAMESPACE)
+    {
         node.pid_max = proc.sysctl("pid_max");
     } else {
         survey.unseen.push(

@@ -146,6 +146,8 @@ pub struct Model {
     gone: HashMap<CgroupId, Gone>,
     /// By cgroup, as last counted; `None` before that, and where they cannot be.
     zombies: Option<HashMap<CgroupId, u64>>,
+    /// Cgroups that may have zombies from before the start that nobody counts.
+    may_have_others: HashSet<CgroupId>,
 }
 
 impl Model {
@@ -304,12 +306,20 @@ impl Model {
     /// Zombies charged to a cgroup; `None` when not known.
     pub fn zombies(&self, cgroup: CgroupId) -> Option<u64> {
         let counted = self.zombies.as_ref()?;
+        if self.may_have_others.contains(&cgroup) {
+            return None;
+        }
         // Some of those that ended were not noted, and nobody knows which of them were reaped.
         let state = self.states.get(&cgroup);
         if state.is_some_and(|state| state.totals.unnoted > 0) {
             return None;
         }
         Some(counted.get(&cgroup).copied().unwrap_or(0))
+    }
+
+    /// In these cgroups there may be zombies from before the start that the baseline did not see.
+    pub fn may_have_other_zombies(&mut self, cgroups: impl Iterator<Item = CgroupId>) {
+        self.may_have_others.extend(cgroups);
     }
 
     /// Path of a removed cgroup.
@@ -323,6 +333,7 @@ impl Model {
             states,
             changed,
             gone,
+            may_have_others,
             ..
         } = self;
         let forgotten: Vec<_> = gone
@@ -337,6 +348,7 @@ impl Model {
             .collect();
         for cgroup in &forgotten {
             states.remove(cgroup);
+            may_have_others.remove(cgroup);
         }
         forgotten
     }

@@ -217,3 +217,16 @@ fn an_id_used_again_is_another_cgroup_and_is_not_forgotten_with_the_old_one() {
     assert_eq!(activity.window.exited.processes, 1);
     assert_eq!(model.forget_gone(at(3600)), []);
 }
+
+#[test]
+fn where_old_zombies_may_be_missing_there_is_no_number() {
+    let other = CgroupId(ID.0 + 1);
+    let mut model = Model::default();
+    model.may_have_other_zombies([ID].into_iter());
+    model.set_zombies(Some([(ID, 3), (other, 2)].into_iter().collect()));
+    assert_eq!(model.zombies(ID), None);
+    assert_eq!(model.zombies(other), Some(2), "it came later");
+    for id in model.close_window() {
+        assert_ne!(id.1.zombies, Some(3));
+    }
+}
