@@ -8,6 +8,7 @@
 
 use aya_ebpf::{
     EbpfContext,
+    helpers::generated::bpf_get_current_task,
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
@@ -19,7 +20,7 @@ use crate::{
     emit, idr,
     loss::lose,
     maps::offset,
-    task::{CLONE_INTO_CGROUP, CLONE_THREAD, Task, load, probe},
+    task::{CLONE_INTO_CGROUP, CLONE_THREAD, Task, probe},
 };
 
 #[btf_tracepoint(function = "task_newtask")]
@@ -85,11 +86,12 @@ fn created(owner: Owner, thread: bool) {
 /// tracepoint does.
 #[inline(never)]
 pub fn task_by_pid(pid: u32) -> Option<*const u8> {
-    // SAFETY: typed pointers; level 0 of any task's struct pid is the initial namespace.
-    let namespace: *const u8 = unsafe {
-        let own: *const u8 = load(Task::current().0, offset!(task_thread_pid));
-        probe(own, offset!(pid_init_ns))?
-    };
+    // Not as a typed pointer: `control` asks on every kernel, and `bpf_get_current_task_btf` needs 5.11.
+    // SAFETY: no arguments.
+    let current = unsafe { bpf_get_current_task() } as *const u8;
+    // Level 0 of any task's struct pid is the initial namespace.
+    let own: *const u8 = probe(current, offset!(task_thread_pid))?;
+    let namespace: *const u8 = probe(own, offset!(pid_init_ns))?;
     let pid_struct = idr::find(namespace, pid)?;
     let first: *const u8 = probe(pid_struct, offset!(pid_tasks))?;
     if first.is_null() {

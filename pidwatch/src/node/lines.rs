@@ -9,7 +9,7 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     identity,
-    stream::{CgroupChange, Change, Event, Line, Owner},
+    stream::{CgroupEvent, Change, Event, Line, Owner},
 };
 
 impl Node {
@@ -31,7 +31,7 @@ impl Node {
     ) -> Line {
         let owner = self.share(owner);
         let change = change.into();
-        self.line(time, Event::Cgroup(CgroupChange { owner, change }))
+        self.line(time, Event::Cgroup(CgroupEvent { owner, change }))
     }
 
     /// An owner as lines have it.

@@ -20,7 +20,7 @@ const FRESH: Duration = Duration::from_secs(10);
 const MOST: usize = 256;
 
 #[derive(Debug)]
-struct Known {
+struct ReadLimits {
     at: Instant,
     /// The innermost first.
     limits: Vec<Limit>,
@@ -29,7 +29,7 @@ struct Known {
 /// The limits of PID namespaces, by the cgroups that grow in them.
 #[derive(Debug, Default)]
 pub struct Namespaces {
-    by_cgroup: HashMap<CgroupId, Known>,
+    by_cgroup: HashMap<CgroupId, ReadLimits>,
     /// Of which cgroups a process was asked about.
     asked: HashMap<u32, Vec<CgroupId>>,
 }
@@ -64,7 +64,8 @@ impl Namespaces {
         };
         for cgroup in of.into_iter().filter(|&cgroup| is_same_owner(cgroup)) {
             let limits = limits(levels);
-            self.by_cgroup.insert(cgroup, Known { at: now, limits });
+            self.by_cgroup
+                .insert(cgroup, ReadLimits { at: now, limits });
         }
     }
 
@@ -78,7 +79,7 @@ impl Namespaces {
     /// The limit of one namespace, as it was read last.
     pub fn limit(&self, inum: u32) -> Option<Limit> {
         let is_it = |limit: &&Limit| limit.owner == LimitOwner::PidNamespace(inum);
-        let newest = |known: &&Known| known.at;
+        let newest = |known: &&ReadLimits| known.at;
         let with_it = self
             .by_cgroup
             .values()

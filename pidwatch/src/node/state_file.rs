@@ -18,7 +18,7 @@ use crate::{cgroup::Tree, clock::WallClock, incident::Incident};
 const FORMAT: u32 = 1;
 
 #[derive(Deserialize, Serialize)]
-struct State {
+struct SavedState {
     pidwatch_state: u32,
     /// Of the boot that it is about (`/proc/sys/kernel/random/boot_id`).
     boot_id: String,
@@ -81,7 +81,7 @@ fn save<'a>(
     incidents: impl Iterator<Item = &'a Incident>,
 ) -> io::Result<()> {
     let clock = WallClock::now();
-    let state = State {
+    let state = SavedState {
         pidwatch_state: FORMAT,
         boot_id: boot_id(proc_root)?,
         incidents: incidents
@@ -102,7 +102,7 @@ fn load(path: &Path, proc_root: &Path, tree: &Tree) -> io::Result<Vec<Incident>>
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let state: State = serde_json::from_slice(&bytes)?;
+    let state: SavedState = serde_json::from_slice(&bytes)?;
     if state.pidwatch_state != FORMAT {
         let text = format!("it has format {}, not {FORMAT}", state.pidwatch_state);
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));

@@ -13,7 +13,7 @@ use crate::{
     limits::Reason,
     output::{Lines, json::Json, text::Text},
     stream::{
-        CgroupChange, Change, CloneFailed, Event, Incident, Line, NodeWindow, Owner, Rate, Started,
+        CgroupEvent, Change, CloneFailure, Event, Incident, Line, NodeWindow, Owner, Rate, Started,
         State, StateNow,
     },
 };
@@ -28,10 +28,10 @@ fn events() -> Vec<Event> {
     rate.counts.failed = Some([(Reason::PidsMax, 2)].into_iter().collect());
     rate.total = rate.counts.clone();
     rate.verdict = Some(Box::new(StateNow::from(&leaks)));
-    let failed = CloneFailed {
+    let failed = CloneFailure {
         on_behalf_of: Some(above.clone()),
         suppressed: 17,
-        ..CloneFailed::example(leaker.clone(), Reason::PidsMax)
+        ..CloneFailure::example(leaker.clone(), Reason::PidsMax)
     };
     let limit = crate::stream::LimitId {
         cgroup: above.cgroup.path.clone(),
@@ -43,7 +43,7 @@ fn events() -> Vec<Event> {
     };
     let changed = |owner, change: Change| {
         let change = change.into();
-        Event::Cgroup(CgroupChange { owner, change })
+        Event::Cgroup(CgroupEvent { owner, change })
     };
     vec![
         changed(above, Change::Added),

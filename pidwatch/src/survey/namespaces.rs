@@ -42,12 +42,12 @@ pub enum Helpers {
 
 /// The kind of a namespace, by its name in /proc/PID/ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Namespace {
     Pid,
     User,
 }
 
-impl Kind {
+impl Namespace {
     fn file(self) -> &'static str {
         match self {
             Self::Pid => "pid",
@@ -57,7 +57,7 @@ impl Kind {
 }
 
 /// The inode number of a process's namespace, if that may be read.
-pub fn of(proc_root: &Path, pid: u32, kind: Kind) -> Option<u32> {
+pub fn of(proc_root: &Path, pid: u32, kind: Namespace) -> Option<u32> {
     let file = proc_root.join(format!("{pid}/ns/{}", kind.file()));
     let link = fs::read_link(file).ok()?;
     // `pid:[4026531836]`
@@ -277,7 +277,7 @@ fn chain(inum: u32, files: &HashMap<u32, File>, own: Option<u32>) -> Vec<u32> {
 
 /// pidwatch's own PID namespace.
 pub fn own_pid_space() -> Option<u32> {
-    of(Path::new("/proc"), std::process::id(), Kind::Pid)
+    of(Path::new("/proc"), std::process::id(), Namespace::Pid)
 }
 
 fn inum(space: &File) -> io::Result<u32> {

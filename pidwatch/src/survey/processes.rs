@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     mappings,
-    namespaces::{self, Helpers, INITIAL_USER, Kind, PidSpaces, Users},
+    namespaces::{self, Helpers, INITIAL_USER, Namespace, PidSpaces, Users},
 };
 use crate::{
     limits::survey::{Bound, Survey, Unreaped, UserLimits},
@@ -90,11 +90,11 @@ pub fn read(survey: &mut Survey, proc_root: &Path, helpers: Helpers) {
                 size: status.size,
             });
         }
-        if has_pid_limits && let Some(inum) = namespaces::of(proc_root, pid, Kind::Pid) {
+        if has_pid_limits && let Some(inum) = namespaces::of(proc_root, pid, Namespace::Pid) {
             spaces.count(inum, pid, &status.comm, status.tasks);
         }
         let user_space = match has_user_spaces {
-            true => namespaces::of(proc_root, pid, Kind::User),
+            true => namespaces::of(proc_root, pid, Namespace::User),
             false => Some(INITIAL_USER),
         };
         // Root's own have no RLIMIT_NPROC; of all that it runs only what is in other namespaces matters.

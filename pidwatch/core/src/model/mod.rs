@@ -37,7 +37,7 @@ const LONG_GRACE: Duration = Duration::from_secs(600);
 
 /// What is known of one cgroup.
 #[derive(Clone, Debug, Default)]
-struct State {
+struct CgroupState {
     /// Of this cgroup alone.
     totals: Totals,
     /// Totals of an earlier cgroup of the same id, in which the kernel side goes on counting.
@@ -57,7 +57,7 @@ struct State {
     creators: Creators,
 }
 
-impl State {
+impl CgroupState {
     /// Tasks that ended and wait, or waited, for someone to reap them.
     fn ended(&self) -> u64 {
         let totals = &self.totals;
@@ -139,7 +139,7 @@ impl Activity {
 pub struct Model {
     /// Boxed: a table that many come and go in has up to four slots for each that is there
     /// (hashbrown doubles it once removed ones have used up more than half of it).
-    states: HashMap<CgroupId, Box<State>>,
+    states: HashMap<CgroupId, Box<CgroupState>>,
     changed: HashSet<CgroupId>,
     /// Cgroups that tasks were moved into: their charge changed though nothing was counted.
     entered: HashSet<CgroupId>,
@@ -254,9 +254,9 @@ impl Model {
         if former.is_some_and(|gone| gone.path.is_some())
             && let Some(state) = self.states.get_mut(&cgroup)
         {
-            **state = State {
+            **state = CgroupState {
                 before: plus(&state.before, &state.totals),
-                ..State::default()
+                ..CgroupState::default()
             };
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     incident::Phase,
     limits::{Basis, Errno, Reason},
     stream::{
-        Breakdown, Change, CloneFailed, Event, Incident, Kinds, LimitId, LimitUse, Line,
+        Breakdown, ByKind, Change, CloneFailure, Event, Incident, LimitId, LimitUse, Line,
         NodeWindow, Owner, Rate, Rejection, Started, State, Word,
     },
 };
@@ -170,7 +170,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn push(&mut self, time: Timestamp, failed: &CloneFailed, members: &mut Members) {
+    fn push(&mut self, time: Timestamp, failed: &CloneFailure, members: &mut Members) {
         if failed.suppressed > 0 {
             // Whom those were for is not known.
             let owner = members.owner(&failed.owner);
@@ -353,7 +353,7 @@ impl Collected {
         let track = self.track(&owner);
         if let (None, Some(tasks)) = (track.tasks.last(), tasks) {
             // Where it came from, if nothing moved in or out.
-            let sum = |kinds: Kinds| kinds.processes + kinds.threads;
+            let sum = |kinds: ByKind| kinds.processes + kinds.threads;
             let before = tasks + sum(rate.counts.exited);
             let before = before.saturating_sub(sum(rate.counts.created));
             track.tasks.push(began, before as f64);
@@ -435,7 +435,7 @@ impl Collected {
         track.usage.push(at, usage as f64);
     }
 
-    fn failed(&mut self, time: Timestamp, failed: &CloneFailed) {
+    fn failed(&mut self, time: Timestamp, failed: &CloneFailure) {
         if let Some(limit) = &failed.limit {
             self.limit(time, limit);
         }

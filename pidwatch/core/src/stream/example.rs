@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Breakdown, CloneFailed, Counted, Event, Incident, Kinds, LimitId, Line, NodeWindow, Owner,
-    Process, Rate, State,
+    Breakdown, ByKind, Caller, CloneFailure, Counted, Event, Incident, LimitId, Line, NodeWindow,
+    Owner, Rate, State,
 };
 use crate::{cgroup::CgroupId, detect, identity, incident::Phase, limits::Errno, limits::Reason};
 
@@ -34,8 +34,8 @@ impl Counted {
     /// Nothing, and everything is known.
     pub fn example() -> Self {
         Self {
-            created: Kinds::default(),
-            exited: Kinds::default(),
+            created: ByKind::default(),
+            exited: ByKind::default(),
             freed: Some(0),
             failed: Some(Breakdown::default()),
             rejected: Some(0),
@@ -77,7 +77,7 @@ impl NodeWindow {
     }
 }
 
-impl CloneFailed {
+impl CloneFailure {
     /// Of a thread whose name holds a control character.
     pub fn example(owner: Arc<Owner>, reason: Reason) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl CloneFailed {
             reason: reason.into(),
             evidence: None,
             limit: None,
-            proc: Process {
+            proc: Caller {
                 comm: "ja\u{1b}va".into(),
                 pid: 4711,
                 tid: 4713,

@@ -12,7 +12,7 @@ use crate::{
 
 /// A creation that failed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct CloneFailed {
+pub struct CloneFailure {
     /// Whose.
     #[serde(flatten)]
     pub owner: Arc<Owner>,
@@ -30,7 +30,7 @@ pub struct CloneFailed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitUse>,
     /// Who called.
-    pub proc: Process,
+    pub proc: Caller,
     /// The container or pod that the caller, a container runtime's, works for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Arc<Owner>>,
@@ -38,7 +38,7 @@ pub struct CloneFailed {
     pub suppressed: u64,
 }
 
-impl CloneFailed {
+impl CloneFailure {
     /// Who suffers from it.
     pub fn sufferer(&self) -> &Arc<Owner> {
         self.on_behalf_of.as_ref().unwrap_or(&self.owner)
@@ -62,7 +62,7 @@ impl CloneFailed {
     }
 }
 
-impl From<&FailedClone> for CloneFailed {
+impl From<&FailedClone> for CloneFailure {
     fn from(failed: &FailedClone) -> Self {
         let FailedClone {
             owner,
@@ -85,7 +85,7 @@ impl From<&FailedClone> for CloneFailed {
                     limit_owner.as_ref().and_then(|of| of.path.as_deref()),
                 )
             }),
-            proc: Process {
+            proc: Caller {
                 comm: escape::for_json(&failure.comm),
                 pid: failure.pid,
                 tid: failure.tid,
@@ -113,7 +113,7 @@ pub struct Parent {
 
 /// A task, by the numbers of the initial namespaces.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Process {
+pub struct Caller {
     /// Its name.
     pub comm: String,
     /// Its thread group.

@@ -27,15 +27,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::Breakdown;
 pub use self::evidence::Evidence;
-pub use self::failure::{CloneFailed, Parent, Process};
+pub use self::failure::{Caller, CloneFailure, Parent};
 pub use self::incident::{Culprit, Incident, Moment, Victim};
 pub use self::limit::{Exhaustion, LimitHolder, LimitId, LimitUse};
 pub use self::node::{CulpritNow, IncidentNow, NodeWindow, VictimNow};
 use self::numbers::nanoseconds;
 pub use self::owner::{Cgroup, K8s, Owner, Runtime, name_of_path};
-pub use self::rate::{Counted, Creator, Kinds, Rate};
+pub use self::rate::{ByKind, Counted, Creator, Rate};
 pub use self::rejection::Rejection;
-pub use self::started::{Probe, ProbeState, Started};
+pub use self::started::{ProbeReport, ProbeState, Started};
 pub use self::state::{LargestProcess, Pattern, State, StateNow, TaskNames};
 pub use self::word::Word;
 
@@ -61,13 +61,13 @@ pub enum Event {
     /// What a cgroup did in a window.
     Rate(Box<Rate>),
     /// A creation failed.
-    CloneFailed(Box<CloneFailed>),
+    CloneFailed(Box<CloneFailure>),
     /// An owner is in another state.
     State(Box<State>),
     /// An incident opened, went on, or ended.
     Incident(Box<Incident>),
     /// A cgroup came or went.
-    Cgroup(CgroupChange),
+    Cgroup(CgroupEvent),
     /// Something was lost.
     Lost {
         /// Where.
@@ -98,7 +98,7 @@ impl Event {
 
 /// A cgroup that came or went.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct CgroupChange {
+pub struct CgroupEvent {
     /// Which.
     #[serde(flatten)]
     pub owner: Arc<Owner>,

@@ -75,21 +75,21 @@ impl From<&model::Creator> for Creator {
 
 /// Processes and threads.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub struct Kinds {
+pub struct ByKind {
     /// Thread-group leaders.
     pub processes: u64,
     /// Other tasks.
     pub threads: u64,
 }
 
-impl Kinds {
+impl ByKind {
     /// Both together.
     pub fn sum(self) -> u64 {
         self.processes + self.threads
     }
 }
 
-impl From<pidwatch_common::totals::Kinds> for Kinds {
+impl From<pidwatch_common::totals::Kinds> for ByKind {
     fn from(kinds: pidwatch_common::totals::Kinds) -> Self {
         Self {
             processes: kinds.processes,
@@ -98,8 +98,8 @@ impl From<pidwatch_common::totals::Kinds> for Kinds {
     }
 }
 
-impl From<Kinds> for pidwatch_common::totals::Kinds {
-    fn from(kinds: Kinds) -> Self {
+impl From<ByKind> for pidwatch_common::totals::Kinds {
+    fn from(kinds: ByKind) -> Self {
         Self {
             processes: kinds.processes,
             threads: kinds.threads,
@@ -111,9 +111,9 @@ impl From<Kinds> for pidwatch_common::totals::Kinds {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Counted {
     /// Tasks created.
-    pub created: Kinds,
+    pub created: ByKind,
     /// Tasks that ended.
-    pub exited: Kinds,
+    pub exited: ByKind,
     /// Tasks that gave their PID back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freed: Option<u64>,
@@ -152,8 +152,8 @@ impl Counted {
     /// Nothing, where this counts something; what is unknown stays so.
     pub fn of_nothing(&self) -> Self {
         Self {
-            created: Kinds::default(),
-            exited: Kinds::default(),
+            created: ByKind::default(),
+            exited: ByKind::default(),
             freed: self.freed.map(|_| 0),
             failed: self.failed.as_ref().map(|_| Breakdown::default()),
             rejected: self.rejected.map(|_| 0),

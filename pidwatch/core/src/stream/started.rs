@@ -21,7 +21,7 @@ pub struct Started {
     #[serde(default)]
     pub cgroups: u64,
     /// What is attached.
-    pub probes: Vec<Probe>,
+    pub probes: Vec<ProbeReport>,
 }
 
 /// Whether a probe works.
@@ -49,7 +49,7 @@ impl ProbeState {
 
 /// One probe.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Probe {
+pub struct ProbeReport {
     /// The hook.
     pub name: String,
     /// How it is attached.
@@ -62,7 +62,7 @@ pub struct Probe {
     pub error: Option<String>,
 }
 
-impl From<&ProbeStatus> for Probe {
+impl From<&ProbeStatus> for ProbeReport {
     fn from(status: &ProbeStatus) -> Self {
         let mechanism = status.mechanism;
         Self {

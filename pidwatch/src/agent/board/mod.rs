@@ -28,7 +28,7 @@ use crate::{
     output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
     probe::Losses,
     stream::{
-        CgroupChange, Change, Event, Incident, Line, NodeWindow, Rate, Started, State, StateNow,
+        CgroupEvent, Change, Event, Incident, Line, NodeWindow, Rate, Started, State, StateNow,
     },
 };
 
@@ -204,7 +204,7 @@ impl Board {
         }
     }
 
-    fn changed(&mut self, CgroupChange { owner, change }: &CgroupChange, now: BootTime) {
+    fn changed(&mut self, CgroupEvent { owner, change }: &CgroupEvent, now: BootTime) {
         match change.known() {
             Some(Change::Removed) => self.set_gone(owner.id(), now),
             Some(Change::Named) => {

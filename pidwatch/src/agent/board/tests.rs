@@ -43,7 +43,7 @@ fn window(board: &mut Board, second: u64, rates: Vec<Rate>) {
 }
 
 fn removed(board: &mut Board, second: u64, owner: &Arc<Owner>) {
-    let change = CgroupChange {
+    let change = CgroupEvent {
         owner: owner.clone(),
         change: Change::Removed.into(),
     };

@@ -15,7 +15,7 @@ use crate::{
     identity::identify,
     output::text::{called, why},
     stream::{
-        self, CloneFailed, Event, Incident, LimitHolder, LimitId, Line, Owner, Rate, Word,
+        self, CloneFailure, Event, Incident, LimitHolder, LimitId, Line, Owner, Rate, Word,
         name_of_path,
     },
     values::count,
@@ -190,7 +190,7 @@ impl Notes {
 
     /// Tells the pod whose creation was refused, or of one whose name is not known the node. Of others
     /// the incident tells the node.
-    fn failed(&mut self, failed: &CloneFailed, now: BootTime, say: &mut impl FnMut(Note)) {
+    fn failed(&mut self, failed: &CloneFailure, now: BootTime, say: &mut impl FnMut(Note)) {
         let sufferer = failed.sufferer();
         let limit = failed.refused_by();
         let mut blamed = self.blamed.iter();

@@ -20,7 +20,7 @@ use crate::{
     identity::{self, Names},
     incident::Phase,
     limits,
-    stream::{self, CloneFailed, Event, Incident, LimitId, LimitUse, Owner, Rate, StateNow},
+    stream::{self, CloneFailure, Event, Incident, LimitId, LimitUse, Owner, Rate, StateNow},
 };
 
 const PID_MAX: &str = "kernel.pid_max";
@@ -75,9 +75,9 @@ fn failed(owner: &Arc<Owner>, limit: Option<&'static str>, second: u64) -> Timed
         uid: None,
         pid_namespace: None,
     });
-    let failed = CloneFailed {
+    let failed = CloneFailure {
         limit,
-        ..CloneFailed::example(owner.clone(), reason)
+        ..CloneFailure::example(owner.clone(), reason)
     };
     line(second, Event::CloneFailed(Box::new(failed)))
 }

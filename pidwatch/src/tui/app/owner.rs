@@ -14,7 +14,7 @@ use crate::{
     identity::OwnerKey,
     limits::{Basis, Reason},
     stream::{
-        CloneFailed, Creator, LimitHolder, LimitId, LimitUse, Owner, Rate, StateNow, TaskNames,
+        CloneFailure, Creator, LimitHolder, LimitId, LimitUse, Owner, Rate, StateNow, TaskNames,
     },
 };
 
@@ -82,7 +82,7 @@ pub struct RefusalEntry {
 impl RefusalEntry {
     /// `clone3 by java: EAGAIN, pids.max 400 of /shop, an exec probe`. Neither PID nor usage is in it, so
     /// that a thousand of the same are one line. `name_at` says what the cgroup at a path is called.
-    pub fn of(failed: &CloneFailed, time: Timestamp, name_at: impl Fn(&str) -> String) -> Self {
+    pub fn of(failed: &CloneFailure, time: Timestamp, name_at: impl Fn(&str) -> String) -> Self {
         let safe = |text: &str| escape::for_terminal(text.as_bytes());
         let mut text = format!(
             "{} by {}: {}, {}",

@@ -11,8 +11,8 @@ use crate::{
     incident::Phase,
     limits::{Basis, Reason},
     stream::{
-        self, CgroupChange, Change, CloneFailed, Creator, Culprit, Event, Exhaustion, IncidentNow,
-        LimitId, Moment, NodeWindow, Owner, Process, Rate, StateNow, Victim,
+        self, Caller, CgroupEvent, Change, CloneFailure, Creator, Culprit, Event, Exhaustion,
+        IncidentNow, LimitId, Moment, NodeWindow, Owner, Rate, StateNow, Victim,
     },
     tui::keys::{Gesture, KeyPress},
 };
@@ -122,12 +122,12 @@ pub fn state(owner: Arc<Owner>, state: State, tasks: u64) -> stream::State {
 }
 
 pub fn refused(second: u64, owner: Arc<Owner>, comm: &str) -> Line {
-    let example = CloneFailed::example(owner, Reason::PidMax);
-    let failed = CloneFailed {
+    let example = CloneFailure::example(owner, Reason::PidMax);
+    let failed = CloneFailure {
         syscall: Some("clone3".into()),
         evidence: Some(Basis::Measured.into()),
         limit: Some(pid_max(49_152)),
-        proc: Process {
+        proc: Caller {
             comm: comm.into(),
             tid: 4711,
             uid: 0,
@@ -142,7 +142,7 @@ pub fn refused(second: u64, owner: Arc<Owner>, comm: &str) -> Line {
 
 pub fn changed(second: u64, owner: Arc<Owner>, change: Change) -> Line {
     let change = change.into();
-    line(second, Event::Cgroup(CgroupChange { owner, change }))
+    line(second, Event::Cgroup(CgroupEvent { owner, change }))
 }
 
 pub fn leaky() -> Arc<Owner> {

@@ -18,7 +18,7 @@ use crate::{
     escape,
     history::{History, Reading},
     stream::{
-        self, CgroupChange, Change, CloneFailed, Event, Exhaustion, Incident, IncidentNow,
+        self, CgroupEvent, Change, CloneFailure, Event, Exhaustion, Incident, IncidentNow,
         LimitHolder, LimitUse, Line, NodeWindow, Owner, Rate, StateNow,
     },
 };
@@ -136,7 +136,7 @@ impl NodeStore {
         false
     }
 
-    fn changed(&mut self, CgroupChange { owner, change }: &CgroupChange, time: Timestamp) {
+    fn changed(&mut self, CgroupEvent { owner, change }: &CgroupEvent, time: Timestamp) {
         let mut note =
             |text: &str| self.note(LogKind::Cgroup, time, Some(owner), text.into(), false);
         match change.known() {
@@ -288,7 +288,7 @@ impl NodeStore {
         }
     }
 
-    fn failed(&mut self, failed: &CloneFailed, time: Timestamp) {
+    fn failed(&mut self, failed: &CloneFailure, time: Timestamp) {
         let refusal = RefusalEntry::of(failed, time, |path| self.name_at(path));
         let times = 1 + failed.suppressed;
         let text = refusal.text.clone();

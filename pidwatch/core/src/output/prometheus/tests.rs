@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     cgroup::LayoutKind,
-    stream::{Cgroup, Probe},
+    stream::{Cgroup, ProbeReport},
 };
 
 const EVIL: &str = "/a\"b\\c\nd\\xff,}";
@@ -40,7 +40,7 @@ fn page(format: Format) -> String {
         kernel: "6.18 \"odd\"".into(),
         cgroup_layout: LayoutKind::V2.into(),
         cgroups: 1,
-        probes: vec![Probe {
+        probes: vec![ProbeReport {
             name: "task_newtask".into(),
             mechanism: Some("tp_btf".into()),
             state: ProbeState::Attached.into(),

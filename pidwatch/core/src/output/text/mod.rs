@@ -19,8 +19,8 @@ use crate::{
     detect,
     incident::Phase,
     stream::{
-        CgroupChange, Change, CloneFailed, Event, Incident, Line, Owner, Probe, ProbeState, Rate,
-        Rejection, Started, State,
+        CgroupEvent, Change, CloneFailure, Event, Incident, Line, Owner, ProbeReport, ProbeState,
+        Rate, Rejection, Started, State,
     },
 };
 
@@ -111,7 +111,7 @@ impl Text {
             safe(started.cgroup_layout.name(LayoutKind::name)),
         );
         writeln!(out, "{}", self.styled(Style::new().dimmed(), &line))?;
-        for Probe {
+        for ProbeReport {
             name,
             mechanism,
             state,
@@ -157,8 +157,8 @@ impl Text {
 
     /// `22:09:13  clone3 FAILED: pids.max of its pod, 20 of 20  java[4711/4713] uid 1000  +17 more
     /// /kubepods/...`
-    fn failure(&self, time: Timestamp, failed: &CloneFailed) -> String {
-        let CloneFailed { owner, proc, .. } = failed;
+    fn failure(&self, time: Timestamp, failed: &CloneFailure) -> String {
+        let CloneFailure { owner, proc, .. } = failed;
         let syscall = safe(failed.syscall.as_deref().unwrap_or("clone"));
         let task = if proc.tid == proc.pid {
             proc.pid.to_string()
@@ -301,7 +301,7 @@ impl Text {
         self.styled(RED.bold(), &self.sentence(&line))
     }
 
-    fn cgroup(&self, time: Timestamp, change: &CgroupChange) -> String {
+    fn cgroup(&self, time: Timestamp, change: &CgroupEvent) -> String {
         let word = safe(change.change.name(Change::name));
         let what = format!("{}  cgroup {word}: ", self.time(time));
         let line = self.about(what, &change.owner);

@@ -6,7 +6,7 @@ use crate::{
     escape,
     identity::identify,
     limits::{Basis, Reason},
-    stream::{CloneFailed, LimitHolder, TaskNames},
+    stream::{CloneFailure, LimitHolder, TaskNames},
 };
 
 /// Text of a stream, safe to show: it may come from a file that anybody wrote.
@@ -32,7 +32,7 @@ pub fn called(names: &TaskNames) -> String {
 }
 
 /// The limit that refused with its use, or the reason, or at least the error.
-pub fn why(failed: &CloneFailed) -> String {
+pub fn why(failed: &CloneFailure) -> String {
     let errno = safe(&failed.errno.to_string());
     let sure = if failed.evidence == Some(Basis::Inferred.into()) {
         " (inferred)"

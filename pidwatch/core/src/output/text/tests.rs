@@ -24,7 +24,7 @@ fn shown(width: Option<usize>, colour: bool, path: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn failed(fields: &str) -> Box<CloneFailed> {
+fn failed(fields: &str) -> Box<CloneFailure> {
     let line = line(&format!(
         r#""type":"clone_failed","errno":"EAGAIN","suppressed":17,
             "proc":{{"comm":"ja\u001bva","pid":4711,"tid":4713,"uid":1000}},{fields}"#
