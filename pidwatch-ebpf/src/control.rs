@@ -37,7 +37,7 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
     {
         tell_totals(cgroup);
     } else if request == Request::PidNamespaces as u64 {
-        tell_pid_namespaces(cgroup as u32);
+        send_pid_namespaces(cgroup as u32);
     } else if request == Request::Watch as u64 {
         // Where there is no room, its tasks are not seen, and nothing is concluded.
         let _ = WATCHED.insert(cgroup, cgroup, 0);
@@ -48,7 +48,7 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
 }
 
 /// Nothing is sent for a task that is gone, or where there is no room: user space asks again.
-fn tell_pid_namespaces(pid: u32) {
+fn send_pid_namespaces(pid: u32) {
     let Some(task) = task_by_pid(pid) else { return };
     let Some(owner) = Owner::probe(task) else {
         return;

@@ -20,7 +20,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(EVERYWHERE, a_full_cgroup_is_told_with_its_limit),
         scenario!(KERNELS, a_parent_that_does_not_reap_is_named),
         // PID namespaces have a pid_max of their own from 6.14 on.
-        scenario!(KERNELS, a_pid_namespace_near_its_own_limit_is_told).since((6, 14)),
+        scenario!(KERNELS, a_pid_namespace_near_its_own_limit_is_found).since((6, 14)),
         // From then on RLIMIT_NPROC counts by user namespace.
         scenario!(KERNELS, tasks_in_user_namespaces_count_for_who_made_them).since((5, 14)),
         scenario!(LAYOUTS, it_needs_no_root_and_says_what_it_cannot_see),
@@ -117,7 +117,7 @@ fn the_exit_status_says_how_bad_it_is(env: &Env) -> Result<()> {
     Ok(())
 }
 
-fn a_pid_namespace_near_its_own_limit_is_told(env: &Env) -> Result<()> {
+fn a_pid_namespace_near_its_own_limit_is_found(env: &Env) -> Result<()> {
     let mut load = Load::new(env, "hold-in-pid-namespace")
         .with("threads", 330)
         .with("pid-max", 400)

@@ -16,13 +16,13 @@ use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        scenario!(HOST, a_limit_of_zero_is_told_as_such_and_accuses_nobody),
+        scenario!(HOST, a_limit_of_zero_is_named_and_accuses_nobody),
         scenario!(HOST, tasks_moved_in_past_a_limit_are_no_leak),
         scenario!(HOST, threads_without_room_for_a_stack_are_found_by_check),
         scenario!(HOST, a_limit_too_low_for_an_honest_load_is_no_leak).slow(),
         scenario!(
             HOST,
-            who_leaks_below_a_shared_limit_is_told_from_who_is_refused
+            a_leaker_below_a_shared_limit_is_the_culprit_and_not_its_victim
         )
         .minutes(3)
         .slow(),
@@ -110,7 +110,7 @@ fn action<'a>(case: &'a Value, id: &str) -> Result<&'a Value> {
 }
 
 /// A runtime that writes `pids_limit: 0` as it is.
-fn a_limit_of_zero_is_told_as_such_and_accuses_nobody(env: &Env) -> Result<()> {
+fn a_limit_of_zero_is_named_and_accuses_nobody(env: &Env) -> Result<()> {
     let cgroup = Cgroup::new(&env.hierarchy, "zero")?;
     cgroup.set("pids.max", "0")?;
     let mut pidwatch = Invocation::trace(env).start()?;
@@ -263,7 +263,7 @@ impl Pods {
     }
 }
 
-fn who_leaks_below_a_shared_limit_is_told_from_who_is_refused(env: &Env) -> Result<()> {
+fn a_leaker_below_a_shared_limit_is_the_culprit_and_not_its_victim(env: &Env) -> Result<()> {
     let pods = Pods::new(env, 300)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("shared.pidwatch");

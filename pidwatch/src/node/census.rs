@@ -124,8 +124,8 @@ impl Census {
         }
     }
 
-    /// Who has how many of the tasks that a limit counts, the most first; nobody while no pass has ended, and
-    /// one is asked for.
+    /// Who has how many of the tasks that a limit counts, the most first. Empty until a pass has ended; asks for
+    /// one where the last is too old.
     pub fn holders(&self, of: LimitOwner) -> Vec<(CgroupId, u64)> {
         let is_fresh = |known: &Known| known.at.elapsed() < FRESH;
         let mut wanted = self.wanted.borrow_mut();

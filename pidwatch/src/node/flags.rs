@@ -48,7 +48,7 @@ pub(super) struct Flagged {
 /// All owners that are not `ok`.
 #[derive(Debug, Default)]
 pub(super) struct Flags {
-    told: HashMap<CgroupId, Flag>,
+    reported: HashMap<CgroupId, Flag>,
     /// By owner, how it or a part came to be `ok`, or gone.
     ends: HashMap<CgroupId, Change>,
     /// Owners and parts that are in doubt for a new reason.
@@ -58,7 +58,7 @@ pub(super) struct Flags {
 impl Flags {
     /// Whose verdict holds for an owner; `None` while it is `ok`.
     pub fn source(&self, owner: CgroupId) -> Option<CgroupId> {
-        self.told.get(&owner).map(|flag| flag.source)
+        self.reported.get(&owner).map(|flag| flag.source)
     }
 
     /// Notes a change of an owner or of one of its parts: it says why the owner is `ok` again, or in doubt for
@@ -108,7 +108,10 @@ impl Flags {
         }
         let mut changes = Vec::new();
         for (&owner, (flag, verdict)) in &now {
-            let from = self.told.get(&owner).map_or(State::Ok, |told| told.state);
+            let from = self
+                .reported
+                .get(&owner)
+                .map_or(State::Ok, |reported| reported.state);
             if from != flag.state || self.doubts.contains(&flag.source) {
                 changes.push(Flagged {
                     change: Change {
@@ -120,12 +123,14 @@ impl Flags {
                 });
             }
         }
-        let told = std::mem::take(&mut self.told);
-        self.told = now
+        let reported = std::mem::take(&mut self.reported);
+        self.reported = now
             .iter()
             .map(|(&owner, (flag, _))| (owner, *flag))
             .collect();
-        let over = told.iter().filter(|(owner, _)| !now.contains_key(*owner));
+        let over = reported
+            .iter()
+            .filter(|(owner, _)| !now.contains_key(*owner));
         for (&owner, flag) in over {
             // Its own end was reported as it came.
             let Some(end) = self.ends.get(&owner) else {
@@ -151,7 +156,7 @@ impl Flags {
 
     /// The owner's cgroup is gone; reported if it was flagged. `own`: what the detector said of it.
     pub fn gone(&mut self, owner: CgroupId, own: Option<Change>) -> Option<Change> {
-        let flag = self.told.remove(&owner);
+        let flag = self.reported.remove(&owner);
         let of_part = self.ends.remove(&owner);
         let end = own.or(of_part)?;
         let from = flag?.state;

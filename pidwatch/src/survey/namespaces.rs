@@ -124,7 +124,7 @@ impl Users {
         all.map(|(_, tasks)| *tasks).max().unwrap_or(0)
     }
 
-    /// Processes of whom it is not known for whom else they count.
+    /// Processes whose user namespace could not be read: they may count for other users as well.
     pub fn unplaced(&self) -> u64 {
         self.unplaced
     }

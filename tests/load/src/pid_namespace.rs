@@ -41,7 +41,7 @@ pub fn leak(per_second: f64, pid_max: u32, truth: &mut Truth) -> Result<()> {
         sys::end_with_parent();
         std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string())
             .context("cannot set the namespace's pid_max")?;
-        pace::leak(per_second, truth)?;
+        pace::leak(per_second, false, truth)?;
         shared::tell(truth)
     })?;
     ensure!(sys::reap(init)?, "the namespace's init failed");

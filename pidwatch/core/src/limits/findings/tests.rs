@@ -426,7 +426,7 @@ fn a_user_near_the_limit_and_a_parent_that_does_not_reap_are_told() {
 }
 
 #[test]
-fn a_pid_namespaces_own_limit_is_told_as_its_own() {
+fn a_pid_namespaces_own_limit_is_its_own_finding() {
     let mut seen = survey(300, 32_768, 1_545_000);
     let space = PidNamespaceLimits {
         inum: 77,
