@@ -114,7 +114,7 @@ fn idle(task: Task) -> u64 {
     if now == 0 || ran == 0 {
         return UNKNOWN_IDLE;
     }
-    if now > ran { now - ran } else { 0 }
+    now.saturating_sub(ran)
 }
 
 /// Jiffies since the end of a zombie, where a hook saw it.

@@ -1,7 +1,7 @@
 //! pidwatch: which container leaks tasks, which limit stops the node and when, and who suffers.
 //!
 //! Data flows one way: kernel hooks -> map and ring -> [`probe`] -> [`model`] (with [`cgroup`] and [`limits`]) ->
-//! [`detect`] -> [`incident`] -> [`snapshot`] -> [`output`]. [`node`] wires it; commands consume what it gives.
+//! [`detect`] -> [`incident`] -> [`stream`] -> [`output`]. [`node`] wires it; commands consume its lines.
 
 pub use pidwatch_core::{
     clock, detect, escape, history, incident, limits, model, output, report, stream, thresholds,

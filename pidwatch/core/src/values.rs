@@ -12,6 +12,17 @@ pub fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{plural}")
 }
 
+/// `12 s`, `9 min`, `3 h`, `5 days`: as exact as a forecast is.
+pub fn about(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", (seconds + 30) / 60),
+        7200..=172_799 => format!("{} h", (seconds + 1800) / 3600),
+        _ => format!("{} days", (seconds + 43_200) / 86_400),
+    }
+}
+
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

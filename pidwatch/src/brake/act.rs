@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Ending, Lease, LeaseError, Leases, LimitFile, PidsMax, Refused, Step, limit_for};
+use super::{BrakeRefusal, Ending, Lease, LeaseError, Leases, LimitFile, PidsMax, Step, limit_for};
 use crate::{
     cgroup::{directory, parents_of},
     clock::BootTime,
@@ -22,7 +22,7 @@ pub enum ActError {
         /// The owner.
         owner: String,
         /// The reason.
-        reason: Refused,
+        reason: BrakeRefusal,
     },
     /// The cgroup was removed.
     #[error("the cgroup {} no longer exists", escape::for_terminal(.0.as_bytes()))]
@@ -53,7 +53,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// A requested brake.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct BrakeRequest {
     /// The cgroup id.
     pub cgroup_id: u64,
     /// Its path.
@@ -82,7 +82,7 @@ pub struct Applied {
 pub fn apply(
     leases: &Leases,
     mount: &Path,
-    request: &Request,
+    request: &BrakeRequest,
     dry_run: bool,
 ) -> Result<Applied, ActError> {
     let locked = leases.lock()?;

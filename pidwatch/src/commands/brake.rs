@@ -9,18 +9,18 @@ use std::{
 
 use crate::{
     brake::{
-        self, ActError, Applied, Candidate, Ended, Ending, FindError, HoldError, Holder, Lease,
-        LeaseError, Leases, PidsMax, Protected, Request, protected,
+        self, ActError, Applied, BrakeRequest, Candidate, Ended, Ending, FindError, HoldError,
+        Holder, Lease, LeaseError, Leases, PidsMax, Protected, protected,
     },
     cgroup::{self, Layout, LayoutError},
     cli::args::{BrakeArgs, HoldBrakeArgs, ReleaseArgs},
     clock::{BootTime, WallClock},
-    detect::about,
     escape,
     identity::Owner,
     node::{Roots, sockets},
     runtime,
     survey::processes::cgroup_of,
+    values::about,
 };
 
 /// The brake could not be applied or released.
@@ -92,7 +92,7 @@ pub fn run(args: &BrakeArgs) -> Result<(), BrakeError> {
     drop(runtime);
     let path = may_be_braked(&owner, args, &layout)?;
     let leases = Leases::open(&roots.lease_dir, &roots.proc_root)?;
-    let request = Request {
+    let request = BrakeRequest {
         cgroup_id: owner.id.0,
         path,
         owner: owner.name(),

@@ -5,10 +5,10 @@ use std::{io, time::Duration};
 use crate::{
     cli::args::{OutputFormat, ReplayArgs},
     commands::trace::Printer,
-    detect::about,
     node::watch::{Sink, WatchError},
     recording::{Pace, ReadError, Reader},
     runtime::{self, Signals},
+    values::about,
 };
 
 /// A recording could not be shown.

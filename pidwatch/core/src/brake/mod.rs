@@ -4,7 +4,7 @@
 //! Out: the limit to write. Pure: the caller does the I/O.
 //!
 //! Invariant: after the lease, `pids.max` is the previous limit or the last value that another program wrote,
-//! even if pidwatch was killed at any point ([`lease`] has the rules; its tests explore every order of events).
+//! even if pidwatch was killed at any point (the module `lease` has the rules; its tests explore every order of events).
 
 mod guard;
 mod lease;
@@ -16,7 +16,7 @@ pub use self::pids_max::PidsMax;
 
 /// Why a brake is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum BrakeRefusal {
     /// The owner is protected.
     #[error("{0}")]
     Protected(Protected),
@@ -46,14 +46,14 @@ pub enum Refused {
 ///
 /// # Errors
 /// When the value is below the usage, or not below the current limit.
-pub fn limit_for(at: Option<u64>, usage: u64, current: PidsMax) -> Result<u64, Refused> {
+pub fn limit_for(at: Option<u64>, usage: u64, current: PidsMax) -> Result<u64, BrakeRefusal> {
     if let Some(at) = at.filter(|&at| at < usage) {
-        return Err(Refused::BelowUsage { at, usage });
+        return Err(BrakeRefusal::BelowUsage { at, usage });
     }
     let value = at.unwrap_or(usage);
     match current {
-        PidsMax::Tasks(limit) if limit <= usage => Err(Refused::AlreadyFull(limit)),
-        PidsMax::Tasks(limit) if limit <= value => Err(Refused::NotLower { at: value, limit }),
+        PidsMax::Tasks(limit) if limit <= usage => Err(BrakeRefusal::AlreadyFull(limit)),
+        PidsMax::Tasks(limit) if limit <= value => Err(BrakeRefusal::NotLower { at: value, limit }),
         _ => Ok(value),
     }
 }
@@ -70,14 +70,14 @@ mod tests {
         assert_eq!(limit_for(Some(500), 300, Tasks(1000)), Ok(500));
         assert_eq!(
             limit_for(Some(200), 300, Unlimited),
-            Err(Refused::BelowUsage {
+            Err(BrakeRefusal::BelowUsage {
                 at: 200,
                 usage: 300
             })
         );
         assert_eq!(
             limit_for(Some(1000), 300, Tasks(1000)),
-            Err(Refused::NotLower {
+            Err(BrakeRefusal::NotLower {
                 at: 1000,
                 limit: 1000
             })
@@ -86,7 +86,7 @@ mod tests {
         for usage in [300, 310] {
             assert_eq!(
                 limit_for(None, usage, Tasks(300)),
-                Err(Refused::AlreadyFull(300))
+                Err(BrakeRefusal::AlreadyFull(300))
             );
         }
     }

@@ -35,7 +35,6 @@ pub use self::{
     settings::DetectSettings,
     state::State,
     verdict::{Change, Sample, Verdict},
-    words::about,
 };
 use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit, values::count};
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     limits::{Limit, LimitOwner},
-    values::count,
+    values::{about, count},
 };
 
 /// What a verdict stands on.
@@ -116,16 +116,5 @@ fn per_time(per_s: f64) -> String {
         format!("+{:.1} tasks/min", per_s * 60.0)
     } else {
         format!("+{:.1} tasks/h", per_s * 3600.0)
-    }
-}
-
-/// `12 s`, `9 min`, `3 h`, `5 days`: as exact as a forecast is.
-pub fn about(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", (seconds + 30) / 60),
-        7200..=172_799 => format!("{} h", (seconds + 1800) / 3600),
-        _ => format!("{} days", (seconds + 43_200) / 86_400),
     }
 }

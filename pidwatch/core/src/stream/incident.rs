@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     clock::{BootTime, between},
-    detect, escape,
+    escape,
     incident::{self, Phase},
+    values::about,
 };
 
 /// An incident as it stands.
@@ -126,7 +127,7 @@ impl Incident {
 
     /// How long it lasts, in words.
     pub fn lasted(&self, now: Timestamp) -> String {
-        detect::about(between(self.opened, now).max(Duration::from_secs(1)))
+        about(between(self.opened, now).max(Duration::from_secs(1)))
     }
 
     /// Whether it goes on.

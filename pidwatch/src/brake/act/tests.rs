@@ -38,7 +38,7 @@ impl Setup {
     }
 
     fn brake(&self, at: Option<u64>, lasts: Duration) -> Result<Applied, ActError> {
-        let request = Request {
+        let request = BrakeRequest {
             cgroup_id: self.id(),
             path: "/a/b".into(),
             owner: "b".into(),
@@ -150,7 +150,7 @@ fn removing_the_cgroup_ends_its_brake() {
 #[test]
 fn a_dry_run_changes_nothing() {
     let setup = Setup::new("max", 300);
-    let request = Request {
+    let request = BrakeRequest {
         cgroup_id: setup.id(),
         path: "/a/b".into(),
         owner: "b".into(),

@@ -9,9 +9,9 @@ use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::{
-    detect::about,
     history::ChartColumn,
     tui::{app::Area, theme::Theme},
+    values::about,
 };
 
 /// The screen and how things look on it.

@@ -5,7 +5,6 @@ use unicode_width::UnicodeWidthStr;
 
 use super::canvas::{Canvas, a_second, area, beginning, number, rate, tasks, time_left, wrap};
 use crate::{
-    detect::about,
     tui::app::{
         App, Area, Areas,
         column::Column,
@@ -15,6 +14,7 @@ use crate::{
         table::Mode,
         world::NodeStore,
     },
+    values::about,
 };
 
 /// Gauges on a screen of the least height.

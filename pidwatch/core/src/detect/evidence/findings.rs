@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Class, EvidenceSettings, Seen, Zombies};
-use crate::{detect::about, escape};
+use crate::{escape, values::about};
 
 /// What a piece of evidence is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
