@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct SavedIncident {
     #[serde(flatten)]
     incident: stream::Incident,
-    /// Id of the cgroup whose limit it is; 0.1.0 wrote none.
+    /// Id of the cgroup whose limit it is; 0.1.0 had it only in the incident's own id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cgroup_id: Option<u64>,
 }
@@ -53,7 +53,11 @@ impl SavedIncident {
                 stream::LimitHolder::PidNamespace(inum) => LimitOwner::PidNamespace(inum),
                 stream::LimitHolder::Cgroup(path) => {
                     let there = path.and_then(|path| tree.find(path.as_bytes()));
-                    LimitOwner::Cgroup(there.or(cgroup_id.map(CgroupId))?)
+                    let saved = || {
+                        let id = cgroup_id.or_else(|| cgroup_in(&saved.id, &saved.limit));
+                        id.map(CgroupId)
+                    };
+                    LimitOwner::Cgroup(there.or_else(saved)?)
                 }
             },
             path: saved.cgroup.map(|path| path.into_bytes().into()),
@@ -84,6 +88,12 @@ impl SavedIncident {
             timeline: timeline.collect(),
         })
     }
+}
+
+/// The cgroup in an incident's id: `pids.max-108089-633564`.
+fn cgroup_in(id: &str, limit: &str) -> Option<u64> {
+    let rest = id.strip_prefix(limit)?.strip_prefix('-')?;
+    rest.split_once('-')?.0.parse().ok()
 }
 
 fn restore_culprit(saved: stream::Culprit, tree: &Tree) -> Culprit {
@@ -207,13 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn what_0_1_0_wrote_is_read_as_far_as_the_cgroup_is_there() {
+    fn what_0_1_0_wrote_has_its_cgroup_in_the_incident_s_id() {
         let old = |json: &mut serde_json::Value| {
             json.as_object_mut().unwrap().remove("cgroup_id");
         };
-        let there = incident(b"/demo");
-        assert_eq!(restored(&there, &tree(), old), Some(there));
-        assert_eq!(restored(&incident(b"/gone"), &tree(), old), None);
+        for path in [&b"/demo"[..], b"/gone"] {
+            let incident = incident(path);
+            assert_eq!(restored(&incident, &tree(), old), Some(incident));
+        }
+        let foreign = |json: &mut serde_json::Value| {
+            old(json);
+            json["id"] = "night-7".into();
+        };
+        let there = restored(&incident(b"/demo"), &tree(), foreign).unwrap();
+        assert_eq!(there.limit.owner, LimitOwner::Cgroup(CgroupId(7)));
+        assert_eq!(restored(&incident(b"/gone"), &tree(), foreign), None);
     }
 
     #[test]
