@@ -88,11 +88,11 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::Cgroup;
+    use crate::stream::CgroupRef;
 
     fn owner(path: Option<&str>, k8s: Option<(&str, &str)>) -> Owner {
         Owner {
-            cgroup: Cgroup {
+            cgroup: CgroupRef {
                 id: 1,
                 path: path.map(str::to_owned),
             },

@@ -10,11 +10,11 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Layout, Node, TaskNames, Tree, charges::Charges, names, walk::directory};
+use super::{Layout, TaskNames, Tree, TreeNode, charges::Charges, names, walk::directory};
 use crate::procfs::Proc;
 
 /// `pids.max` by path; `None` for no limit.
-type Limits = HashMap<Box<[u8]>, Option<u64>>;
+type LimitCache = HashMap<Box<[u8]>, Option<u64>>;
 
 /// The own charge of a cgroup with more children than this is added up in slices: a file takes some
 /// microseconds.
@@ -28,7 +28,7 @@ pub struct Files {
     has_pids: bool,
     charges: RefCell<Charges>,
     /// `pids.max` of those that were asked for while all is held: what is above many is read once.
-    limits: RefCell<Option<Limits>>,
+    limits: RefCell<Option<LimitCache>>,
     /// Own charges that were added up in slices, by path, until the next release.
     owns: RefCell<HashMap<Box<[u8]>, Option<u64>>>,
 }
@@ -101,13 +101,13 @@ impl Files {
     }
 
     /// Tasks of a cgroup without its descendants', zombies included.
-    pub fn own_charge(&self, tree: &Tree, node: &Node) -> Option<u64> {
+    pub fn own_charge(&self, tree: &Tree, node: &TreeNode) -> Option<u64> {
         self.charges(tree, node).0
     }
 
     /// Tasks of a cgroup, zombies included: without its descendants', and with them. The files are read
     /// one after the other, so while children change the first is off by what changed meanwhile.
-    pub fn charges(&self, tree: &Tree, node: &Node) -> (Option<u64>, Option<u64>) {
+    pub fn charges(&self, tree: &Tree, node: &TreeNode) -> (Option<u64>, Option<u64>) {
         let subtree = self.subtree_charge(&node.path);
         if let Some(own) = self.owns.borrow().get(&node.path) {
             return (*own, subtree);
@@ -122,7 +122,7 @@ impl Files {
     }
 
     /// What a cgroup and all below it count for in the charge of the one above; `None` when it cannot be read.
-    pub(super) fn charge_of_child(&self, child: &Node) -> Option<u64> {
+    pub(super) fn charge_of_child(&self, child: &TreeNode) -> Option<u64> {
         match self.read_charge(&child.path) {
             Ok(charge) => Some(charge.unwrap_or(0)),
             // One that is gone, or without the controller, counts nothing of its own.
@@ -139,7 +139,7 @@ impl Files {
     }
 
     /// Whether the own charge of a cgroup takes more than a moment to read.
-    pub fn takes_long(&self, node: &Node) -> bool {
+    pub fn takes_long(&self, node: &TreeNode) -> bool {
         self.has_pids && node.children.len() > MANY && !self.owns.borrow().contains_key(&node.path)
     }
 

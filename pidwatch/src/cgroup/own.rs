@@ -1,6 +1,6 @@
 //! The own charge of a cgroup with many children: a file for each of them, in slices.
 
-use super::{CgroupId, Files, Node, Tree};
+use super::{CgroupId, Files, Tree, TreeNode};
 use crate::slice::Slice;
 
 /// Files that are read between two looks at the clock.
@@ -20,7 +20,7 @@ pub struct Summing {
 impl Summing {
     /// Begins with what the cgroup and all below it have. What children add or lose until their turn is taken
     /// for the cgroup's.
-    pub fn begin(files: &Files, cgroup: CgroupId, node: &Node) -> Self {
+    pub fn begin(files: &Files, cgroup: CgroupId, node: &TreeNode) -> Self {
         let children: Vec<_> = node.children.iter().copied().collect();
         Self {
             cgroup,

@@ -74,7 +74,7 @@ impl Node {
                 self.vanished.insert(id);
             }
         }
-        let is_new = |(id, node): &(CgroupId, &crate::cgroup::Node)| {
+        let is_new = |(id, node): &(CgroupId, &crate::cgroup::TreeNode)| {
             let before = self.tree.get(*id);
             before.is_none_or(|before| before.path != node.path)
         };

@@ -14,7 +14,7 @@ use crate::{
     model::{Activity, Counts},
     probe::Hook,
     slice::Slice,
-    stream::{Change, Counted, Event, Exhaustion, Line, NodeWindow, Rate},
+    stream::{Change, Event, LimitForecast, Line, NodeWindow, Rate, TaskCounts},
 };
 
 /// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
@@ -134,7 +134,7 @@ impl Node {
             knows_failures: self.probe.is_attached(Hook::KernelClone),
             limits: limits.iter().map(|limit| self.limit_use(limit)).collect(),
             incidents: self.incidents.open().map(Into::into).collect(),
-            exhaustion: exhaustion.map(|ahead| Exhaustion::of(&ahead, None)),
+            exhaustion: exhaustion.map(|ahead| LimitForecast::of(&ahead, None)),
         };
         lines.push(self.line(time, Event::Node(node)));
         for id in self.model.forget_gone(time) {
@@ -236,7 +236,7 @@ impl Node {
         let limit = self.limit_ahead(&live, chain.as_deref(), forecast);
         let frees = self.probe.is_attached(Hook::SchedProcessFree);
         let failures = self.probe.is_attached(Hook::KernelClone);
-        let counts = |counts: &Counts| Counted::of(counts, frees, failures);
+        let counts = |counts: &Counts| TaskCounts::of(counts, frees, failures);
         let created = activity.window.created;
         let creators = if created.processes + created.threads > 0 {
             self.model.creators(id, CREATORS)

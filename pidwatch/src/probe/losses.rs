@@ -22,7 +22,7 @@ fn name(loss: Loss) -> &'static str {
 
 /// Keeps every loss counter: the kernel side's own, and the `recursion_misses` of its programs
 /// (5.12; classic tracepoint programs' from 6.7).
-pub struct Losses {
+pub struct LossCounts {
     counted: [u64; Loss::ALL.len()],
     told: [u64; Loss::ALL.len()],
     swept: u64,
@@ -36,7 +36,7 @@ struct Misses {
     told: u64,
 }
 
-impl Losses {
+impl LossCounts {
     /// Watches programs as well.
     pub(super) fn new(programs: Vec<(Hook, OwnedFd)>) -> Self {
         let programs = programs

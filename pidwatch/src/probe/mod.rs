@@ -34,7 +34,7 @@ use tokio::{io::unix::AsyncFd, time::Instant};
 
 pub use pidwatch_core::probe::*;
 
-pub use self::{activity::Pass, error::ProbeError, losses::Losses};
+pub use self::{activity::Pass, error::ProbeError, losses::LossCounts};
 use crate::{cgroup::CgroupId, procfs};
 
 /// Least time between two rate records of one cgroup.
@@ -71,7 +71,7 @@ pub struct Probe {
     cgroups: HashMap<MapData, u64, Cgroup>,
     /// How often every cgroup is still to be read, because records were lost.
     sweeps: u32,
-    losses: Losses,
+    losses: LossCounts,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Cgroups that may have counted something since their last record.
     tails: hashbrown::HashMap<CgroupId, Instant>,

@@ -16,22 +16,15 @@ use super::{imports, modules::Modules};
 const CRATES: [&str; 3] = ["pidwatch", "pidwatch-core", "pidwatch-common"];
 
 /// Names that still have two definitions: most are a value inside the program and its form in a stream.
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 16] = [
     "Cause",
-    "Cgroup",
     "Change",
     "Charge",
-    "Counted",
-    "Creator",
     "Culprit",
     "Event",
-    "Exhaustion",
     "Finding",
     "Incident",
-    "Limits",
-    "Losses",
     "Moment",
-    "Node",
     "Owner",
     "Rate",
     "Settings",

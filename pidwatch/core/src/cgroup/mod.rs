@@ -7,7 +7,7 @@ mod tree;
 pub use self::{
     layout::{Layout, LayoutKind},
     names::{TaskNames, pattern},
-    tree::{Node, Tree, parents_of},
+    tree::{Tree, TreeNode, parents_of},
 };
 
 /// A cgroup's id: that of its kernfs node, which is also its directory's inode number. Not used

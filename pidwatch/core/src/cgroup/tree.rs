@@ -8,7 +8,7 @@ use super::CgroupId;
 
 /// One cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub struct TreeNode {
     /// From the hierarchy's root, beginning with `/`; any bytes but NUL.
     pub path: Box<[u8]>,
     /// Direct children.
@@ -18,7 +18,7 @@ pub struct Node {
 /// All cgroups of the hierarchy that counts tasks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Tree {
-    nodes: HashMap<CgroupId, Node>,
+    nodes: HashMap<CgroupId, TreeNode>,
     by_path: HashMap<Box<[u8]>, CgroupId>,
 }
 
@@ -42,7 +42,7 @@ impl Tree {
         self.by_path.insert(path.into(), id);
         self.nodes.insert(
             id,
-            Node {
+            TreeNode {
                 path: path.into(),
                 children: HashSet::new(),
             },
@@ -50,7 +50,7 @@ impl Tree {
     }
 
     /// Takes a cgroup out.
-    pub fn remove(&mut self, id: CgroupId) -> Option<Node> {
+    pub fn remove(&mut self, id: CgroupId) -> Option<TreeNode> {
         let node = self.nodes.remove(&id)?;
         self.by_path.remove(&node.path);
         if let Some(parent) = self.parent_of(&node.path)
@@ -62,7 +62,7 @@ impl Tree {
     }
 
     /// Looks a cgroup up.
-    pub fn get(&self, id: CgroupId) -> Option<&Node> {
+    pub fn get(&self, id: CgroupId) -> Option<&TreeNode> {
         self.nodes.get(&id)
     }
 
@@ -82,7 +82,7 @@ impl Tree {
     }
 
     /// Every cgroup.
-    pub fn iter(&self) -> impl Iterator<Item = (CgroupId, &Node)> {
+    pub fn iter(&self) -> impl Iterator<Item = (CgroupId, &TreeNode)> {
         self.nodes.iter().map(|(&id, node)| (id, node))
     }
 

@@ -17,7 +17,7 @@ const HALF: Duration = Duration::from_secs(10);
 
 /// Who creates.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Creator {
+pub struct CreatorShare {
     /// The process, and its name at its latest sample.
     pub who: Who,
     /// Its part of the cgroup's creations of late, 0 to 1.
@@ -81,11 +81,11 @@ impl Creators {
     }
 
     /// The largest, the first of all first.
-    pub fn top(&self, most: usize) -> Vec<Creator> {
+    pub fn top(&self, most: usize) -> Vec<CreatorShare> {
         let mut top: Vec<_> = self
             .places
             .iter()
-            .map(|(who, weight)| Creator {
+            .map(|(who, weight)| CreatorShare {
                 who: who.clone(),
                 share: (weight / self.total).clamp(0.0, 1.0),
             })

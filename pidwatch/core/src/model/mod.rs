@@ -14,7 +14,7 @@ use std::time::Duration;
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::totals::{Kinds, Totals};
 
-pub use self::{counts::Counts, creators::Creator};
+pub use self::{counts::Counts, creators::CreatorShare};
 use self::{
     counts::{larger, minus, plus},
     creators::Creators,
@@ -241,7 +241,7 @@ impl Model {
     }
 
     /// Who creates in a cgroup of late, the busiest first.
-    pub fn creators(&self, cgroup: CgroupId, most: usize) -> Vec<Creator> {
+    pub fn creators(&self, cgroup: CgroupId, most: usize) -> Vec<CreatorShare> {
         self.states
             .get(&cgroup)
             .map_or_else(Vec::new, |state| state.creators.top(most))

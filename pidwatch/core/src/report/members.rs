@@ -140,11 +140,11 @@ impl MemberSum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::Cgroup;
+    use crate::stream::CgroupRef;
 
     fn owner(id: u64, path: &str) -> Owner {
         Owner {
-            cgroup: Cgroup {
+            cgroup: CgroupRef {
                 id,
                 path: Some(path.to_owned()),
             },
@@ -190,7 +190,7 @@ mod tests {
         }
         assert!(members.members.is_empty());
         let gone = Owner {
-            cgroup: Cgroup { id: 5, path: None },
+            cgroup: CgroupRef { id: 5, path: None },
             ..owner(5, "")
         };
         assert_eq!(members.owner(&gone), gone);

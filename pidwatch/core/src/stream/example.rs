@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Breakdown, ByKind, Caller, CloneFailure, Counted, Event, Incident, LimitId, Line, NodeWindow,
-    Owner, Rate, State,
+    Breakdown, ByKind, Caller, CloneFailure, Event, Incident, LimitId, Line, NodeWindow, Owner,
+    Rate, State, TaskCounts,
 };
 use crate::{cgroup::CgroupId, detect, identity, incident::Phase, limits::Errno, limits::Reason};
 
@@ -30,7 +30,7 @@ impl Owner {
     }
 }
 
-impl Counted {
+impl TaskCounts {
     /// Nothing, and everything is known.
     pub fn example() -> Self {
         Self {
@@ -54,8 +54,8 @@ impl Rate {
             subtree_tasks: tasks,
             processes: Some(1),
             zombies: Some(0),
-            counts: Counted::example(),
-            total: Counted::example(),
+            counts: TaskCounts::example(),
+            total: TaskCounts::example(),
             tasks_limit: None,
             limit: None,
             verdict: None,

@@ -144,7 +144,7 @@ const CENTURY_S: f64 = 3.2e9;
 
 /// A limit that will be hit.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Exhaustion {
+pub struct LimitForecast {
     /// Its name.
     pub limit: Cow<'static, str>,
     /// The cgroup whose limit it is.
@@ -166,7 +166,7 @@ pub struct Exhaustion {
     pub in_s_high: Option<f64>,
 }
 
-impl Exhaustion {
+impl LimitForecast {
     /// Which limit it is of.
     pub fn limit_id(&self) -> LimitId {
         LimitId {

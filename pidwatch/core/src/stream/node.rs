@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exhaustion, LimitUse, numbers::rounded};
+use super::{LimitForecast, LimitUse, numbers::rounded};
 use crate::incident::Incident;
 
 /// A window of the whole node.
@@ -24,7 +24,7 @@ pub struct NodeWindow {
     pub incidents: Vec<IncidentNow>,
     /// Which will be hit first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exhaustion: Option<Exhaustion>,
+    pub exhaustion: Option<LimitForecast>,
 }
 
 /// The numbers of an open incident: `incident` lines, which have all of it, come less often.

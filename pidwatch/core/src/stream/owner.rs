@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Owner {
     /// The cgroup.
-    pub cgroup: Cgroup,
+    pub cgroup: CgroupRef,
     /// Its pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k8s: Option<K8s>,
@@ -28,7 +28,7 @@ pub struct Owner {
 
 /// A cgroup.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Cgroup {
+pub struct CgroupRef {
     /// Its id: the inode number of its directory.
     pub id: u64,
     /// Its path from the root of the hierarchy.
@@ -186,7 +186,7 @@ impl From<&Owner> for identity::Owner {
 impl From<&identity::Owner> for Owner {
     fn from(owner: &identity::Owner) -> Self {
         Self {
-            cgroup: Cgroup {
+            cgroup: CgroupRef {
                 id: owner.id.0,
                 path: owner.path.as_deref().map(escape::for_json),
             },

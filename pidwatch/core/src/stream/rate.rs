@@ -33,9 +33,9 @@ pub struct Rate {
     pub zombies: Option<u64>,
     /// In the window.
     #[serde(flatten)]
-    pub counts: Counted,
+    pub counts: TaskCounts,
     /// Since start.
-    pub total: Counted,
+    pub total: TaskCounts,
     /// The smallest `pids.max` from its own up to the root; left out when there is none or one of them
     /// could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,8 +62,8 @@ pub struct Creator {
     pub share: f64,
 }
 
-impl From<&model::Creator> for Creator {
-    fn from(creator: &model::Creator) -> Self {
+impl From<&model::CreatorShare> for Creator {
+    fn from(creator: &model::CreatorShare) -> Self {
         Self {
             comm: escape::for_json(&creator.who.comm),
             pid: creator.who.pid,
@@ -109,7 +109,7 @@ impl From<ByKind> for pidwatch_common::totals::Kinds {
 
 /// What was counted.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct Counted {
+pub struct TaskCounts {
     /// Tasks created.
     pub created: ByKind,
     /// Tasks that ended.
@@ -128,7 +128,7 @@ pub struct Counted {
     pub rejected_by: Option<Breakdown<Rejection>>,
 }
 
-impl Counted {
+impl TaskCounts {
     /// What was counted, where frees and failures are seen.
     pub fn of(counts: &Counts, knows_frees: bool, knows_failures: bool) -> Self {
         let failed = || {
@@ -167,9 +167,9 @@ impl Counted {
     }
 }
 
-impl From<&Counted> for Counts {
+impl From<&TaskCounts> for Counts {
     /// What is not known counts nothing; what a later version counts apart is with the rest here.
-    fn from(counted: &Counted) -> Self {
+    fn from(counted: &TaskCounts) -> Self {
         let mut counts = Self {
             created: counted.created.into(),
             exited: counted.exited.into(),
@@ -204,8 +204,8 @@ mod tests {
         let owner = Owner::example(u64::MAX, Some("/a\"\n\\xff"));
         let mut rate = Rate {
             window_s: 1.5,
-            counts: Counted::of(&counts, true, true),
-            total: Counted::of(&counts, false, false),
+            counts: TaskCounts::of(&counts, true, true),
+            total: TaskCounts::of(&counts, false, false),
             ..Rate::example(owner, None)
         };
         rate.processes = Some(1);
@@ -232,7 +232,7 @@ mod tests {
         let text = r#"{"created":{"processes":1,"threads":2},"exited":{"processes":3,"threads":4},
             "freed":5,"failed":{"memory":6,"cosmic_rays":7,"other":1},
             "rejected":9,"rejected_by":{"EPERM":2,"ENOSYS":3,"errno 99":4}}"#;
-        let counted: Counted = serde_json::from_str(text).unwrap();
+        let counted: TaskCounts = serde_json::from_str(text).unwrap();
         let counts = Counts::from(&counted);
         assert_eq!((counts.created.processes, counts.created.threads), (1, 2));
         assert_eq!((counts.exited.processes, counts.exited.threads), (3, 4));
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(counts.failed[Reason::Other as usize], 8);
         assert_eq!(counts.rejected_by, [2, 0, 0, 0, 0, 7]);
         assert_eq!(counted.failures(), counts.failures());
-        let unknown: Counted = serde_json::from_str(
+        let unknown: TaskCounts = serde_json::from_str(
             r#"{"created":{"processes":0,"threads":0},"exited":{"processes":0,"threads":0}}"#,
         )
         .unwrap();

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Evidence, Exhaustion, LimitUse, Owner, Word,
+    Evidence, LimitForecast, LimitUse, Owner, Word,
     numbers::{nanoseconds, rounded},
 };
 use crate::{cgroup, detect, escape};
@@ -40,7 +40,7 @@ pub struct State {
     pub evidence: Vec<Evidence>,
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exhaustion: Option<Exhaustion>,
+    pub exhaustion: Option<LimitForecast>,
     /// Every limit above it that is set, nearest first; left out when one could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitUse>>,
@@ -70,7 +70,7 @@ pub struct StateNow {
     pub evidence: Vec<Evidence>,
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exhaustion: Option<Exhaustion>,
+    pub exhaustion: Option<LimitForecast>,
     /// In words.
     pub why: String,
 }
@@ -87,7 +87,7 @@ impl StateNow {
             evidence: verdict.evidence.iter().map(Evidence::from).collect(),
             exhaustion: verdict
                 .exhaustion
-                .map(|exhaustion| Exhaustion::of(&exhaustion, limit_path)),
+                .map(|exhaustion| LimitForecast::of(&exhaustion, limit_path)),
             why: verdict.why.clone(),
         }
     }

@@ -26,7 +26,7 @@ use crate::{
     limits::Reason,
     model::Counts,
     output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
-    probe::Losses,
+    probe::LossCounts,
     stream::{
         CgroupEvent, Change, Event, Incident, Line, NodeWindow, Rate, Started, State, StateNow,
     },
@@ -103,7 +103,7 @@ impl Board {
     pub fn new(started: Started, max_series: usize) -> Self {
         // An increase from nothing would be missed.
         let hooks = started.probes.iter().map(|probe| probe.name.clone().into());
-        let places = Losses::places().chain([
+        let places = LossCounts::places().chain([
             event_log::PLACE,
             events::PLACE,
             flight::PLACE,

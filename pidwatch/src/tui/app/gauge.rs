@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::NodeStore;
 use crate::{
     escape,
-    stream::{Exhaustion, Incident, LimitHolder, LimitId, LimitUse},
+    stream::{Incident, LimitForecast, LimitHolder, LimitId, LimitUse},
 };
 
 /// A limit whose usage is worth a gauge.
@@ -51,7 +51,7 @@ impl NodeStore {
     pub fn gauges_of(&self, incidents: &[&Incident]) -> Vec<Gauge> {
         let mut gauges = Vec::new();
         if let Some(limit) = self.binding() {
-            let is_ahead = |ahead: &&Exhaustion| ahead.limit == limit.name;
+            let is_ahead = |ahead: &&LimitForecast| ahead.limit == limit.name;
             let forecast = self.exhaustion.as_ref().filter(is_ahead);
             let id = limit.limit_id();
             let of_it = self.open_incidents().filter(|open| open.limit_id() == id);

@@ -11,8 +11,8 @@ use crate::{
     incident::Phase,
     limits::{Basis, Reason},
     stream::{
-        self, Caller, CgroupEvent, Change, CloneFailure, Creator, Culprit, Event, Exhaustion,
-        IncidentNow, LimitId, Moment, NodeWindow, Owner, Rate, StateNow, Victim,
+        self, Caller, CgroupEvent, Change, CloneFailure, Creator, Culprit, Event, IncidentNow,
+        LimitForecast, LimitId, Moment, NodeWindow, Owner, Rate, StateNow, Victim,
     },
     tui::keys::{Gesture, KeyPress},
 };
@@ -68,8 +68,8 @@ pub fn pid_max(usage: u64) -> LimitUse {
     limit(LimitId::of_node("kernel.pid_max"), 49_152, usage)
 }
 
-fn exhaustion() -> Exhaustion {
-    Exhaustion {
+fn exhaustion() -> LimitForecast {
+    LimitForecast {
         limit: "kernel.pid_max".into(),
         cgroup: None,
         pid_namespace: None,

@@ -18,7 +18,7 @@ use crate::{
     escape,
     history::{History, Reading},
     stream::{
-        self, CgroupEvent, Change, CloneFailure, Event, Exhaustion, Incident, IncidentNow,
+        self, CgroupEvent, Change, CloneFailure, Event, Incident, IncidentNow, LimitForecast,
         LimitHolder, LimitUse, Line, NodeWindow, Owner, Rate, StateNow,
     },
 };
@@ -86,7 +86,7 @@ pub struct NodeStore {
     /// The node's limits.
     pub limits: Vec<LimitUse>,
     /// Which of them is hit first if it goes on as it does.
-    pub exhaustion: Option<Exhaustion>,
+    pub exhaustion: Option<LimitForecast>,
     /// Its past.
     pub history: History,
     /// Owners by their cgroups.

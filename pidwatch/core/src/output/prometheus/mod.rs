@@ -21,7 +21,7 @@ use crate::{
     detect::State,
     limits::Reason,
     model::Counts,
-    stream::{Exhaustion, NodeWindow, Owner, ProbeState, Rejection, Started, StateNow},
+    stream::{LimitForecast, NodeWindow, Owner, ProbeState, Rejection, Started, StateNow},
 };
 
 /// An owner as it is exported. `None` is unknown, or not set.
@@ -247,7 +247,7 @@ fn node(page: &mut MetricsPage, view: &MetricsView<'_>) {
     }
     page.family(&NODE_EXHAUSTION);
     let exhaustion = view.node.exhaustion.as_ref();
-    if let Some(in_s) = exhaustion.and_then(Exhaustion::foreseen_s) {
+    if let Some(in_s) = exhaustion.and_then(LimitForecast::foreseen_s) {
         page.sample(&NODE_EXHAUSTION, "", in_s);
     }
     page.family(&NODE_LIMIT);

@@ -3,14 +3,14 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     cgroup::LayoutKind,
-    stream::{Cgroup, ProbeReport},
+    stream::{CgroupRef, ProbeReport},
 };
 
 const EVIL: &str = "/a\"b\\c\nd\\xff,}";
 
 fn owner(id: u64, path: Option<&str>) -> Owner {
     Owner {
-        cgroup: Cgroup {
+        cgroup: CgroupRef {
             id,
             path: path.map(str::to_owned),
         },
