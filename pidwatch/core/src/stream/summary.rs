@@ -113,6 +113,9 @@ mod tests {
             let text = format!(r#"{{"id":"1","usage":100,"failures":3,{culprits}}}"#);
             serde_json::from_str(&text).unwrap()
         };
+        incident.update(&now(r#""value":100"#));
+        let grows = "/demo/a (+41.0 tasks/s, 92 % of the growth, 90 tasks)";
+        assert!(incident.summary.contains(grows), "{}", incident.summary);
         incident.update(&now(
             r#""culprits":[{"cgroup":7,"share":0.5,"tasks":95}],"victims":[{"cgroup":8,"failures":2}]"#,
         ));
