@@ -33,9 +33,9 @@ pub struct Look {
     pub group_lives: bool,
 }
 
-/// What an entry is.
+/// What has become of a pending task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum PendingState {
     /// Neither: still on its way to its end, young, a leader whose threads live, a thread that waits
     /// for its tracer, or reaped and waiting for RCU.
     Waiting,
@@ -59,28 +59,28 @@ impl Pending {
 
     /// Judges the entry, and notes since when it is reaped. `lasting` and `longest_free` in jiffies.
     #[inline(always)]
-    pub fn judge(&mut self, look: Look, now: u64, lasting: u64, longest_free: u64) -> Finding {
+    pub fn judge(&mut self, look: Look, now: u64, lasting: u64, longest_free: u64) -> PendingState {
         if !self.is_of(look.start_time) {
-            return Finding::Stale;
+            return PendingState::Stale;
         }
         if look.exit_state & EXIT_DEAD != 0 {
             if self.reaped_at == 0 {
                 self.reaped_at = now;
             } else if now.wrapping_sub(self.reaped_at) > longest_free {
-                return Finding::Stale;
+                return PendingState::Stale;
             }
-            return Finding::Waiting;
+            return PendingState::Waiting;
         }
         let is_old = now.wrapping_sub(self.ended_at) >= lasting;
         if look.exit_state & EXIT_ZOMBIE != 0 && self.is_process != 0 && !look.group_lives && is_old
         {
-            return Finding::Zombie;
+            return PendingState::Zombie;
         }
-        Finding::Waiting
+        PendingState::Waiting
     }
 }
 
-/// What a scan of the map writes for an entry that is not [`Finding::Waiting`].
+/// What a scan of the map writes for an entry that is not [`PendingState::Waiting`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scanned {

@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU64;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use pidwatch_common::{
-    pending::{Finding, Look, Pending},
+    pending::{Look, Pending, PendingState},
     totals::{Cgroup, Loss, Rare},
 };
 
@@ -119,7 +119,7 @@ pub fn settle(key: u64) -> Option<u64> {
     let entry = PENDING.get_ptr_mut(key)?;
     // SAFETY: an entry of the map.
     let mut pending = unsafe { *entry };
-    if judge(&mut pending, key) != Finding::Stale || PENDING.remove(key).is_err() {
+    if judge(&mut pending, key) != PendingState::Stale || PENDING.remove(key).is_err() {
         return None;
     }
     add(slot(pending.start_time), MINUS_ONE);
@@ -129,7 +129,7 @@ pub fn settle(key: u64) -> Option<u64> {
 
 /// What an entry is by now.
 #[inline(always)]
-pub fn judge(pending: &mut Pending, address: u64) -> Finding {
+pub fn judge(pending: &mut Pending, address: u64) -> PendingState {
     let task = address as *const u8;
     let exit_state = probe(task, offset!(task_exit_state)).unwrap_or(0);
     let signal: Option<*const u8> = probe(task, offset!(task_signal));

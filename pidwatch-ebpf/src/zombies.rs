@@ -8,7 +8,7 @@
 //! to 12 s later. But a reaped task says so (`EXIT_DEAD`), so the answer is of the moment of the look.
 
 use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
-use pidwatch_common::pending::{Finding, Pending, Scanned, ScannedKind};
+use pidwatch_common::pending::{Pending, PendingState, Scanned, ScannedKind};
 
 use crate::{
     cgroup::Owner,
@@ -47,12 +47,12 @@ pub extern "C" fn zombies(ctx: *mut [u64; 4]) -> i32 {
         let found = judge(&mut pending, address);
         (&raw mut (*value).reaped_at).write_volatile(pending.reaped_at);
         let scanned = match found {
-            Finding::Waiting => return 0,
-            Finding::Zombie => Scanned {
+            PendingState::Waiting => return 0,
+            PendingState::Zombie => Scanned {
                 kind: ScannedKind::Zombie as u64,
                 value: nearest(address as *const u8).unwrap_or(pending.cgroup),
             },
-            Finding::Stale => Scanned {
+            PendingState::Stale => Scanned {
                 kind: ScannedKind::Stale as u64,
                 value: address,
             },

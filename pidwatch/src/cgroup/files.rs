@@ -10,7 +10,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{Layout, TaskNames, Tree, TreeNode, charges::Charges, names, walk::directory};
+use super::{Layout, SampledTaskNames, Tree, TreeNode, charges::Charges, names, walk::directory};
 use crate::procfs::Proc;
 
 /// `pids.max` by path; `None` for no limit.
@@ -207,7 +207,7 @@ impl Files {
     }
 
     /// What some of a cgroup's tasks are called. Makes the kernel walk them: only for who is flagged.
-    pub fn task_names(&self, path: &[u8]) -> Option<TaskNames> {
+    pub fn task_names(&self, path: &[u8]) -> Option<SampledTaskNames> {
         names::sample(&directory(&self.mount, path), self.proc.root())
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{TaskNames, pattern};
+use super::{SampledTaskNames, pattern};
 
 /// Tasks whose names are read.
 const MOST_TASKS: usize = 500;
@@ -22,7 +22,7 @@ const MOST_PATTERNS: usize = 5;
 
 /// Reads the names of some tasks in a cgroup's directory; `None` when there is nobody in it, or it may
 /// not be read.
-pub fn sample(directory: &Path, proc_root: &Path) -> Option<TaskNames> {
+pub fn sample(directory: &Path, proc_root: &Path) -> Option<SampledTaskNames> {
     let procs = File::open(directory.join("cgroup.procs")).ok()?;
     let mut processes: Vec<(u64, u32)> = BufReader::new(procs)
         .lines()
@@ -55,7 +55,7 @@ pub fn sample(directory: &Path, proc_root: &Path) -> Option<TaskNames> {
     let mut patterns: Vec<_> = patterns.into_iter().collect();
     patterns.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     patterns.truncate(MOST_PATTERNS);
-    Some(TaskNames {
+    Some(SampledTaskNames {
         sampled,
         patterns,
         largest,

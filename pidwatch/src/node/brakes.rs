@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::{
         identity::Owner,
-        limits::{Limit, Verdict},
+        limits::{Limit, RefusalVerdict},
         probe::Failure,
     };
 
@@ -128,7 +128,7 @@ mod tests {
         FailedClone {
             owner: Owner::new(CgroupId(9), None),
             failure: Failure::example(CgroupId(9), time),
-            verdict: Verdict {
+            verdict: RefusalVerdict {
                 reason: Reason::PidsMax,
                 basis: None,
                 limit: Some(limit),

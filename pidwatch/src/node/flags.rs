@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{
     cgroup::CgroupId,
-    detect::{Change, State, Verdict},
+    detect::{State, StateChange, Verdict},
 };
 
 /// A part that brings this share of what its owner grows by is named beside it.
@@ -40,7 +40,7 @@ impl Flag {
 /// An owner in another state.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Flagged {
-    pub change: Change,
+    pub change: StateChange,
     /// The part that it comes from.
     pub inside: Option<CgroupId>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Flagged {
 pub(super) struct Flags {
     reported: HashMap<CgroupId, Flag>,
     /// By owner, how it or a part came to be `ok`, or gone.
-    ends: HashMap<CgroupId, Change>,
+    ends: HashMap<CgroupId, StateChange>,
     /// Owners and parts that are in doubt for a new reason.
     doubts: HashSet<CgroupId>,
 }
@@ -63,7 +63,7 @@ impl Flags {
 
     /// Notes a change of an owner or of one of its parts: it says why the owner is `ok` again, or in doubt for
     /// another reason than before.
-    pub fn note(&mut self, owner: CgroupId, change: Change) {
+    pub fn note(&mut self, owner: CgroupId, change: StateChange) {
         if change.from == change.verdict.state {
             self.doubts.insert(change.owner);
         }
@@ -114,7 +114,7 @@ impl Flags {
                 .map_or(State::Ok, |reported| reported.state);
             if from != flag.state || self.doubts.contains(&flag.source) {
                 changes.push(Flagged {
-                    change: Change {
+                    change: StateChange {
                         owner,
                         from,
                         verdict: (*verdict).clone(),
@@ -137,7 +137,7 @@ impl Flags {
                 continue;
             };
             changes.push(Flagged {
-                change: Change {
+                change: StateChange {
                     owner,
                     from: flag.state,
                     verdict: Verdict {
@@ -155,12 +155,12 @@ impl Flags {
     }
 
     /// The owner's cgroup is gone; reported if it was flagged. `own`: what the detector said of it.
-    pub fn gone(&mut self, owner: CgroupId, own: Option<Change>) -> Option<Change> {
+    pub fn gone(&mut self, owner: CgroupId, own: Option<StateChange>) -> Option<StateChange> {
         let flag = self.reported.remove(&owner);
         let of_part = self.ends.remove(&owner);
         let end = own.or(of_part)?;
         let from = flag?.state;
-        Some(Change {
+        Some(StateChange {
             owner,
             from,
             verdict: Verdict {
@@ -224,7 +224,7 @@ mod tests {
         let both = [leak(PART, Leaking), leak(OWNER, Leaking)];
         assert_eq!(update(&mut flags, &both), []);
         assert_eq!(flags.source(OWNER), Some(OWNER));
-        let end = |id| Change {
+        let end = |id| StateChange {
             owner: id,
             from: Leaking,
             verdict: verdict(Ok, 0.0),
@@ -245,7 +245,7 @@ mod tests {
             (PART, verdict(Growing, 1.0)),
         ];
         assert_eq!(update(&mut flags, &grows), [(Ok, Growing, None)]);
-        let doubt = |id| Change {
+        let doubt = |id| StateChange {
             owner: id,
             from: Growing,
             verdict: verdict(Growing, 5.0),
@@ -277,7 +277,7 @@ mod tests {
     fn an_owner_whose_part_was_flagged_ends_with_it() {
         let mut flags = Flags::default();
         update(&mut flags, &[(PART, verdict(State::Leaking, 5.0))]);
-        let gone = Change {
+        let gone = StateChange {
             owner: PART,
             from: State::Leaking,
             verdict: verdict(State::Gone, 0.0),

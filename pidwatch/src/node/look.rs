@@ -168,7 +168,7 @@ impl Node {
             lines.push(line);
         }
         let live = Live::new(&self.files, &self.tree, &self.namespaces);
-        let view = View {
+        let view = LiveView {
             live: &live,
             model: &self.model,
             names: &self.names,
@@ -209,12 +209,12 @@ impl Node {
     /// That an owner is in another state.
     pub(super) fn state_change(
         &mut self,
-        change: detect::Change,
+        change: detect::StateChange,
         inside: Option<CgroupId>,
         time: BootTime,
         now: Instant,
     ) -> Line {
-        let detect::Change {
+        let detect::StateChange {
             owner: id,
             from,
             verdict,
@@ -246,7 +246,7 @@ impl Node {
 }
 
 /// What incidents ask of the node.
-struct View<'a> {
+struct LiveView<'a> {
     live: &'a Live<'a>,
     model: &'a Model,
     names: &'a Resolver,
@@ -255,7 +255,7 @@ struct View<'a> {
     detector: &'a Detector,
 }
 
-impl incident::View for View<'_> {
+impl incident::NodeView for LiveView<'_> {
     fn owner(&self, id: CgroupId) -> Owner {
         let path = self.live.path(id).or_else(|| self.model.gone_path(id));
         with_names(self.names, Owner::new(id, path.map(Into::into)))

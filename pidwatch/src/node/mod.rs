@@ -62,7 +62,7 @@ use crate::{
     incident::{Tracker, key_of},
     limits::{FailedClone, Limit, LimitOwner, Reason, Reasons},
     model::Model,
-    probe::{self, Cause, Probe, ProbeError, ProbeSettings},
+    probe::{self, Probe, ProbeError, ProbeSettings, TotalsCause},
     runtime::{Timer, memory},
     slice::Slice,
     stream::{Change, Event, LimitUse, Line, Started},
@@ -165,9 +165,9 @@ pub struct Node {
     look: Instant,
     timer: Timer,
     /// As they come from the probe.
-    events: Vec<probe::Event>,
+    events: Vec<probe::KernelEvent>,
     /// Those whose turn it is not yet.
-    waiting: VecDeque<probe::Event>,
+    waiting: VecDeque<probe::KernelEvent>,
 }
 
 impl Node {
@@ -446,10 +446,10 @@ impl Node {
         }
     }
 
-    fn apply_one(&mut self, event: probe::Event, now: Instant, lines: &mut Vec<Line>) {
+    fn apply_one(&mut self, event: probe::KernelEvent, now: Instant, lines: &mut Vec<Line>) {
         self.model.apply(&event);
         match event {
-            probe::Event::Totals {
+            probe::KernelEvent::Totals {
                 cgroup,
                 time,
                 charge,
@@ -465,14 +465,14 @@ impl Node {
                 if unrecorded > 0 && !self.brakes.refused_last(cgroup) {
                     self.incidents.failed_unrecorded(cgroup, unrecorded);
                 }
-                if let (Cause::Entered { mover }, Some(moved)) = (cause, who)
+                if let (TotalsCause::Entered { mover }, Some(moved)) = (cause, who)
                     && self.owner(cgroup, now).identity.container.is_some()
                     && !self.parts.is_same_owner(cgroup, mover)
                 {
                     self.execs.entered(cgroup, moved.pid, time, charge);
                 }
             }
-            probe::Event::CloneFailed(failure) => {
+            probe::KernelEvent::CloneFailed(failure) => {
                 let verdict = self.reasons.of(
                     &failure,
                     &Readings {
@@ -510,7 +510,7 @@ impl Node {
                 let event = Event::CloneFailed(Box::new((&failed).into()));
                 lines.push(self.line(failed.failure.time, event));
             }
-            probe::Event::CgroupAdded(id, time, path) => {
+            probe::KernelEvent::CgroupAdded(id, time, path) => {
                 self.model.added(id);
                 if let Some(idle) = &mut self.idle {
                     idle.added(id);
@@ -533,7 +533,7 @@ impl Node {
                 let line = self.changed(owner, Change::Added, time);
                 lines.push(line);
             }
-            probe::Event::CgroupRemoved(id, time, path) => {
+            probe::KernelEvent::CgroupRemoved(id, time, path) => {
                 // A walk may have found it gone before its record was read.
                 let is_untold = self.vanished.remove(&id);
                 let is_told = self.tree.remove(id).is_none()
@@ -550,7 +550,7 @@ impl Node {
                     lines.push(line);
                 }
             }
-            probe::Event::PidNamespaces {
+            probe::KernelEvent::PidNamespaces {
                 cgroup,
                 pid,
                 levels,
@@ -559,7 +559,7 @@ impl Node {
                 let is_same_owner = |of| parts.is_same_owner(of, cgroup);
                 self.namespaces.answer(pid, &levels, is_same_owner, now);
             }
-            probe::Event::CgroupRenamed(..) => {
+            probe::KernelEvent::CgroupRenamed(..) => {
                 // The paths of everything below changed as well. What is open by a path may soon be
                 // another one's.
                 self.files.renamed();

@@ -1,5 +1,5 @@
 //! The only place that knows BPF: loads the kernel side, attaches it, drains its ring, sweeps its
-//! counters. In: settings and the cgroup layout. Out: plain [`Event`]s.
+//! counters. In: settings and the cgroup layout. Out: plain [`KernelEvent`]s.
 //!
 //! Invariant: totals told grow, and in the end equal the kernel map's. A ring record that is lost
 //! only delays them: the cgroups it may have been about are read from the map.
@@ -117,7 +117,7 @@ impl Probe {
     }
 
     /// Takes every record that is in the ring.
-    pub fn drain(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub fn drain(&mut self, now: Instant, events: &mut Vec<KernelEvent>) {
         let ring = self.ring.get_mut();
         while let Some(record) = ring.next() {
             if let Some(counted) = decode_losses(&record) {
@@ -125,17 +125,18 @@ impl Probe {
             } else if let Some(event) = decode(&record) {
                 match &event {
                     // An answer is no news of something that may go on.
-                    Event::Totals {
-                        cause: Cause::Asked,
+                    KernelEvent::Totals {
+                        cause: TotalsCause::Asked,
                         ..
                     } => {}
-                    Event::Totals { cgroup, .. } | Event::CloneFailed(Failure { cgroup, .. }) => {
+                    KernelEvent::Totals { cgroup, .. }
+                    | KernelEvent::CloneFailed(Failure { cgroup, .. }) => {
                         self.tails.insert(*cgroup, now);
                     }
-                    Event::CgroupAdded(..)
-                    | Event::CgroupRemoved(..)
-                    | Event::CgroupRenamed(..)
-                    | Event::PidNamespaces { .. } => {}
+                    KernelEvent::CgroupAdded(..)
+                    | KernelEvent::CgroupRemoved(..)
+                    | KernelEvent::CgroupRenamed(..)
+                    | KernelEvent::PidNamespaces { .. } => {}
                 }
                 events.push(event);
             }
@@ -147,7 +148,7 @@ impl Probe {
 
     /// Takes the totals of cgroups that fell silent after a record, or of all when records were
     /// lost. Call it once a [`WINDOW`].
-    pub fn sweep(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub fn sweep(&mut self, now: Instant, events: &mut Vec<KernelEvent>) {
         self.ask(Request::Losses, CgroupId(0));
         self.drain(now, events);
         if self.losses.ring_rates_grew() {
@@ -171,7 +172,7 @@ impl Probe {
 
     /// Goes on with what takes long where there are many cgroups or many ended tasks: reads some totals, and
     /// settles some frees that no hook saw.
-    pub fn go_on(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub fn go_on(&mut self, now: Instant, events: &mut Vec<KernelEvent>) {
         /// Some milliseconds, at some microseconds each.
         const AT_A_TIME: usize = 512;
         let some = self.sweeping.len().saturating_sub(AT_A_TIME);
@@ -192,7 +193,7 @@ impl Probe {
     }
 
     /// Takes everything that was counted, at the end.
-    pub fn finish(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub fn finish(&mut self, now: Instant, events: &mut Vec<KernelEvent>) {
         /// While more is lost, at most so often.
         const ROUNDS: usize = 10;
         self.settle(usize::MAX);
@@ -209,7 +210,7 @@ impl Probe {
 
     /// Takes the totals of every cgroup: at first, since no record tells the baseline, and when
     /// records were lost.
-    pub fn sweep_all(&mut self, now: Instant, events: &mut Vec<Event>) {
+    pub fn sweep_all(&mut self, now: Instant, events: &mut Vec<KernelEvent>) {
         self.sweeping.clear();
         let all = self.all();
         self.sweep_some(all.into_iter(), now, events);
@@ -224,7 +225,7 @@ impl Probe {
         &mut self,
         cgroups: impl Iterator<Item = CgroupId>,
         now: Instant,
-        events: &mut Vec<Event>,
+        events: &mut Vec<KernelEvent>,
     ) {
         /// Fits into the smallest ring, a page.
         const AT_A_TIME: usize = 8;
@@ -297,9 +298,9 @@ impl Probe {
             .is_some_and(|kernel| kernel >= KernelVersion::PID_MAX_PER_NAMESPACE)
     }
 
-    /// Has an [`Event::PidNamespaces`] of each of these processes (in the initial PID namespace) that is
+    /// Has an [`KernelEvent::PidNamespaces`] of each of these processes (in the initial PID namespace) that is
     /// there.
-    pub fn ask_namespaces(&mut self, pids: &[u32], now: Instant, events: &mut Vec<Event>) {
+    pub fn ask_namespaces(&mut self, pids: &[u32], now: Instant, events: &mut Vec<KernelEvent>) {
         /// Fits into the smallest ring, a page.
         const AT_A_TIME: usize = 16;
         for pids in pids.chunks(AT_A_TIME) {

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use pidwatch_common::pending::{EXIT_DEAD, EXIT_ZOMBIE, Finding, Look, Pending};
+use pidwatch_common::pending::{EXIT_DEAD, EXIT_ZOMBIE, Look, Pending, PendingState};
 
 /// Ticks after which an unreaped task is a zombie, and in which RCU frees a reaped one.
 const LASTING: u64 = 4;
@@ -117,9 +117,9 @@ impl Kernel {
         for (address, look) in looks {
             let pending = self.map.get_mut(&address).unwrap();
             match pending.judge(look, self.now, LASTING, LONGEST_FREE) {
-                Finding::Waiting => {}
-                Finding::Zombie => zombies += 1,
-                Finding::Stale => {
+                PendingState::Waiting => {}
+                PendingState::Zombie => zombies += 1,
+                PendingState::Stale => {
                     self.map.remove(&address);
                     self.unseen += 1;
                 }

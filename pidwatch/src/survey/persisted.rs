@@ -19,9 +19,9 @@ const LAST: &str = "etc/sysctl.conf";
 
 /// Settings by their path below /proc/sys, with the file that sets them.
 #[derive(Debug, Default)]
-pub struct Settings(BTreeMap<String, (String, PathBuf)>);
+pub struct SysctlSettings(BTreeMap<String, (String, PathBuf)>);
 
-impl Settings {
+impl SysctlSettings {
     /// A setting that is a number, and the file.
     pub fn number(&self, name: &str) -> Option<(u64, PathBuf)> {
         let (value, file) = self.0.get(name)?;
@@ -47,7 +47,7 @@ impl Settings {
 ///
 /// # Errors
 /// When a directory or file is there and cannot be read.
-pub fn read(root: &Path) -> io::Result<Settings> {
+pub fn read(root: &Path) -> io::Result<SysctlSettings> {
     let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     // Of names that are in several, the first directory's counts.
     for directory in DIRECTORIES.iter().rev() {
@@ -67,7 +67,7 @@ pub fn read(root: &Path) -> io::Result<Settings> {
             }
         }
     }
-    let mut settings = Settings::default();
+    let mut settings = SysctlSettings::default();
     for path in files.into_values().chain([root.join(LAST)]) {
         match fs::read_to_string(&path) {
             Ok(text) => {

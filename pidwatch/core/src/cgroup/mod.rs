@@ -6,7 +6,7 @@ mod tree;
 
 pub use self::{
     layout::{Layout, LayoutKind},
-    names::{TaskNames, pattern},
+    names::{SampledTaskNames, pattern},
     tree::{Tree, TreeNode, parents_of},
 };
 

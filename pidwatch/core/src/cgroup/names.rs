@@ -2,7 +2,7 @@
 
 /// Names of a cgroup's tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskNames {
+pub struct SampledTaskNames {
     /// How many tasks' names were read.
     pub sampled: u64,
     /// The commonest patterns, and how many of the sampled tasks have each. A number in a name is

@@ -34,7 +34,7 @@ pub use self::{
     grower::{Grower, PartOf},
     settings::DetectSettings,
     state::State,
-    verdict::{Change, Sample, Verdict},
+    verdict::{Sample, StateChange, Verdict},
 };
 use crate::{cgroup::CgroupId, clock::BootTime, limits::Limit, values::count};
 
@@ -154,13 +154,13 @@ impl Detector {
     }
 
     /// The owner's cgroup is gone; told if it was worth watching.
-    pub fn gone(&mut self, owner: CgroupId, time: BootTime) -> Option<Change> {
+    pub fn gone(&mut self, owner: CgroupId, time: BootTime) -> Option<StateChange> {
         self.observed.remove(&owner);
         self.close.remove(&owner);
         self.growers.retain(|grower| grower.owner != owner);
         let watch = self.watches.remove(&owner)?;
         let before = self.verdicts.remove(&owner)?;
-        Some(Change {
+        Some(StateChange {
             owner,
             from: before.state,
             verdict: Verdict {
@@ -182,7 +182,7 @@ impl Detector {
     /// Judges every owner that was observed since the last time, and now and then every one that is
     /// not `ok`. To be called about once a second. The changes are those of states, and growths of which
     /// it is in doubt for a new reason whether they are a leak.
-    pub fn look(&mut self, time: BootTime, limits: &impl Limits) -> Vec<Change> {
+    pub fn look(&mut self, time: BootTime, limits: &impl Limits) -> Vec<StateChange> {
         let now = time.seconds();
         let observed = std::mem::take(&mut self.observed);
         let mut due: HashSet<CgroupId> = std::mem::take(&mut self.close);
@@ -239,7 +239,7 @@ impl Detector {
             let has_new_doubt = watch.has_new_doubt(now);
             let verdict = watch.verdict(now, &self.forecast);
             if watch.state() != before || has_new_doubt {
-                changes.push(Change {
+                changes.push(StateChange {
                     owner,
                     from: before,
                     verdict: verdict.clone(),

@@ -40,7 +40,7 @@ pub struct Verdict {
 
 /// A change of an owner's state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct StateChange {
     /// Whose.
     pub owner: CgroupId,
     /// The state before.

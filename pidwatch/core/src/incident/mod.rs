@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 
 pub use self::{
     model::{Culprit, Incident, LimitKey, Phase, Victim},
-    open::View,
+    open::NodeView,
     settings::IncidentSettings,
     timeline::{Moment, What},
 };
@@ -131,7 +131,12 @@ impl Tracker {
 
     /// Looks at who grows, and tells what opened, went on and closed. To be called about once a
     /// second, after the detector looked.
-    pub fn look(&mut self, time: BootTime, growers: &[Grower], view: &impl View) -> Vec<Incident> {
+    pub fn look(
+        &mut self,
+        time: BootTime,
+        growers: &[Grower],
+        view: &impl NodeView,
+    ) -> Vec<Incident> {
         // An owner before its parts: what is told of it says it for them.
         let (owners, parts): (Vec<_>, Vec<_>) =
             growers.iter().partition(|grower| grower.part_of.is_none());
@@ -171,7 +176,7 @@ impl Tracker {
     }
 
     /// Opens an incident for a leak that will hit its limit within the horizon, or keeps it open.
-    fn note_leak(&mut self, time: BootTime, grower: &Grower, view: &impl View) {
+    fn note_leak(&mut self, time: BootTime, grower: &Grower, view: &impl NodeView) {
         let Some(verdict) = view.verdict(grower.owner) else {
             return;
         };
@@ -315,7 +320,7 @@ fn id(key: &LimitKey, time: BootTime) -> String {
 
 /// Names that came after an owner was noted: by them containers that replace each other in a pod turn out
 /// to be the same owner.
-fn name(open: &mut Open, view: &impl View) {
+fn name(open: &mut Open, view: &impl NodeView) {
     let is_named = |owner: &mut Owner| {
         if owner.names.is_none() && owner.identity.may_have_names() {
             owner.names = view.owner(owner.id).names;

@@ -15,7 +15,7 @@ use crate::{
 pub(super) const MOST_OWNERS: usize = 64;
 
 /// What the tracker asks of the node.
-pub trait View {
+pub trait NodeView {
     /// A cgroup by its name.
     fn owner(&self, id: CgroupId) -> Owner;
     /// The container or unit that a cgroup belongs to, or the cgroup itself.

@@ -1,7 +1,7 @@
 //! Culprits and victims of an incident.
 
 use super::{
-    Culprit, LimitKey, View,
+    Culprit, LimitKey, NodeView,
     open::{MOST_OWNERS, Open, seen},
     timeline::{self, What},
 };
@@ -84,7 +84,7 @@ fn shares<'a>(growers: &'a [Grower], limit: &LimitKey, room: Option<u64>) -> Vec
 }
 
 /// Names who eats the headroom of an incident's limit.
-pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &impl View) {
+pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &impl NodeView) {
     let incident = &mut open.incident;
     let usage = view.usage(&incident.limit);
     if let Some((value, usage)) = usage {
@@ -108,13 +108,13 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
         if part < LEAST_SHARE && !is_known {
             continue;
         }
-        let charge = Charge {
+        let figures = CulpritFigures {
             share: part,
             growth_per_s: Some(share.per_s),
             tasks: share.tasks,
             inside: share.inside.map(|part| view.owner(part.owner)),
         };
-        accuse(&mut incident.culprits, owner, charge);
+        accuse(&mut incident.culprits, owner, figures);
     }
     if !has_leak && incident.culprits.is_empty() && incident.failures > 0 {
         // It was full before anybody looked, or fills without a leak. Who has the tasks is known some time
@@ -126,13 +126,13 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
             && !is_own(limit, &owner, view)
         {
             let text = format!("{} holds {tasks} of {used}", owner.name());
-            let charge = Charge {
+            let figures = CulpritFigures {
                 share: (tasks as f64 / used).min(1.0),
                 growth_per_s: None,
                 tasks,
                 inside: None,
             };
-            accuse(&mut incident.culprits, owner, charge);
+            accuse(&mut incident.culprits, owner, figures);
             timeline::note(&mut incident.timeline, time, What::Flagged, text);
             open.has_news = true;
         }
@@ -145,28 +145,28 @@ pub(super) fn blame(open: &mut Open, time: BootTime, growers: &[Grower], view: &
 
 /// Whether a limit is an owner's own, or lies inside of it: who fills that without growing takes it from
 /// nobody.
-fn is_own(limit: &LimitKey, owner: &Owner, view: &impl View) -> bool {
+fn is_own(limit: &LimitKey, owner: &Owner, view: &impl NodeView) -> bool {
     match limit.owner {
         LimitOwner::Cgroup(of) => of == owner.id || view.blamed(of).key() == owner.key(),
         LimitOwner::Node | LimitOwner::User(_) | LimitOwner::PidNamespace(_) => false,
     }
 }
 
-/// What is held against a culprit.
-struct Charge {
+/// What one reading says of a culprit.
+struct CulpritFigures {
     share: f64,
     growth_per_s: Option<f64>,
     tasks: u64,
     inside: Option<Owner>,
 }
 
-fn accuse(culprits: &mut Vec<Culprit>, owner: Owner, charge: Charge) {
-    let Charge {
+fn accuse(culprits: &mut Vec<Culprit>, owner: Owner, figures: CulpritFigures) {
+    let CulpritFigures {
         share,
         growth_per_s,
         tasks,
         inside,
-    } = charge;
+    } = figures;
     let key = owner.key();
     match culprits.iter_mut().find(|known| known.owner.key() == key) {
         Some(culprit) => {

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     detect::{Exhaustion, PartOf, Verdict},
     identity::Names,
-    limits::{Basis, Verdict as Refusal},
+    limits::{Basis, RefusalVerdict},
     probe::Failure,
 };
 
@@ -83,7 +83,7 @@ impl Scene {
     }
 }
 
-impl View for Scene {
+impl NodeView for Scene {
     fn owner(&self, id: CgroupId) -> Owner {
         let path = match self.names {
             Naming::NoContainers => format!("/c{}", id.0),
@@ -146,7 +146,7 @@ fn failure(id: CgroupId, second: u64, comm: &[u8], reason: Reason) -> FailedClon
             origin: None,
             evidence: Box::default(),
         },
-        verdict: Refusal {
+        verdict: RefusalVerdict {
             reason,
             basis: Some(Basis::Measured),
             limit: (reason == Reason::PidMax).then_some(NODE),

@@ -1,6 +1,6 @@
 //! A creation that failed, with the limit that refused it.
 
-use super::Verdict;
+use super::RefusalVerdict;
 use crate::{identity::Owner, probe::Failure};
 
 /// A creation that failed, and why.
@@ -11,7 +11,7 @@ pub struct FailedClone {
     /// The failure.
     pub failure: Failure,
     /// Why.
-    pub verdict: Verdict,
+    pub verdict: RefusalVerdict,
     /// Whose limit it was, if a cgroup's.
     pub limit_owner: Option<Owner>,
     /// Failures of the cgroup that were not shown since the last one.

@@ -17,7 +17,7 @@ pub use self::{
     failed_clone::FailedClone,
     findings::{Finding, Severity, find},
     kubelet::Kubelet,
-    reason::{Basis, Limit, LimitOwner, Reason, Verdict},
+    reason::{Basis, Limit, LimitOwner, Reason, RefusalVerdict},
     refusal::Reasons,
     survey::Survey,
     table::{Row, Scope, table},

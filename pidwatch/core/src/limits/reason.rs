@@ -179,7 +179,7 @@ impl Limit {
 
 /// Why a creation failed, and how that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RefusalVerdict {
     /// Why.
     pub reason: Reason,
     /// `None` for [`Reason::Unknown`].
@@ -188,7 +188,7 @@ pub struct Verdict {
     pub limit: Option<Limit>,
 }
 
-impl Verdict {
+impl RefusalVerdict {
     pub(super) const UNKNOWN: Self = Self {
         reason: Reason::Unknown,
         basis: None,

@@ -15,7 +15,7 @@ use pidwatch_common::evidence::{
     known,
 };
 
-use super::reason::{Limit, LimitOwner, Reason, Verdict};
+use super::reason::{Limit, LimitOwner, Reason, RefusalVerdict};
 use crate::{
     cgroup::CgroupId,
     probe::{Failure, SyscallName},
@@ -71,7 +71,7 @@ pub struct Reasons {
 
 impl Reasons {
     /// Why a creation failed.
-    pub fn of(&mut self, failure: &Failure, outlook: &impl Outlook) -> Verdict {
+    pub fn of(&mut self, failure: &Failure, outlook: &impl Outlook) -> RefusalVerdict {
         let evidence = &*failure.evidence;
         let refused_by = self.note_refusals(evidence);
         let is_exec = failure.syscall == Some(SyscallName::EXECVE);
@@ -80,7 +80,7 @@ impl Reasons {
             libc::EAGAIN => try_again(failure, refused_by, outlook),
             libc::ENOMEM => no_memory(evidence, outlook),
             libc::ENOSPC => no_space(evidence),
-            _ => Verdict::measured(Reason::Other, None),
+            _ => RefusalVerdict::measured(Reason::Other, None),
         }
     }
 
@@ -162,7 +162,11 @@ fn pids_max(level: &CgroupLevel) -> Option<Limit> {
 }
 
 /// EAGAIN of a creation.
-fn try_again(failure: &Failure, refused_by: Option<usize>, outlook: &impl Outlook) -> Verdict {
+fn try_again(
+    failure: &Failure,
+    refused_by: Option<usize>,
+    outlook: &impl Outlook,
+) -> RefusalVerdict {
     let evidence = &*failure.evidence;
     if evidence.known == 0 {
         return infer(failure, outlook);
@@ -173,42 +177,42 @@ fn try_again(failure: &Failure, refused_by: Option<usize>, outlook: &impl Outloo
             .iter()
             .find(|user| user.usage < 0 || user.usage as u64 >= user.limit)
     {
-        return Verdict::measured(Reason::RlimitNproc, Some(nproc(user)));
+        return RefusalVerdict::measured(Reason::RlimitNproc, Some(nproc(user)));
     }
     if knows(evidence, known::THREADS) && evidence.nr_threads >= evidence.max_threads {
         let limit = threads(evidence.nr_threads as u64, evidence.max_threads as u64);
-        return Verdict::measured(Reason::ThreadsMax, Some(limit));
+        return RefusalVerdict::measured(Reason::ThreadsMax, Some(limit));
     }
     if !knows(evidence, known::THREADS)
         && let Some((usage, value)) = outlook.threads()
         && usage >= value
     {
-        return Verdict::inferred(Reason::ThreadsMax, Some(threads(usage, value)));
+        return RefusalVerdict::inferred(Reason::ThreadsMax, Some(threads(usage, value)));
     }
     if evidence.deadline != 0 {
-        return Verdict::measured(Reason::Deadline, None);
+        return RefusalVerdict::measured(Reason::Deadline, None);
     }
     let shares_fs = !knows(evidence, known::CLONE_FLAGS) || evidence.clone_flags & CLONE_FS != 0;
     if evidence.in_exec != 0 && shares_fs {
-        return Verdict::measured(Reason::ExecInProgress, None);
+        return RefusalVerdict::measured(Reason::ExecInProgress, None);
     }
     if let Some(verdict) = ids_used_up(evidence, outlook) {
         return verdict;
     }
     let levels = cgroups(evidence);
     if let Some(level) = levels.iter().find(|level| level.usage >= level.limit) {
-        return Verdict::measured(Reason::PidsMax, pids_max(level));
+        return RefusalVerdict::measured(Reason::PidsMax, pids_max(level));
     }
     if let Some(verdict) = deeper_limit(failure, outlook, |usage, limit| usage >= limit) {
         return verdict;
     }
     // Someone's end made room in the meantime; but this limit has refused since the last look.
     if let Some(level) = refused_by.and_then(|i| levels.get(i)) {
-        return Verdict::inferred(Reason::PidsMax, pids_max(level));
+        return RefusalVerdict::inferred(Reason::PidsMax, pids_max(level));
     }
     nearly_full(evidence)
         .or_else(|| deeper_limit(failure, outlook, |usage, limit| gap(usage, limit).is_some()))
-        .unwrap_or(Verdict::UNKNOWN)
+        .unwrap_or(RefusalVerdict::UNKNOWN)
 }
 
 /// Where there are more levels of cgroups than the kernel side reads: what their files say.
@@ -216,7 +220,7 @@ fn deeper_limit(
     failure: &Failure,
     outlook: &impl Outlook,
     is_full: impl Fn(u64, u64) -> bool,
-) -> Option<Verdict> {
+) -> Option<RefusalVerdict> {
     let evidence = &*failure.evidence;
     if knows(evidence, known::CGROUPS) || cgroups(evidence).len() < evidence.cgroups.len() {
         return None;
@@ -231,12 +235,12 @@ fn deeper_limit(
         usage,
         owner: LimitOwner::Cgroup(cgroup),
     };
-    Some(Verdict::inferred(Reason::PidsMax, Some(limit)))
+    Some(RefusalVerdict::inferred(Reason::PidsMax, Some(limit)))
 }
 
 /// Nothing is full any more, of a limit that churns: the nearest within a small slack; of those that are
 /// as near, the kernel's first.
-fn nearly_full(evidence: &Evidence) -> Option<Verdict> {
+fn nearly_full(evidence: &Evidence) -> Option<RefusalVerdict> {
     let mut near: Vec<(u64, Reason, Limit)> = Vec::new();
     if evidence.nproc_exempt == 0 {
         for user in users(evidence) {
@@ -279,11 +283,11 @@ fn nearly_full(evidence: &Evidence) -> Option<Verdict> {
     }
     // The first of the smallest.
     let (_, reason, limit) = near.into_iter().min_by_key(|(left, ..)| *left)?;
-    Some(Verdict::inferred(reason, Some(limit)))
+    Some(RefusalVerdict::inferred(reason, Some(limit)))
 }
 
 /// A PID namespace without a free ID, the innermost first.
-fn ids_used_up(evidence: &Evidence, outlook: &impl Outlook) -> Option<Verdict> {
+fn ids_used_up(evidence: &Evidence, outlook: &impl Outlook) -> Option<RefusalVerdict> {
     let levels = pids(evidence);
     let node = levels.last()?;
     // The last is the node's only if all were read.
@@ -297,9 +301,9 @@ fn ids_used_up(evidence: &Evidence, outlook: &impl Outlook) -> Option<Verdict> {
             owner,
         };
         if measured {
-            Verdict::measured(reason, Some(limit))
+            RefusalVerdict::measured(reason, Some(limit))
         } else {
-            Verdict::inferred(reason, Some(limit))
+            RefusalVerdict::inferred(reason, Some(limit))
         }
     };
     for (i, level) in levels.iter().enumerate() {
@@ -332,13 +336,13 @@ fn is_used_up(level: &PidLevel, pid_max: u32) -> bool {
 
 /// ENOMEM: a namespace whose init is gone takes nobody (`alloc_pid`), a memory cgroup is full, the copy of
 /// the memory is more than may be promised (`dup_mmap`), or there is no memory.
-fn no_memory(evidence: &Evidence, outlook: &impl Outlook) -> Verdict {
+fn no_memory(evidence: &Evidence, outlook: &impl Outlook) -> RefusalVerdict {
     match pids(evidence).first() {
         Some(level) if level.allocated & PIDNS_ADDING == 0 => {
-            return Verdict::measured(Reason::PidNamespaceDying, None);
+            return RefusalVerdict::measured(Reason::PidNamespaceDying, None);
         }
         Some(_) => {}
-        None if evidence.known == 0 => return Verdict::UNKNOWN,
+        None if evidence.known == 0 => return RefusalVerdict::UNKNOWN,
         None => {}
     }
     let memory = outlook.memory();
@@ -352,10 +356,10 @@ fn no_memory(evidence: &Evidence, outlook: &impl Outlook) -> Verdict {
             usage: full.usage.saturating_mul(memory.page),
             owner: LimitOwner::Cgroup(CgroupId(full.cgroup)),
         };
-        return Verdict::measured(Reason::MemoryCgroup, Some(limit));
+        return RefusalVerdict::measured(Reason::MemoryCgroup, Some(limit));
     }
     let Some(memory) = memory else {
-        return Verdict::UNKNOWN;
+        return RefusalVerdict::UNKNOWN;
     };
     let copies = knows(evidence, known::CLONE_FLAGS) && evidence.clone_flags & CLONE_VM == 0;
     let data = evidence.data_pages.saturating_mul(memory.page);
@@ -365,16 +369,16 @@ fn no_memory(evidence: &Evidence, outlook: &impl Outlook) -> Verdict {
         _ => false,
     };
     if copies && is_too_much {
-        return Verdict::inferred(Reason::Overcommit, None);
+        return RefusalVerdict::inferred(Reason::Overcommit, None);
     }
     if memory.available < memory.total / NO_MEMORY {
-        return Verdict::inferred(Reason::Memory, None);
+        return RefusalVerdict::inferred(Reason::Memory, None);
     }
-    Verdict::UNKNOWN
+    RefusalVerdict::UNKNOWN
 }
 
 /// ENOSPC: as many namespaces as there may be (`inc_ucount`, kernel/ucount.c), or 32 within each other.
-fn no_space(evidence: &Evidence) -> Verdict {
+fn no_space(evidence: &Evidence) -> RefusalVerdict {
     let full = evidence.namespaces;
     let name = (full.kind as usize)
         .checked_sub(1)
@@ -386,34 +390,34 @@ fn no_space(evidence: &Evidence) -> Verdict {
             usage: full.usage.max(0) as u64,
             owner: LimitOwner::User(full.uid),
         };
-        return Verdict::measured(Reason::UserNamespaces, Some(limit));
+        return RefusalVerdict::measured(Reason::UserNamespaces, Some(limit));
     }
-    Verdict::measured(Reason::Other, None)
+    RefusalVerdict::measured(Reason::Other, None)
 }
 
 /// EAGAIN of execve: the user was over RLIMIT_NPROC at setuid(2) and still is (`do_execveat_common`,
 /// fs/exec.c), or another thread of the process execs or ends it (`de_thread`).
-fn exec_refused(evidence: &Evidence) -> Verdict {
+fn exec_refused(evidence: &Evidence) -> RefusalVerdict {
     if !knows(evidence, known::USER) {
-        return Verdict::inferred(Reason::RlimitNproc, None);
+        return RefusalVerdict::inferred(Reason::RlimitNproc, None);
     }
     if evidence.nproc_exceeded == 0 {
-        return Verdict::measured(Reason::ExecInProgress, None);
+        return RefusalVerdict::measured(Reason::ExecInProgress, None);
     }
     let over = |user: &&UserLevel| user.usage < 0 || user.usage as u64 > user.limit;
     let levels = users(evidence);
     // Some have ended since, if none is over any more.
     let user = levels.iter().find(over).or_else(|| levels.first());
-    Verdict::measured(Reason::RlimitNproc, user.map(nproc))
+    RefusalVerdict::measured(Reason::RlimitNproc, user.map(nproc))
 }
 
 /// Without any evidence from the kernel: the same order, on what user space reads now.
-fn infer(failure: &Failure, outlook: &impl Outlook) -> Verdict {
+fn infer(failure: &Failure, outlook: &impl Outlook) -> RefusalVerdict {
     let node = outlook.threads();
     if let Some((usage, value)) = node
         && usage >= value
     {
-        return Verdict::inferred(Reason::ThreadsMax, Some(threads(usage, value)));
+        return RefusalVerdict::inferred(Reason::ThreadsMax, Some(threads(usage, value)));
     }
     if let (Some((usage, _)), Some(value)) = (node, outlook.pid_max())
         // Low IDs are not given out again, and IDs outlive tasks.
@@ -425,7 +429,7 @@ fn infer(failure: &Failure, outlook: &impl Outlook) -> Verdict {
             usage,
             owner: LimitOwner::Node,
         };
-        return Verdict::inferred(Reason::PidMax, Some(limit));
+        return RefusalVerdict::inferred(Reason::PidMax, Some(limit));
     }
     if let Some((cgroup, usage, value)) = outlook
         .cgroups(failure.cgroup)
@@ -438,13 +442,13 @@ fn infer(failure: &Failure, outlook: &impl Outlook) -> Verdict {
             usage,
             owner: LimitOwner::Cgroup(cgroup),
         };
-        return Verdict::inferred(Reason::PidsMax, Some(limit));
+        return RefusalVerdict::inferred(Reason::PidsMax, Some(limit));
     }
     // Nothing else refuses an ordinary user with EAGAIN, provided that there is a limit.
     if failure.uid != 0 && outlook.rlimit_nproc(failure.pid).is_some() {
-        return Verdict::inferred(Reason::RlimitNproc, None);
+        return RefusalVerdict::inferred(Reason::RlimitNproc, None);
     }
-    Verdict::UNKNOWN
+    RefusalVerdict::UNKNOWN
 }
 
 fn nproc(user: &UserLevel) -> Limit {

@@ -23,7 +23,7 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     limits::Reason,
-    probe::{Cause, Event, Failure, Who},
+    probe::{Failure, KernelEvent, TotalsCause, Who},
 };
 
 /// A cgroup that is gone is remembered this long: its last records may still be on the way, and
@@ -152,9 +152,9 @@ pub struct Model {
 
 impl Model {
     /// Takes an event in.
-    pub fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: &KernelEvent) {
         match event {
-            Event::Totals {
+            KernelEvent::Totals {
                 cgroup,
                 time,
                 totals,
@@ -162,19 +162,19 @@ impl Model {
                 who,
                 ..
             } => {
-                let creator = who.as_ref().filter(|_| *cause == Cause::Created);
+                let creator = who.as_ref().filter(|_| *cause == TotalsCause::Created);
                 self.take_totals(*cgroup, totals, creator, *time);
-                if matches!(cause, Cause::Entered { .. }) {
+                if matches!(cause, TotalsCause::Entered { .. }) {
                     self.entered.insert(*cgroup);
                 }
             }
-            Event::CloneFailed(failure) => {
+            KernelEvent::CloneFailed(failure) => {
                 self.take_totals(failure.cgroup, &failure.totals, None, failure.time);
             }
-            Event::CgroupAdded(..)
-            | Event::CgroupRemoved(..)
-            | Event::CgroupRenamed(..)
-            | Event::PidNamespaces { .. } => {}
+            KernelEvent::CgroupAdded(..)
+            | KernelEvent::CgroupRemoved(..)
+            | KernelEvent::CgroupRenamed(..)
+            | KernelEvent::PidNamespaces { .. } => {}
         }
     }
 

@@ -20,12 +20,12 @@ fn tell(model: &mut Model, totals: Totals) {
 }
 
 fn tell_at(model: &mut Model, totals: Totals, time: BootTime) {
-    model.apply(&Event::Totals {
+    model.apply(&KernelEvent::Totals {
         cgroup: ID,
         time,
         totals,
         charge: Charge::Unknown,
-        cause: Cause::Counted,
+        cause: TotalsCause::Counted,
         who: None,
     });
 }

@@ -13,7 +13,7 @@ use crate::{cgroup::CgroupId, clock::BootTime};
 
 /// One thing that the kernel side told.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum KernelEvent {
     /// A cgroup's totals.
     Totals {
         /// Which cgroup.
@@ -25,7 +25,7 @@ pub enum Event {
         /// The charge, where the kernel side read it in the same moment.
         charge: Charge,
         /// Why they were told.
-        cause: Cause,
+        cause: TotalsCause,
         /// Who made that happen, if it was someone: whose creation was counted, or the task that was
         /// moved in.
         who: Option<Who>,
@@ -60,7 +60,7 @@ pub struct Who {
 
 /// Why totals were told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum TotalsCause {
     /// Something was counted.
     Counted,
     /// A task was moved in: some other cgroup's charge fell unseen.
@@ -195,7 +195,7 @@ pub fn decode_losses(mut record: &[u8]) -> Option<[u64; Loss::ALL.len()]> {
 }
 
 /// Reads one record of the ring; `None` for one that is cut or of a kind unknown here.
-pub fn decode(mut record: &[u8]) -> Option<Event> {
+pub fn decode(mut record: &[u8]) -> Option<KernelEvent> {
     let record = &mut record;
     let kind = record.try_get_u32_ne().ok()?;
     let _reserved = record.try_get_u32_ne().ok()?;
@@ -212,10 +212,10 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         record.advance(16);
         let mover = CgroupId(record.try_get_u64_ne().ok()?);
         let cause = match cause {
-            asked if asked == record::Cause::Asked as u32 => Cause::Asked,
-            entered if entered == record::Cause::Entered as u32 => Cause::Entered { mover },
-            created if created == record::Cause::Created as u32 => Cause::Created,
-            _ => Cause::Counted,
+            asked if asked == record::Cause::Asked as u32 => TotalsCause::Asked,
+            entered if entered == record::Cause::Entered as u32 => TotalsCause::Entered { mover },
+            created if created == record::Cause::Created as u32 => TotalsCause::Created,
+            _ => TotalsCause::Counted,
         };
         let who = (pid != 0).then_some(Who { pid, comm });
         let charge = u64::try_from(charge).map_or(Charge::Unknown, |charge| match scope {
@@ -223,7 +223,7 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             subtree if subtree == ChargeScope::Subtree as u32 => Charge::Subtree(charge),
             _ => Charge::Unknown,
         });
-        return Some(Event::Totals {
+        return Some(KernelEvent::Totals {
             cgroup,
             time,
             totals,
@@ -247,7 +247,7 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
         let origin = record.try_get_u32_ne().ok()?;
         let _reserved = record.try_get_u32_ne().ok()?;
         let evidence = Box::new(read_evidence(record)?);
-        return Some(Event::CloneFailed(Failure {
+        return Some(KernelEvent::CloneFailed(Failure {
             cgroup,
             time,
             totals,
@@ -277,16 +277,19 @@ pub fn decode(mut record: &[u8]) -> Option<Event> {
             })
         };
         let levels = (0..count.min(PID_LEVELS)).map(|_| level());
-        return Some(Event::PidNamespaces {
+        return Some(KernelEvent::PidNamespaces {
             cgroup,
             pid,
             levels: levels.collect::<Option<_>>()?,
         });
     }
     let change = [
-        (Kind::CgroupAdded, Event::CgroupAdded as fn(_, _, _) -> _),
-        (Kind::CgroupRemoved, Event::CgroupRemoved),
-        (Kind::CgroupRenamed, Event::CgroupRenamed),
+        (
+            Kind::CgroupAdded,
+            KernelEvent::CgroupAdded as fn(_, _, _) -> _,
+        ),
+        (Kind::CgroupRemoved, KernelEvent::CgroupRemoved),
+        (Kind::CgroupRenamed, KernelEvent::CgroupRenamed),
     ]
     .into_iter()
     .find(|(change, _)| *change as u32 == kind)?
@@ -376,12 +379,12 @@ mod tests {
             comm: *b"runc\0...........",
             mover: 9,
         };
-        let expected = Event::Totals {
+        let expected = KernelEvent::Totals {
             cgroup: CgroupId(42),
             time: BootTime::from_nanos(7),
             totals: totals(),
             charge: Charge::Own(5),
-            cause: Cause::Entered { mover: CgroupId(9) },
+            cause: TotalsCause::Entered { mover: CgroupId(9) },
             who: Some(Who {
                 pid: 4711,
                 comm: b"runc".to_vec(),
@@ -410,7 +413,7 @@ mod tests {
                 ..Evidence::default()
             },
         };
-        let Some(Event::CloneFailed(failure)) = decode(bytes_of(&record)) else {
+        let Some(KernelEvent::CloneFailed(failure)) = decode(bytes_of(&record)) else {
             panic!()
         };
         assert_eq!(failure.comm, b"java");
@@ -454,7 +457,7 @@ mod tests {
             levels: [PidLevel::default(); PID_LEVELS],
         };
         record.levels[..2].copy_from_slice(&[inner, node]);
-        let expected = Event::PidNamespaces {
+        let expected = KernelEvent::PidNamespaces {
             cgroup: CgroupId(42),
             pid: 4711,
             levels: vec![inner, node],
@@ -473,7 +476,7 @@ mod tests {
         let mut record = bytes_of(&change).to_vec();
         record.extend(b"/a\n\xff\0rest");
         let expected =
-            Event::CgroupAdded(CgroupId(42), BootTime::from_nanos(7), b"/a\n\xff".to_vec());
+            KernelEvent::CgroupAdded(CgroupId(42), BootTime::from_nanos(7), b"/a\n\xff".to_vec());
         assert_eq!(decode(&record), Some(expected));
     }
 

@@ -7,7 +7,7 @@ mod status;
 use std::time::Duration;
 
 pub use self::{
-    event::{Cause, Charge, Event, Failure, SyscallName, Who, decode, decode_losses},
+    event::{Charge, Failure, KernelEvent, SyscallName, TotalsCause, Who, decode, decode_losses},
     mechanism::{Choice, Hook, KernelVersion, Mechanism},
     status::ProbeStatus,
 };

@@ -173,8 +173,8 @@ pub struct LargestProcess {
     pub threads: u64,
 }
 
-impl From<&cgroup::TaskNames> for TaskNames {
-    fn from(names: &cgroup::TaskNames) -> Self {
+impl From<&cgroup::SampledTaskNames> for TaskNames {
+    fn from(names: &cgroup::SampledTaskNames) -> Self {
         let (comm, pid, threads) = &names.largest;
         Self {
             sampled: names.sampled,

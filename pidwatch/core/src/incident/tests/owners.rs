@@ -43,7 +43,7 @@ impl Paths {
     }
 }
 
-impl View for Paths {
+impl NodeView for Paths {
     fn owner(&self, id: CgroupId) -> Owner {
         let path = self.paths.get(&id).map(|path| path.as_slice().into());
         let names = self.names.get(&id).map(|container| {

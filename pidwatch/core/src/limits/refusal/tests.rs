@@ -76,13 +76,13 @@ fn failure(errno: i32, evidence: Evidence) -> Failure {
     }
 }
 
-fn decide(errno: i32, change: impl FnOnce(&mut Evidence)) -> Verdict {
+fn decide(errno: i32, change: impl FnOnce(&mut Evidence)) -> RefusalVerdict {
     let mut evidence = calm();
     change(&mut evidence);
     Reasons::default().of(&failure(errno, evidence), &Nothing)
 }
 
-fn limit(verdict: Verdict) -> (u64, u64, LimitOwner) {
+fn limit(verdict: RefusalVerdict) -> (u64, u64, LimitOwner) {
     let limit = verdict.limit.unwrap();
     (limit.usage, limit.value, limit.owner)
 }
@@ -111,13 +111,13 @@ fn each_limit_is_recognised_by_itself() {
         (verdict.reason, verdict.limit),
         (Reason::ExecInProgress, None)
     );
-    assert_eq!(eagain(|_| {}), Verdict::UNKNOWN);
+    assert_eq!(eagain(|_| {}), RefusalVerdict::UNKNOWN);
 }
 
 #[test]
 fn of_two_exhausted_limits_the_kernels_first_is_the_reason() {
-    type Change = fn(&mut Evidence);
-    let changes: [(Reason, Change); 7] = [
+    type Edit = fn(&mut Evidence);
+    let changes: [(Reason, Edit); 7] = [
         (Reason::RlimitNproc, |e| e.users[0].usage = 10),
         (Reason::ThreadsMax, |e| e.nr_threads = 1000),
         (Reason::Deadline, |e| e.deadline = 1),
@@ -157,7 +157,7 @@ fn a_free_id_below_the_limit_is_room() {
         e.pids[1].allocated = 5000 | PIDNS_ADDING;
         e.pids[1].first_free = 999;
     });
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_limit_that_has_refused_since_is_the_reason_though_there_is_room_again() {
     let mut reasons = Reasons::default();
     let mut evidence = calm();
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
     evidence.cgroups[1].events = 1;
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
     assert_eq!(verdict.reason, Reason::PidsMax);
@@ -178,13 +178,13 @@ fn no_memory_is_told_from_a_dying_namespace() {
     let verdict = decide(libc::ENOMEM, |_| {});
     assert_eq!(
         verdict,
-        Verdict::UNKNOWN,
+        RefusalVerdict::UNKNOWN,
         "nothing says that there was none"
     );
     let verdict = decide(libc::ENOMEM, |e| e.pids[0].allocated = 3);
     assert_eq!(verdict.reason, Reason::PidNamespaceDying);
     let verdict = decide(libc::ENOMEM, |e| *e = Evidence::default());
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn without_evidence_a_reason_is_inferred_or_unknown() {
     assert_eq!(verdict.reason, Reason::PidsMax);
     assert_eq!(verdict.basis, Some(Basis::Inferred));
     let verdict = Reasons::default().of(&blind(), &Nothing);
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
 
 /// Some memory, most of it available.
@@ -251,7 +251,7 @@ impl Outlook for Node {
     }
 }
 
-fn no_memory_of(memory: Memory, change: impl FnOnce(&mut Evidence)) -> Verdict {
+fn no_memory_of(memory: Memory, change: impl FnOnce(&mut Evidence)) -> RefusalVerdict {
     let mut evidence = calm();
     evidence.known |= known::CLONE_FLAGS;
     change(&mut evidence);
@@ -260,7 +260,7 @@ fn no_memory_of(memory: Memory, change: impl FnOnce(&mut Evidence)) -> Verdict {
 
 #[test]
 fn no_memory_is_said_of_the_node_only_when_it_has_none() {
-    assert_eq!(no_memory_of(roomy(), |_| {}), Verdict::UNKNOWN);
+    assert_eq!(no_memory_of(roomy(), |_| {}), RefusalVerdict::UNKNOWN);
     let scarce = Memory {
         available: GIB / 4,
         ..roomy()
@@ -290,19 +290,23 @@ fn a_copy_that_is_larger_than_may_be_promised_is_overcommit() {
         large(e);
         e.clone_flags = CLONE_VM;
     };
-    assert_eq!(no_memory_of(roomy(), threads), Verdict::UNKNOWN, "no copy");
+    assert_eq!(
+        no_memory_of(roomy(), threads),
+        RefusalVerdict::UNKNOWN,
+        "no copy"
+    );
     let always = Memory {
         overcommit: 1,
         ..roomy()
     };
-    assert_eq!(no_memory_of(always, large), Verdict::UNKNOWN);
+    assert_eq!(no_memory_of(always, large), RefusalVerdict::UNKNOWN);
     let strict = Memory {
         overcommit: 2,
         ..roomy()
     };
     let some = |e: &mut Evidence| e.data_pages = 10 * GIB / 4096;
     assert_eq!(no_memory_of(strict, some).reason, Reason::Overcommit);
-    assert_eq!(no_memory_of(roomy(), some), Verdict::UNKNOWN);
+    assert_eq!(no_memory_of(roomy(), some), RefusalVerdict::UNKNOWN);
 }
 
 #[test]
@@ -360,7 +364,7 @@ fn a_limit_that_churns_is_the_nearest_within_a_small_slack() {
     assert_eq!(verdict.basis, Some(Basis::Inferred));
     assert_eq!(limit(verdict), (18, 20, LimitOwner::Cgroup(CgroupId(10))));
     let verdict = decide(libc::EAGAIN, |e| e.cgroups[0].usage = 17);
-    assert_eq!(verdict, Verdict::UNKNOWN, "too far from it");
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN, "too far from it");
     // Of two, the nearer; of two as near, the kernel's first.
     let verdict = decide(libc::EAGAIN, |e| {
         e.cgroups[0].usage = 18;
@@ -376,7 +380,7 @@ fn a_limit_that_churns_is_the_nearest_within_a_small_slack() {
         e.nproc_exempt = 1;
         e.users[0].usage = 9;
     });
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
 
 #[test]
@@ -393,12 +397,12 @@ fn a_counter_at_the_forker_never_blames_a_limit_of_max() {
     // A counter further up is about other forkers.
     evidence.cgroups[1].events = 1;
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
     // Without any bounded level, it was none of these.
     evidence.cgroups[1].limit = PID_MAX_LIMIT + 1;
     evidence.cgroups[0].events = 2;
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
-    assert_eq!(verdict, Verdict::UNKNOWN);
+    assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
 
 #[test]
