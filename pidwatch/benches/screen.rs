@@ -11,7 +11,7 @@ use std::{
 use pidwatch::{
     cli::args::ThemeName,
     filter::Filter,
-    stream::{Event, LimitUse, Line, NodeWindow, Owner, Rate},
+    stream::{Event, LimitUse, Line, NodeWindow, OwnerRef, RateEvent},
     tui::{
         ansi::Ansi,
         app::{App, Origin, column::Column, table::Mode},
@@ -27,8 +27,8 @@ const WINDOWS: u64 = 200;
 fn window(second: u64, owners: u64) -> Vec<Line> {
     let rate = |i: u64| {
         let path = format!("/kubepods/burstable/pod{i:08}/container-{i:064}");
-        let owner = Owner::example(i, Some(&path));
-        let mut rate = Rate::example(owner, Some(1 + (i * 7919 + second * i) % 500));
+        let owner = OwnerRef::example(i, Some(&path));
+        let mut rate = RateEvent::example(owner, Some(1 + (i * 7919 + second * i) % 500));
         rate.processes = Some(1 + i % 9);
         rate.counts.created.threads = i % 7;
         rate.counts.exited.threads = (i + second) % 5;

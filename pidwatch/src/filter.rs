@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 use globset::{GlobBuilder, GlobMatcher};
 
-use crate::stream::{Event, Incident, K8s, Line, Owner};
+use crate::stream::{Event, IncidentEvent, K8s, Line, OwnerRef};
 
 /// A pattern of a path or name; `*` also matches `/`.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Filter {
 
 impl Filter {
     /// Whether a cgroup is to be shown. What is unknown of it matches no pattern.
-    pub fn matches(&self, owner: &Owner) -> bool {
+    pub fn matches(&self, owner: &OwnerRef) -> bool {
         self.matches_parts(owner.path(), owner.k8s.as_ref())
     }
 
@@ -57,7 +57,7 @@ impl Filter {
     }
 
     /// Whether an incident is to be shown: its limit is of a cgroup that is, or one that is has a part in it.
-    pub fn matches_incident(&self, incident: &Incident) -> bool {
+    pub fn matches_incident(&self, incident: &IncidentEvent) -> bool {
         let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
         let victims = incident.victims.iter().map(|victim| &victim.owner);
         self.is_empty()
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
     use crate::stream::CgroupRef;
 
-    fn owner(path: Option<&str>, k8s: Option<(&str, &str)>) -> Owner {
-        Owner {
+    fn owner(path: Option<&str>, k8s: Option<(&str, &str)>) -> OwnerRef {
+        OwnerRef {
             cgroup: CgroupRef {
                 id: 1,
                 path: path.map(str::to_owned),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::shared::Shared;
-use crate::stream::{Incident, NodeWindow, Rate, Started, State};
+use crate::stream::{IncidentEvent, NodeWindow, RateEvent, Started, StateEvent};
 
 /// `/api/v1/snapshot`.
 #[derive(Debug, Serialize)]
@@ -23,22 +23,22 @@ pub struct Overview {
     /// Every owner.
     owners: Vec<OwnerNow>,
     /// Open incidents.
-    incidents: Vec<Incident>,
+    incidents: Vec<IncidentEvent>,
 }
 
 /// An owner: its `rate`, and its `state` where it is not `ok`.
 #[derive(Debug, Serialize)]
 struct OwnerNow {
     #[serde(flatten)]
-    rate: Rate,
+    rate: RateEvent,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<State>,
+    state: Option<StateEvent>,
 }
 
 /// `/api/v1/incidents`.
 #[derive(Debug, Serialize)]
 pub struct Incidents {
-    open: Vec<Incident>,
+    open: Vec<IncidentEvent>,
     closed: Vec<Closed>,
 }
 
@@ -46,7 +46,7 @@ pub struct Incidents {
 struct Closed {
     closed: Timestamp,
     #[serde(flatten)]
-    incident: Incident,
+    incident: IncidentEvent,
 }
 
 /// The node as it is; `None` before the first window.
@@ -55,7 +55,7 @@ pub fn snapshot(shared: &Shared) -> Option<Overview> {
     let board = board.as_ref().filter(|board| board.is_ready())?;
     let states = board.states();
     let states = states.map(|(_, state)| (state.owner.cgroup.id, state.clone()));
-    let mut states: HashMap<u64, State> = states.collect();
+    let mut states: HashMap<u64, StateEvent> = states.collect();
     let rates = board.rates().into_iter();
     Some(Overview {
         time: board.time(),

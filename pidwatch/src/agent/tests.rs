@@ -14,12 +14,12 @@ use crate::{
     cgroup::LayoutKind,
     clock::BootTime,
     detect,
-    stream::{self, Event, Line, NodeWindow, Owner, Rate, Started, State},
+    stream::{self, Event, Line, NodeWindow, OwnerRef, RateEvent, Started, StateEvent},
 };
 
 fn rate(id: u64) -> Event {
-    let owner = Owner::example(id, Some(&format!("/test/{id}")));
-    let mut rate = Rate::example(owner, Some(id));
+    let owner = OwnerRef::example(id, Some(&format!("/test/{id}")));
+    let mut rate = RateEvent::example(owner, Some(id));
     rate.total.created.threads = id;
     Event::Rate(Box::new(rate))
 }
@@ -29,8 +29,8 @@ fn node() -> Event {
 }
 
 fn leaking(id: u64) -> Event {
-    let owner = Owner::example(id, Some(&format!("/test/{id}")));
-    Event::State(Box::new(State::example(owner, detect::State::Leaking)))
+    let owner = OwnerRef::example(id, Some(&format!("/test/{id}")));
+    Event::State(Box::new(StateEvent::example(owner, detect::State::Leaking)))
 }
 
 fn take(shared: &Shared, events: impl IntoIterator<Item = Event>) {
@@ -200,8 +200,8 @@ fn who_never_reads_holds_up_nobody() {
     // More than the buffers of a socket hold.
     let shared = shared(1);
     let long = (2..4_000).map(|id| {
-        let owner = Owner::example(id, Some(&format!("/{id:0>400}")));
-        Event::Rate(Box::new(Rate::example(owner, Some(id))))
+        let owner = OwnerRef::example(id, Some(&format!("/{id:0>400}")));
+        Event::Rate(Box::new(RateEvent::example(owner, Some(id))))
     });
     take(&shared, long.chain([node()]));
     served(shared, async |address| {
@@ -260,7 +260,7 @@ fn who_begins_to_listen_knows_what_the_agent_knows() {
         });
         let board = board.board.borrow();
         let known = board.as_ref().unwrap().rates();
-        let json = |rate: &Rate| serde_json::to_value(rate).unwrap();
+        let json = |rate: &RateEvent| serde_json::to_value(rate).unwrap();
         let told: Vec<_> = rates.map(json).collect();
         assert_eq!(told, known.iter().map(json).collect::<Vec<_>>());
         assert!(known[0].verdict.is_some() && known[1].verdict.is_none());

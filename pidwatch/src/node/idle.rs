@@ -10,7 +10,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{
     cgroup::CgroupId,
-    stream::{Owner, Rate},
+    stream::{OwnerRef, RateEvent},
 };
 
 /// Every cgroup is read once in this time.
@@ -19,7 +19,7 @@ const ROUND: Duration = Duration::from_secs(60);
 /// What the last row of a cgroup said of it.
 #[derive(Debug, PartialEq)]
 struct LastRow {
-    owner: Arc<Owner>,
+    owner: Arc<OwnerRef>,
     tasks: Option<u64>,
     subtree_tasks: Option<u64>,
     processes: Option<u64>,
@@ -27,8 +27,8 @@ struct LastRow {
     tasks_limit: Option<u64>,
 }
 
-impl From<&Rate> for LastRow {
-    fn from(rate: &Rate) -> Self {
+impl From<&RateEvent> for LastRow {
+    fn from(rate: &RateEvent) -> Self {
         Self {
             owner: rate.owner.clone(),
             tasks: rate.tasks,
@@ -111,7 +111,7 @@ impl IdlePoller {
     }
 
     /// Takes in a row, and says whether it differs from the last one.
-    pub fn note(&mut self, rate: &Rate) -> bool {
+    pub fn note(&mut self, rate: &RateEvent) -> bool {
         let row = LastRow::from(rate);
         match self.last.get_mut(&rate.owner.id()) {
             Some(last) if **last == row => false,
@@ -172,14 +172,14 @@ mod tests {
     #[test]
     fn a_row_is_told_when_anything_of_it_changes() {
         let mut poller = poller(1);
-        let mut rate = Rate::example(Owner::example(1, Some("/a")), Some(3));
+        let mut rate = RateEvent::example(OwnerRef::example(1, Some("/a")), Some(3));
         assert!(poller.note(&rate));
         assert!(!poller.note(&rate));
         rate.total.created.threads = 7;
         assert!(!poller.note(&rate), "an active one has a row anyway");
         rate.tasks_limit = Some(100);
         assert!(poller.note(&rate));
-        rate.owner = Owner::example(1, Some("/b"));
+        rate.owner = OwnerRef::example(1, Some("/b"));
         assert!(poller.note(&rate) && !poller.note(&rate));
     }
 
@@ -187,7 +187,7 @@ mod tests {
     fn one_whose_end_was_lost_is_found_once() {
         let mut poller = poller(1);
         for id in 1..4 {
-            poller.note(&Rate::example(Owner::example(id, None), None));
+            poller.note(&RateEvent::example(OwnerRef::example(id, None), None));
         }
         poller.removed(CgroupId(2));
         assert_eq!(poller.begin_round(ids([1])), ids([3]));

@@ -9,7 +9,7 @@ use crate::{
     cgroup::CgroupId,
     clock::BootTime,
     identity,
-    stream::{CgroupEvent, Change, Event, Line, Owner},
+    stream::{CgroupEvent, Change, Event, Line, OwnerRef},
 };
 
 impl Node {
@@ -35,13 +35,13 @@ impl Node {
     }
 
     /// An owner as lines have it.
-    pub(super) fn share(&mut self, owner: identity::Owner) -> Arc<Owner> {
+    pub(super) fn share(&mut self, owner: identity::Owner) -> Arc<OwnerRef> {
         let is_known = self.is_known(owner.id);
         self.owners.share(owner, is_known)
     }
 
     /// The owner of a cgroup as lines have it.
-    pub(super) fn shared_owner(&mut self, id: CgroupId, now: Instant) -> Arc<Owner> {
+    pub(super) fn shared_owner(&mut self, id: CgroupId, now: Instant) -> Arc<OwnerRef> {
         if let Some(node) = self.tree.get(id) {
             let names = |identity: &_| self.names.look_up(id, identity);
             if let Some(shared) = self.owners.get(id, &node.path, names) {

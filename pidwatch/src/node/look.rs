@@ -182,7 +182,7 @@ impl Node {
             file.save(self.incidents.open());
         }
         for incident in told {
-            let incident = stream::Incident::of(&incident, |time| self.clock.at(time));
+            let incident = stream::IncidentEvent::of(&incident, |time| self.clock.at(time));
             lines.push(self.line(time, Event::Incident(Box::new(incident))));
         }
     }
@@ -228,11 +228,11 @@ impl Node {
         let task_names = node.and_then(|node| self.files.task_names(&node.path));
         let inside = inside.and_then(|part| self.owner(part, now).path);
         let owner = self.shared_owner(id, now);
-        let state = stream::State {
+        let state = stream::StateEvent {
             inside: inside.as_deref().map(escape::for_json),
             limits: self.limits_above(source),
             task_names: task_names.as_ref().map(Into::into),
-            ..stream::State::of(owner, from, verdict.tasks, self.state_now(&verdict))
+            ..stream::StateEvent::of(owner, from, verdict.tasks, self.state_now(&verdict))
         };
         self.line(time, Event::State(Box::new(state)))
     }

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct SavedIncident {
     #[serde(flatten)]
-    incident: stream::Incident,
+    incident: stream::IncidentEvent,
     /// Id of the cgroup whose limit it is; 0.1.0 had it only in the incident's own id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cgroup_id: Option<u64>,
@@ -34,7 +34,7 @@ impl SavedIncident {
                 LimitOwner::Cgroup(id) => Some(id.0),
                 LimitOwner::Node | LimitOwner::User(_) | LimitOwner::PidNamespace(_) => None,
             },
-            incident: stream::Incident::of(incident, wall),
+            incident: stream::IncidentEvent::of(incident, wall),
         }
     }
 
@@ -96,7 +96,7 @@ fn cgroup_in(id: &str, limit: &str) -> Option<u64> {
     rest.split_once('-')?.0.parse().ok()
 }
 
-fn restore_culprit(saved: stream::Culprit, tree: &Tree) -> Culprit {
+fn restore_culprit(saved: stream::CulpritEntry, tree: &Tree) -> Culprit {
     let owner = Owner::from(&saved.owner);
     let inside = saved.inside.and_then(|path| {
         let id = tree.find(path.as_bytes())?;
@@ -114,7 +114,7 @@ fn restore_culprit(saved: stream::Culprit, tree: &Tree) -> Culprit {
     }
 }
 
-fn restore_victim(saved: stream::Victim) -> Victim {
+fn restore_victim(saved: stream::VictimEntry) -> Victim {
     let comms = saved.comms.into_iter();
     Victim {
         owner: Owner::from(&saved.owner),

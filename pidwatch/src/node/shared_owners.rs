@@ -8,12 +8,12 @@ use hashbrown::HashMap;
 use crate::{
     cgroup::CgroupId,
     identity::{self, Identity, Names},
-    stream::Owner,
+    stream::OwnerRef,
 };
 
 /// Owners by their cgroups; boxed, since many slots of a table are empty.
 #[derive(Debug, Default)]
-pub(super) struct SharedOwners(HashMap<CgroupId, Box<(identity::Owner, Arc<Owner>)>>);
+pub(super) struct SharedOwners(HashMap<CgroupId, Box<(identity::Owner, Arc<OwnerRef>)>>);
 
 impl SharedOwners {
     /// The owner of a cgroup that has this path now, if it was made; `names` are those that it has by now.
@@ -22,20 +22,20 @@ impl SharedOwners {
         id: CgroupId,
         path: &[u8],
         names: impl FnOnce(&Identity) -> Option<Arc<Names>>,
-    ) -> Option<Arc<Owner>> {
+    ) -> Option<Arc<OwnerRef>> {
         let (known, shared) = &**self.0.get(&id)?;
         let is_same = known.path.as_deref() == Some(path) && names(&known.identity) == known.names;
         is_same.then(|| shared.clone())
     }
 
     /// An owner as lines have it, made if need be; `keep` it for the next line.
-    pub fn share(&mut self, owner: identity::Owner, keep: bool) -> Arc<Owner> {
+    pub fn share(&mut self, owner: identity::Owner, keep: bool) -> Arc<OwnerRef> {
         if let Some((known, shared)) = self.0.get(&owner.id).map(|known| &**known)
             && *known == owner
         {
             return shared.clone();
         }
-        let shared = Arc::new(Owner::from(&owner));
+        let shared = Arc::new(OwnerRef::from(&owner));
         if keep {
             let id = owner.id;
             self.0.insert(id, Box::new((owner, shared.clone())));

@@ -9,7 +9,7 @@ use crate::{
     cgroup::{CgroupId, Walk},
     clock::BootTime,
     model::Activity,
-    stream::Rate,
+    stream::RateEvent,
 };
 
 /// A look that is under way.
@@ -27,7 +27,7 @@ pub(super) struct Closing {
     pub rest: std::vec::IntoIter<(CgroupId, Activity)>,
     /// Cgroups in which nothing happened, and that are read all the same.
     pub polled: std::vec::IntoIter<CgroupId>,
-    pub rates: Vec<Rate>,
+    pub rates: Vec<RateEvent>,
     pub budget: u64,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     model::{Activity, Counts},
     probe::Hook,
     slice::Slice,
-    stream::{Change, Event, LimitForecast, Line, NodeWindow, Rate, TaskCounts},
+    stream::{Change, Event, LimitForecast, Line, NodeWindow, RateEvent, TaskCounts},
 };
 
 /// A cgroup of at most this many tasks has its processes counted at every window: the kernel walks
@@ -175,7 +175,7 @@ impl Node {
     }
 
     /// Remembers what a row says of a cgroup that was not told to be gone; whether that is new.
-    fn note_row(&mut self, rate: &Rate) -> bool {
+    fn note_row(&mut self, rate: &RateEvent) -> bool {
         let id = rate.owner.id();
         let is_told_gone = self.tree.get(id).is_none() && self.model.is_gone(id);
         match &mut self.idle {
@@ -221,7 +221,7 @@ impl Node {
         window: Duration,
         now: Instant,
         budget: &mut u64,
-    ) -> Rate {
+    ) -> RateEvent {
         let owner = self.shared_owner(id, now);
         let (tasks, subtree_tasks) = self
             .tree
@@ -243,7 +243,7 @@ impl Node {
         } else {
             Vec::new()
         };
-        Rate {
+        RateEvent {
             owner,
             window_s: window.as_secs_f64(),
             tasks,

@@ -13,17 +13,17 @@ use crate::{
     limits::Reason,
     output::{Lines, json::Json, text::Text},
     stream::{
-        CgroupEvent, Change, CloneFailure, Event, Incident, Line, NodeWindow, Owner, Rate, Started,
-        State, StateNow,
+        CgroupEvent, Change, CloneFailure, Event, IncidentEvent, Line, NodeWindow, OwnerRef,
+        RateEvent, Started, StateEvent, StateNow,
     },
 };
 
 /// One event of every kind but the first.
 fn events() -> Vec<Event> {
-    let above = Owner::example(2, Some("/demo"));
-    let leaker = Owner::example(3, Some("/demo/a\"\n\\xff"));
-    let leaks = State::example(leaker.clone(), detect::State::Leaking);
-    let mut rate = Rate::example(leaker.clone(), Some(1500));
+    let above = OwnerRef::example(2, Some("/demo"));
+    let leaker = OwnerRef::example(3, Some("/demo/a\"\n\\xff"));
+    let leaks = StateEvent::example(leaker.clone(), detect::State::Leaking);
+    let mut rate = RateEvent::example(leaker.clone(), Some(1500));
     rate.counts.created.threads = 41;
     rate.counts.failed = Some([(Reason::PidsMax, 2)].into_iter().collect());
     rate.total = rate.counts.clone();
@@ -37,9 +37,9 @@ fn events() -> Vec<Event> {
         cgroup: above.cgroup.path.clone(),
         ..crate::stream::LimitId::of_node("pids.max")
     };
-    let incident = Incident {
+    let incident = IncidentEvent {
         summary: "pids.max of /demo".into(),
-        ..Incident::example("pids.max-2-1", limit, Phase::Opened)
+        ..IncidentEvent::example("pids.max-2-1", limit, Phase::Opened)
     };
     let changed = |owner, change: Change| {
         let change = change.into();

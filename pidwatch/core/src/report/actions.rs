@@ -17,7 +17,7 @@ use crate::{
         advice::{self, allowance, is_pod, raised, word},
         survey::PID_MAX_LIMIT,
     },
-    stream::{LimitId, LimitUse, Owner, Word},
+    stream::{LimitId, LimitUse, OwnerRef, Word},
 };
 
 /// Culprits that get commands.
@@ -74,12 +74,12 @@ fn file(scene: &Scene<'_>, path: Option<&str>, name: &str) -> Option<String> {
     advice::file(mount.as_ref(), path?.as_bytes(), name)
 }
 
-fn file_of(scene: &Scene<'_>, owner: &Owner, name: &str) -> Option<String> {
+fn file_of(scene: &Scene<'_>, owner: &OwnerRef, name: &str) -> Option<String> {
     file(scene, owner.cgroup.path.as_deref(), name)
 }
 
 /// A unit that systemd manages and that is no container's.
-fn unit(owner: &Owner) -> Option<String> {
+fn unit(owner: &OwnerRef) -> Option<String> {
     let unit = owner.unit.as_deref()?;
     (owner.runtime.is_none() && owner.k8s.is_none())
         .then(|| word(unit))
@@ -310,7 +310,7 @@ fn who_holds(case: &Case) -> RecommendedAction {
 }
 
 /// The command that gives an owner another limit, and where it is kept.
-fn set(scene: &Scene<'_>, owner: &Owner, value: u64) -> Option<(String, Option<String>)> {
+fn set(scene: &Scene<'_>, owner: &OwnerRef, value: u64) -> Option<(String, Option<String>)> {
     if let Some(unit) = unit(owner) {
         let set = format!("systemctl set-property -- {unit} TasksMax={value}");
         return Some((set, None));
@@ -457,7 +457,7 @@ pub fn mostly_zombies(scene: &Scene<'_>, culprit: &CaseCulprit) -> Option<u64> {
 
 /// A limit for every pod, and the kubelet's own share.
 fn kubelet(scene: &Scene<'_>, case: &Case) -> Option<RecommendedAction> {
-    let uid = |owner: &Owner| owner.k8s.as_ref().and_then(|k8s| k8s.pod_uid.clone());
+    let uid = |owner: &OwnerRef| owner.k8s.as_ref().and_then(|k8s| k8s.pod_uid.clone());
     let grown: Vec<_> = case.culprits.iter().map(|c| uid(&c.owner)).collect();
     let mut pods: HashMap<String, u64> = HashMap::new();
     for track in scene.all.owners.values() {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     incident::{Phase, What},
-    stream::{self, Incident, Owner, State},
+    stream::{self, IncidentEvent, OwnerRef, StateEvent},
 };
 
 /// Lines of a table of symptoms.
@@ -89,7 +89,7 @@ pub fn case(scene: &Scene<'_>) -> Case {
 }
 
 /// Nobody grew like a leak, and one owner alone was refused by a limit below the node's.
-fn is_alone(incident: &Incident) -> bool {
+fn is_alone(incident: &IncidentEvent) -> bool {
     let is_nodes = incident.limit.starts_with("kernel.") && incident.pid_namespace.is_none();
     incident.culprits.is_empty() && incident.victims.len() == 1 && !is_nodes
 }
@@ -218,7 +218,7 @@ pub fn ratio(usage: Option<u64>, value: Option<u64>) -> Option<f64> {
 
 fn culprit(
     scene: &Scene<'_>,
-    told: &stream::Culprit,
+    told: &stream::CulpritEntry,
     moments: &Moments,
     limit: &CaseLimit,
     (from, to): (f64, f64),
@@ -267,7 +267,7 @@ fn culprit(
 }
 
 /// Who creates: as counted or, where the stream does not say, who was refused yet another.
-fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<CaseCreator> {
+fn creators(scene: &Scene<'_>, owner: &OwnerRef) -> Vec<CaseCreator> {
     let counted = scene.track(owner).map(|track| &track.creators);
     let counted = counted.into_iter().flatten();
     let mut all: Vec<_> = counted
@@ -296,8 +296,8 @@ fn creators(scene: &Scene<'_>, owner: &Owner) -> Vec<CaseCreator> {
 }
 
 /// The change of state that called it a leak: the one nearest to the incident's opening.
-fn flag(track: &Track, opened: Timestamp) -> Option<&State> {
-    let bad = |change: &&(Timestamp, State)| is_alarming(&change.1.to);
+fn flag(track: &Track, opened: Timestamp) -> Option<&StateEvent> {
+    let bad = |change: &&(Timestamp, StateEvent)| is_alarming(&change.1.to);
     let distance = |time: Timestamp| (seconds(time) - seconds(opened)).abs();
     let flags = track.changes.iter().filter(bad);
     let nearest = flags.min_by(|a, b| distance(a.0).total_cmp(&distance(b.0)));
@@ -311,7 +311,7 @@ pub fn held(curve: &SampledCurve, until: f64) -> SampledCurve {
     curve
 }
 
-fn victim(scene: &Scene<'_>, told: &stream::Victim, (from, to): (f64, f64)) -> CaseVictim {
+fn victim(scene: &Scene<'_>, told: &stream::VictimEntry, (from, to): (f64, f64)) -> CaseVictim {
     let track = scene.track(&told.owner);
     let mut owner = told.owner.clone();
     if let Some(track) = track {
@@ -372,12 +372,12 @@ fn not_seen(who: String, culprit: bool, count: u64) -> Symptom {
     }
 }
 
-fn is_culprit(incident: &Incident, id: u64) -> bool {
+fn is_culprit(incident: &IncidentEvent, id: u64) -> bool {
     let mut culprits = incident.culprits.iter();
     culprits.any(|culprit| culprit.owner.cgroup.id == id)
 }
 
-fn symptoms(tally: &Tally, incident: &Incident, failures: u64) -> Vec<Symptom> {
+fn symptoms(tally: &Tally, incident: &IncidentEvent, failures: u64) -> Vec<Symptom> {
     let mut all: Vec<_> = tally
         .owners
         .iter()
@@ -399,7 +399,7 @@ fn symptoms(tally: &Tally, incident: &Incident, failures: u64) -> Vec<Symptom> {
 }
 
 /// Failures over time, culprits' and others'.
-fn refused(tally: &Tally, incident: &Incident, zero: f64) -> Vec<(f64, f64, u64, u64)> {
+fn refused(tally: &Tally, incident: &IncidentEvent, zero: f64) -> Vec<(f64, f64, u64, u64)> {
     let sides = || {
         let named = tally.owners.iter();
         let named = named.map(|(&id, refused)| (is_culprit(incident, id), &refused.when));

@@ -20,8 +20,8 @@ use crate::{
     incident::Phase,
     limits::{Basis, Errno, Reason},
     stream::{
-        Breakdown, ByKind, Change, CloneFailure, Event, Incident, LimitId, LimitUse, Line,
-        NodeWindow, Owner, Rate, Rejection, Started, State, Word,
+        Breakdown, ByKind, Change, CloneFailure, Event, IncidentEvent, LimitId, LimitUse, Line,
+        NodeWindow, OwnerRef, RateEvent, Rejection, Started, StateEvent, Word,
     },
 };
 
@@ -66,7 +66,7 @@ pub struct LimitTrack {
 #[derive(Clone, Debug)]
 pub struct Track {
     /// Who.
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// Its own charge.
     pub tasks: SampledCurve,
     /// Processes and threads created since the stream began.
@@ -86,7 +86,7 @@ pub struct Track {
     /// The most zombies it had.
     pub zombies: u64,
     /// Its states, oldest first.
-    pub changes: Vec<(Timestamp, State)>,
+    pub changes: Vec<(Timestamp, StateEvent)>,
     /// Changes of state that led to a leak or a full limit.
     pub flags: u64,
     /// Its cgroup was removed.
@@ -94,7 +94,7 @@ pub struct Track {
 }
 
 impl Track {
-    fn new(owner: Owner) -> Self {
+    fn new(owner: OwnerRef) -> Self {
         Self {
             owner,
             tasks: SampledCurve::default(),
@@ -147,7 +147,7 @@ pub struct FailureKind {
 #[derive(Clone, Debug)]
 pub struct Refused {
     /// Who.
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// How often, with those that were not shown.
     pub count: u64,
     /// By kind, with the first caller's process; only those that were shown.
@@ -193,7 +193,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, time: Timestamp, owner: &Owner, count: u64) -> Option<&mut Refused> {
+    fn add(&mut self, time: Timestamp, owner: &OwnerRef, count: u64) -> Option<&mut Refused> {
         let id = owner.cgroup.id;
         if self.owners.len() >= REFUSED && !self.owners.contains_key(&id) {
             self.others += count;
@@ -227,7 +227,7 @@ impl Tally {
 #[derive(Clone, Debug)]
 pub struct CollectedIncident {
     /// It.
-    pub incident: Incident,
+    pub incident: IncidentEvent,
     /// When it was told last.
     pub last: Timestamp,
     /// Who was refused in it; taken when it closes.
@@ -337,7 +337,7 @@ impl Collected {
         self.started = Some(started.clone());
     }
 
-    fn rate(&mut self, time: Timestamp, rate: &Rate) {
+    fn rate(&mut self, time: Timestamp, rate: &RateEvent) {
         let at = seconds(time);
         let began = at - rate.window_s;
         let created = rate.total.created;
@@ -450,7 +450,7 @@ impl Collected {
         }
     }
 
-    fn state(&mut self, time: Timestamp, state: &State) {
+    fn state(&mut self, time: Timestamp, state: &StateEvent) {
         if let Some(exhaustion) = &state.exhaustion {
             let (value, usage) = (exhaustion.value, exhaustion.usage);
             self.use_of(time, exhaustion.limit_id(), value, usage);
@@ -474,7 +474,7 @@ impl Collected {
         track.changes.push((time, state.clone()));
     }
 
-    fn incident(&mut self, time: Timestamp, incident: &Incident) {
+    fn incident(&mut self, time: Timestamp, incident: &IncidentEvent) {
         let key = incident.limit_id();
         if let (Some(value), Some(usage)) = (incident.value, incident.usage) {
             self.use_of(time, key.clone(), value, usage);
@@ -521,7 +521,7 @@ impl Collected {
         }
     }
 
-    fn track(&mut self, owner: &Owner) -> &mut Track {
+    fn track(&mut self, owner: &OwnerRef) -> &mut Track {
         let id = owner.cgroup.id;
         if self.owners.len() >= 2 * OWNERS && !self.owners.contains_key(&id) {
             let mut ids: Vec<_> = self
@@ -565,11 +565,11 @@ impl Collected {
 }
 
 /// Keeps the most that was ever said of an owner.
-fn learn(known: &mut Owner, said: &Owner) {
+fn learn(known: &mut OwnerRef, said: &OwnerRef) {
     if said.cgroup.path.is_some() {
         known.cgroup.path.clone_from(&said.cgroup.path);
     }
-    let names = |owner: &Owner| {
+    let names = |owner: &OwnerRef| {
         let k8s = owner.k8s.as_ref();
         k8s.is_some_and(|k8s| k8s.pod_name.is_some())
     };

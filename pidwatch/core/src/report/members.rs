@@ -5,7 +5,7 @@
 
 use hashbrown::HashMap;
 
-use crate::{cgroup::CgroupId, identity, stream::Owner};
+use crate::{cgroup::CgroupId, identity, stream::OwnerRef};
 
 /// Owners and cgroups that are known at a time; beyond, a cgroup stands for itself.
 const MOST: usize = 16 * 1024;
@@ -41,7 +41,7 @@ pub struct Members {
 
 impl Members {
     /// The container or unit that a cgroup belongs to, under the id that it was first seen with.
-    pub fn owner(&mut self, owner: &Owner) -> Owner {
+    pub fn owner(&mut self, owner: &OwnerRef) -> OwnerRef {
         let mut whole = owner.clone();
         let Some(path) = &mut whole.cgroup.path else {
             return whole;
@@ -63,7 +63,7 @@ impl Members {
     }
 
     /// Whether a cgroup is a part of the owner that it belongs to, and not its own.
-    pub fn is_part(owner: &Owner) -> bool {
+    pub fn is_part(owner: &OwnerRef) -> bool {
         let cgroup = owner
             .cgroup
             .path
@@ -74,7 +74,7 @@ impl Members {
     }
 
     /// Takes in what a line counts in a cgroup; what is counted in its owner by then.
-    pub fn count(&mut self, owner: &Owner, now: MemberCounts) -> MemberCounts {
+    pub fn count(&mut self, owner: &OwnerRef, now: MemberCounts) -> MemberCounts {
         let whole = self.owner(owner);
         let path = whole.cgroup.path.unwrap_or_default();
         let id = owner.cgroup.id;
@@ -107,7 +107,7 @@ impl Members {
     }
 
     /// A cgroup is gone, and its tasks with it. What its owner has left.
-    pub fn removed(&mut self, owner: &Owner) -> Option<u64> {
+    pub fn removed(&mut self, owner: &OwnerRef) -> Option<u64> {
         let member = self.members.remove(&owner.cgroup.id)?;
         let whole = self.wholes.get_mut(&member.path)?;
         let tasks = whole
@@ -142,8 +142,8 @@ mod tests {
     use super::*;
     use crate::stream::CgroupRef;
 
-    fn owner(id: u64, path: &str) -> Owner {
-        Owner {
+    fn owner(id: u64, path: &str) -> OwnerRef {
+        OwnerRef {
             cgroup: CgroupRef {
                 id,
                 path: Some(path.to_owned()),
@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(members.removed(&it), Some(0));
         }
         assert!(members.members.is_empty());
-        let gone = Owner {
+        let gone = OwnerRef {
             cgroup: CgroupRef { id: 5, path: None },
             ..owner(5, "")
         };

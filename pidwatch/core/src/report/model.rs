@@ -10,7 +10,7 @@ use crate::{
     detect::State,
     incident::What,
     limits::{Basis, Errno, Reason},
-    stream::{LimitUse, Owner, TaskNames, Word},
+    stream::{LimitUse, OwnerRef, TaskNames, Word},
 };
 
 /// The post-mortem of a recording.
@@ -235,7 +235,7 @@ pub struct CaseCulprit {
     pub name: String,
     /// Who.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// Its share of the growth or, where nothing grew, of what was held; 0 to 1.
     pub share: f64,
     /// Its part of what was used of the limit at most; 0 to 1.
@@ -293,7 +293,7 @@ pub struct CaseVictim {
     pub name: String,
     /// Who.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// Creations refused.
     pub failures: u64,
     /// Exec probes were among what was refused.
@@ -410,7 +410,7 @@ pub struct OwnerLine {
     pub name: String,
     /// Who.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// Its part in what happened, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<OwnerRole>,

@@ -8,7 +8,7 @@ use super::{
     model::PointSeries,
     words::{Clock, seconds},
 };
-use crate::stream::{Incident, Owner};
+use crate::stream::{IncidentEvent, OwnerRef};
 
 /// What belongs to one incident.
 pub struct Scene<'a> {
@@ -26,12 +26,12 @@ pub struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// The incident.
-    pub fn incident(&self) -> &'a Incident {
+    pub fn incident(&self) -> &'a IncidentEvent {
         &self.told.incident
     }
 
     /// What is kept of an owner.
-    pub fn track(&self, owner: &Owner) -> Option<&'a Track> {
+    pub fn track(&self, owner: &OwnerRef) -> Option<&'a Track> {
         self.all.owners.get(&owner.cgroup.id)
     }
 

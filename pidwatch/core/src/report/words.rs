@@ -136,7 +136,7 @@ pub fn shortened(text: &str, room: usize) -> String {
 const SHORT_ID: usize = 12;
 
 /// What people call an owner: `namespace/pod/container`, the pod's and the container's id, a unit, or a path; not made safe.
-pub fn name_of(owner: &stream::Owner) -> String {
+pub fn name_of(owner: &stream::OwnerRef) -> String {
     if let Some(k8s) = &owner.k8s
         && let Some(pod) = &k8s.pod_name
     {

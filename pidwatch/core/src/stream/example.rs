@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Breakdown, ByKind, Caller, CloneFailure, Event, Incident, LimitId, Line, NodeWindow, Owner,
-    Rate, State, TaskCounts,
+    Breakdown, ByKind, Caller, CloneFailure, Event, IncidentEvent, LimitId, Line, NodeWindow,
+    OwnerRef, RateEvent, StateEvent, TaskCounts,
 };
 use crate::{cgroup::CgroupId, detect, identity, incident::Phase, limits::Errno, limits::Reason};
 
@@ -22,7 +22,7 @@ impl Line {
     }
 }
 
-impl Owner {
+impl OwnerRef {
     /// A cgroup, and whose it is by its path.
     pub fn example(id: u64, path: Option<&str>) -> Arc<Self> {
         let path = path.map(|path| path.as_bytes().into());
@@ -44,9 +44,9 @@ impl TaskCounts {
     }
 }
 
-impl Rate {
+impl RateEvent {
     /// Of an owner with one process and these tasks, in a second in which nothing happened.
-    pub fn example(owner: Arc<Owner>, tasks: Option<u64>) -> Self {
+    pub fn example(owner: Arc<OwnerRef>, tasks: Option<u64>) -> Self {
         Self {
             owner,
             window_s: 1.0,
@@ -79,7 +79,7 @@ impl NodeWindow {
 
 impl CloneFailure {
     /// Of a thread whose name holds a control character.
-    pub fn example(owner: Arc<Owner>, reason: Reason) -> Self {
+    pub fn example(owner: Arc<OwnerRef>, reason: Reason) -> Self {
         Self {
             owner,
             syscall: None,
@@ -101,9 +101,9 @@ impl CloneFailure {
     }
 }
 
-impl State {
+impl StateEvent {
     /// Of an owner that was growing.
-    pub fn example(owner: Arc<Owner>, to: detect::State) -> Self {
+    pub fn example(owner: Arc<OwnerRef>, to: detect::State) -> Self {
         Self {
             owner,
             inside: None,
@@ -122,7 +122,7 @@ impl State {
     }
 }
 
-impl Incident {
+impl IncidentEvent {
     /// About a limit, with nobody in it.
     pub fn example(id: &str, limit: LimitId, phase: Phase) -> Self {
         Self {

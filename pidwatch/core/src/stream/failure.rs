@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LimitId, LimitUse, Owner, Word};
+use super::{LimitId, LimitUse, OwnerRef, Word};
 use crate::{
     escape,
     limits::{Basis, Errno, FailedClone, Reason},
@@ -15,7 +15,7 @@ use crate::{
 pub struct CloneFailure {
     /// Whose.
     #[serde(flatten)]
-    pub owner: Arc<Owner>,
+    pub owner: Arc<OwnerRef>,
     /// How it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub syscall: Option<String>,
@@ -33,14 +33,14 @@ pub struct CloneFailure {
     pub proc: Caller,
     /// The container or pod that the caller, a container runtime's, works for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_behalf_of: Option<Arc<Owner>>,
+    pub on_behalf_of: Option<Arc<OwnerRef>>,
     /// Failures of the cgroup that were not shown since the last one.
     pub suppressed: u64,
 }
 
 impl CloneFailure {
     /// Who suffers from it.
-    pub fn sufferer(&self) -> &Arc<Owner> {
+    pub fn sufferer(&self) -> &Arc<OwnerRef> {
         self.on_behalf_of.as_ref().unwrap_or(&self.owner)
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LimitHolder, LimitId, Owner, Word,
+    LimitHolder, LimitId, OwnerRef, Word,
     limit::user_or_namespace,
     numbers::{nanoseconds, rounded},
 };
@@ -19,7 +19,7 @@ use crate::{
 
 /// An incident as it stands.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Incident {
+pub struct IncidentEvent {
     /// Its own.
     pub id: String,
     /// `opened`, `updated` or `closed`.
@@ -48,23 +48,23 @@ pub struct Incident {
     #[serde(serialize_with = "nanoseconds")]
     pub opened: Timestamp,
     /// Who ate the headroom, the largest share first.
-    pub culprits: Vec<Culprit>,
+    pub culprits: Vec<CulpritEntry>,
     /// Who was refused, most often first.
-    pub victims: Vec<Victim>,
+    pub victims: Vec<VictimEntry>,
     /// Creations refused in all.
     pub failures: u64,
     /// What happened when.
-    pub timeline: Vec<Moment>,
+    pub timeline: Vec<TimelinePoint>,
     /// In words.
     pub summary: String,
 }
 
 /// Who eats a limit's headroom.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Culprit {
+pub struct CulpritEntry {
     /// Who.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// Path of the cgroup inside of it that most of it comes from, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<String>,
@@ -77,7 +77,7 @@ pub struct Culprit {
     pub tasks: u64,
 }
 
-impl Culprit {
+impl CulpritEntry {
     /// What people call it or, where most comes from one, the cgroup inside of it; safe to show.
     pub fn name(&self) -> String {
         self.owner.name_with_part(self.inside.as_deref())
@@ -86,10 +86,10 @@ impl Culprit {
 
 /// Who suffers.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Victim {
+pub struct VictimEntry {
     /// Who.
     #[serde(flatten)]
-    pub owner: Owner,
+    pub owner: OwnerRef,
     /// Creations refused.
     pub failures: u64,
     /// Names of the tasks that were refused, and how often each was told.
@@ -98,7 +98,7 @@ pub struct Victim {
 
 /// A point of a timeline.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Moment {
+pub struct TimelinePoint {
     /// When.
     #[serde(serialize_with = "nanoseconds")]
     pub time: Timestamp,
@@ -108,7 +108,7 @@ pub struct Moment {
     pub text: String,
 }
 
-impl Incident {
+impl IncidentEvent {
     /// Which limit it is about.
     pub fn limit_id(&self) -> LimitId {
         LimitId {
@@ -153,7 +153,7 @@ impl Incident {
             culprits: incident
                 .culprits
                 .iter()
-                .map(|culprit| Culprit {
+                .map(|culprit| CulpritEntry {
                     owner: (&culprit.owner).into(),
                     inside: culprit
                         .inside
@@ -167,7 +167,7 @@ impl Incident {
             victims: incident
                 .victims
                 .iter()
-                .map(|victim| Victim {
+                .map(|victim| VictimEntry {
                     owner: (&victim.owner).into(),
                     failures: victim.failures,
                     comms: victim
@@ -181,7 +181,7 @@ impl Incident {
             timeline: incident
                 .timeline
                 .iter()
-                .map(|moment| Moment {
+                .map(|moment| TimelinePoint {
                     time: wall(moment.time),
                     what: moment.what.into(),
                     text: moment.text.clone(),

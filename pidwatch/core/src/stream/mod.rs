@@ -28,15 +28,15 @@ use serde::{Deserialize, Serialize};
 pub use self::breakdown::Breakdown;
 pub use self::evidence::Evidence;
 pub use self::failure::{Caller, CloneFailure, Parent};
-pub use self::incident::{Culprit, Incident, Moment, Victim};
+pub use self::incident::{CulpritEntry, IncidentEvent, TimelinePoint, VictimEntry};
 pub use self::limit::{LimitForecast, LimitHolder, LimitId, LimitUse};
 pub use self::node::{CulpritNow, IncidentNow, NodeWindow, VictimNow};
 use self::numbers::nanoseconds;
-pub use self::owner::{CgroupRef, K8s, Owner, Runtime, name_of_path};
-pub use self::rate::{ByKind, Creator, Rate, TaskCounts};
+pub use self::owner::{CgroupRef, K8s, OwnerRef, Runtime, name_of_path};
+pub use self::rate::{ByKind, Creator, RateEvent, TaskCounts};
 pub use self::rejection::Rejection;
 pub use self::started::{ProbeReport, ProbeState, Started};
-pub use self::state::{LargestProcess, Pattern, State, StateNow, TaskNames};
+pub use self::state::{LargestProcess, Pattern, StateEvent, StateNow, TaskNames};
 pub use self::word::Word;
 
 /// One event of the stream.
@@ -59,13 +59,13 @@ pub enum Event {
     /// The stream begins.
     Started(Started),
     /// What a cgroup did in a window.
-    Rate(Box<Rate>),
+    Rate(Box<RateEvent>),
     /// A creation failed.
     CloneFailed(Box<CloneFailure>),
     /// An owner is in another state.
-    State(Box<State>),
+    State(Box<StateEvent>),
     /// An incident opened, went on, or ended.
-    Incident(Box<Incident>),
+    Incident(Box<IncidentEvent>),
     /// A cgroup came or went.
     Cgroup(CgroupEvent),
     /// Something was lost.
@@ -101,7 +101,7 @@ impl Event {
 pub struct CgroupEvent {
     /// Which.
     #[serde(flatten)]
-    pub owner: Arc<Owner>,
+    pub owner: Arc<OwnerRef>,
     /// What.
     pub change: Word<Change>,
 }

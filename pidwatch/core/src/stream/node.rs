@@ -56,7 +56,7 @@ pub struct IncidentNow {
 pub struct CulpritNow {
     /// Id of its cgroup.
     pub cgroup: u64,
-    /// See [`super::Culprit::share`].
+    /// See [`super::CulpritEntry::share`].
     pub share: f64,
     /// Tasks a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]

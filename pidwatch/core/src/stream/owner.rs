@@ -12,7 +12,7 @@ use crate::{
 
 /// A cgroup, and whose it is as far as is known.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Owner {
+pub struct OwnerRef {
     /// The cgroup.
     pub cgroup: CgroupRef,
     /// Its pod.
@@ -99,7 +99,7 @@ impl Runtime {
     }
 }
 
-impl Owner {
+impl OwnerRef {
     /// Its cgroup's id.
     pub fn id(&self) -> CgroupId {
         CgroupId(self.cgroup.id)
@@ -153,8 +153,8 @@ pub fn name_of_path(path: &str) -> String {
     identity::Owner::new(CgroupId::default(), Some(path.as_bytes().into())).name()
 }
 
-impl From<&Owner> for identity::Owner {
-    fn from(owner: &Owner) -> Self {
+impl From<&OwnerRef> for identity::Owner {
+    fn from(owner: &OwnerRef) -> Self {
         let path = owner.cgroup.path.as_ref();
         let path = path.map(|path| path.as_bytes().into());
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
@@ -183,7 +183,7 @@ impl From<&Owner> for identity::Owner {
     }
 }
 
-impl From<&identity::Owner> for Owner {
+impl From<&identity::Owner> for OwnerRef {
     fn from(owner: &identity::Owner) -> Self {
         Self {
             cgroup: CgroupRef {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn an_owner_is_named_as_far_as_its_path_says() {
-        let json = |path: Option<&str>| serde_json::to_value(&*Owner::example(1, path)).unwrap();
+        let json = |path: Option<&str>| serde_json::to_value(&*OwnerRef::example(1, path)).unwrap();
         let id = "0123456789abcdef".repeat(4);
         let path = format!("/kubepods/burstable/pod0c1d2e3f405162738495a6b7c8d9eafb/crio-{id}");
         let owner = json(Some(&path));
@@ -220,6 +220,6 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_escaped() {
         let owner = identity::Owner::new(CgroupId(1), Some((*b"/a\xff").into()));
-        assert_eq!(Owner::from(&owner).path(), Some("/a\\xff"));
+        assert_eq!(OwnerRef::from(&owner).path(), Some("/a\\xff"));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Breakdown, LimitUse, Owner, Rejection, StateNow};
+use super::{Breakdown, LimitUse, OwnerRef, Rejection, StateNow};
 use crate::{
     escape,
     limits::Reason,
@@ -13,10 +13,10 @@ use crate::{
 
 /// What a cgroup did in a window.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Rate {
+pub struct RateEvent {
     /// Whose.
     #[serde(flatten)]
-    pub owner: Arc<Owner>,
+    pub owner: Arc<OwnerRef>,
     /// Length of the window.
     pub window_s: f64,
     /// Its own charge.
@@ -194,19 +194,19 @@ impl From<&TaskCounts> for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::{Event, Line, Owner};
+    use crate::stream::{Event, Line, OwnerRef};
 
     #[test]
     fn a_rate_says_what_the_contract_names_and_leaves_out_what_is_unknown() {
         let mut counts = Counts::NONE;
         counts.created.threads = 41;
         counts.failed[Reason::Unknown as usize] = 2;
-        let owner = Owner::example(u64::MAX, Some("/a\"\n\\xff"));
-        let mut rate = Rate {
+        let owner = OwnerRef::example(u64::MAX, Some("/a\"\n\\xff"));
+        let mut rate = RateEvent {
             window_s: 1.5,
             counts: TaskCounts::of(&counts, true, true),
             total: TaskCounts::of(&counts, false, false),
-            ..Rate::example(owner, None)
+            ..RateEvent::example(owner, None)
         };
         rate.processes = Some(1);
         let line = Line::example(1, Event::Rate(Box::new(rate)));

@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Evidence, LimitForecast, LimitUse, Owner, Word,
+    Evidence, LimitForecast, LimitUse, OwnerRef, Word,
     numbers::{nanoseconds, rounded},
 };
 use crate::{cgroup, detect, escape};
 
 /// An owner in another state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct State {
+pub struct StateEvent {
     /// Whose.
     #[serde(flatten)]
-    pub owner: Arc<Owner>,
+    pub owner: Arc<OwnerRef>,
     /// Path of the cgroup inside of it that this comes from, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inside: Option<String>,
@@ -101,8 +101,8 @@ impl StateNow {
     }
 }
 
-impl From<&State> for StateNow {
-    fn from(change: &State) -> Self {
+impl From<&StateEvent> for StateNow {
+    fn from(change: &StateEvent) -> Self {
         Self {
             state: change.to.clone(),
             growth_per_s: change.growth_per_s,
@@ -115,7 +115,7 @@ impl From<&State> for StateNow {
     }
 }
 
-impl State {
+impl StateEvent {
     /// What people call it or, where this comes from a cgroup inside of it, that; safe to show.
     pub fn name(&self) -> String {
         self.owner.name_with_part(self.inside.as_deref())
@@ -123,7 +123,7 @@ impl State {
 
     /// An owner of so many tasks that is in another state. What is known of its limits and the names of its
     /// tasks is to be added, and the part that it comes from.
-    pub fn of(owner: Arc<Owner>, from: detect::State, tasks: u64, now: StateNow) -> Self {
+    pub fn of(owner: Arc<OwnerRef>, from: detect::State, tasks: u64, now: StateNow) -> Self {
         Self {
             owner,
             inside: None,
@@ -145,7 +145,7 @@ impl State {
 /// What an owner's tasks are called.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct TaskNames {
-    /// How many tasks' names were read, of [`State::tasks`].
+    /// How many tasks' names were read, of [`StateEvent::tasks`].
     pub sampled: u64,
     /// The commonest patterns, numbers as `*`.
     pub patterns: Vec<Pattern>,

@@ -1,9 +1,9 @@
 //! An incident in words, and with later numbers.
 
-use super::{Incident, IncidentNow, LimitHolder, LimitId};
+use super::{IncidentEvent, IncidentNow, LimitHolder, LimitId};
 use crate::{escape, values::count};
 
-impl Incident {
+impl IncidentEvent {
     /// Takes in the numbers of a later window.
     pub fn update(&mut self, now: &IncidentNow) {
         self.value = now.value.or(self.value);
@@ -35,7 +35,7 @@ impl Incident {
 
 /// `kernel.pid_max, 2980 of 3000: shop/cart (+41 tasks/s, 92 % of the growth, 2700 tasks); 12
 /// creations refused, of kube-system/calico-node too`
-fn summary(incident: &Incident) -> String {
+fn summary(incident: &IncidentEvent) -> String {
     let mut text = whose(&incident.limit_id());
     if let (Some(usage), Some(value)) = (incident.usage, incident.value) {
         text += &format!(", {usage} of {value}");
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_summary_names_the_limit_the_culprits_and_the_victims_with_the_numbers_of_now() {
-        let mut incident: Incident = serde_json::from_str(
+        let mut incident: IncidentEvent = serde_json::from_str(
             r#"{"id":"1","phase":"opened","limit":"pids.max","cgroup":"/demo","value":100,"usage":99,
                 "opened":"2026-11-22T00:00:00Z","failures":0,"timeline":[],"summary":"",
                 "culprits":[{"cgroup":{"id":7,"path":"/demo/a"},"share":0.92,"growth_per_s":41.0,"tasks":90}],

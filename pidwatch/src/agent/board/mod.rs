@@ -28,7 +28,8 @@ use crate::{
     output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
     probe::LossCounts,
     stream::{
-        CgroupEvent, Change, Event, Incident, Line, NodeWindow, Rate, Started, State, StateNow,
+        CgroupEvent, Change, Event, IncidentEvent, Line, NodeWindow, RateEvent, Started,
+        StateEvent, StateNow,
     },
 };
 
@@ -54,7 +55,7 @@ enum SeriesPlace {
 /// An owner.
 #[derive(Debug)]
 struct OwnerSeries {
-    rate: Box<Rate>,
+    rate: Box<RateEvent>,
     labels: Box<str>,
     /// The window that last told of it.
     window: u64,
@@ -81,7 +82,7 @@ pub struct Board {
     /// Cgroups that are gone, since when: their last counts may still be told.
     removed: HashMap<CgroupId, BootTime>,
     /// States as they were told, while they are not `ok`: an owner's may come before its first row.
-    told: HashMap<CgroupId, (Timestamp, State)>,
+    told: HashMap<CgroupId, (Timestamp, StateEvent)>,
     most_owners: usize,
     with_series: usize,
     other: Counts,
@@ -93,8 +94,8 @@ pub struct Board {
     windows: u64,
     /// Incidents that opened since the stream began, by limit.
     opened: BTreeMap<Cow<'static, str>, u64>,
-    open: Vec<Incident>,
-    closed: VecDeque<(Timestamp, Incident)>,
+    open: Vec<IncidentEvent>,
+    closed: VecDeque<(Timestamp, IncidentEvent)>,
     lost: BTreeMap<Cow<'static, str>, u64>,
 }
 
@@ -176,7 +177,7 @@ impl Board {
         }
     }
 
-    fn state(&mut self, state: State, time: Timestamp) {
+    fn state(&mut self, state: StateEvent, time: Timestamp) {
         let id = state.owner.id();
         let now = StateNow::from(&state);
         let is_calm = now.is_calm();
@@ -190,7 +191,7 @@ impl Board {
         }
     }
 
-    fn incident(&mut self, incident: Incident, time: Timestamp) {
+    fn incident(&mut self, incident: IncidentEvent, time: Timestamp) {
         // One that was open before the stream began is not this agent's to count.
         if incident.phase == Phase::Opened {
             *self.opened.entry(incident.limit.clone()).or_default() += 1;
@@ -242,7 +243,7 @@ impl Board {
         self.give_series(now);
     }
 
-    fn rate(&mut self, rate: Box<Rate>, now: BootTime) {
+    fn rate(&mut self, rate: Box<RateEvent>, now: BootTime) {
         let id = rate.owner.id();
         if let Some(path) = rate.owner.path()
             && let Some(&other) = self.by_path.get(path)
@@ -338,7 +339,7 @@ impl Board {
     }
 
     /// Every owner that is there, as at the end of the last window.
-    pub fn rates(&self) -> Vec<Rate> {
+    pub fn rates(&self) -> Vec<RateEvent> {
         let there = self.owners.values().filter(|entry| entry.gone.is_none());
         let mut rates: Vec<_> = there
             .map(|entry| {
@@ -366,17 +367,17 @@ impl Board {
     }
 
     /// States that are not `ok`, as they were told, with when.
-    pub fn states(&self) -> impl Iterator<Item = &(Timestamp, State)> {
+    pub fn states(&self) -> impl Iterator<Item = &(Timestamp, StateEvent)> {
         self.told.values()
     }
 
     /// Incidents that are open.
-    pub fn open(&self) -> &[Incident] {
+    pub fn open(&self) -> &[IncidentEvent] {
         &self.open
     }
 
     /// Incidents that closed, the last first, with when.
-    pub fn closed(&self) -> impl Iterator<Item = &(Timestamp, Incident)> {
+    pub fn closed(&self) -> impl Iterator<Item = &(Timestamp, IncidentEvent)> {
         self.closed.iter()
     }
 }

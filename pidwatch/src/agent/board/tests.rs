@@ -6,7 +6,7 @@ use crate::{
     detect,
     limits::Reason,
     output::prometheus::{Format, text},
-    stream::{LimitId, Owner},
+    stream::{LimitId, OwnerRef},
 };
 
 fn started() -> Started {
@@ -23,8 +23,8 @@ fn board(most_owners: usize) -> Board {
     Board::new(started(), most_owners * MOST_SAMPLES)
 }
 
-fn rate(id: u64, path: &str, tasks: Option<u64>, created: u64) -> Rate {
-    let mut rate = Rate::example(Owner::example(id, Some(path)), tasks);
+fn rate(id: u64, path: &str, tasks: Option<u64>, created: u64) -> RateEvent {
+    let mut rate = RateEvent::example(OwnerRef::example(id, Some(path)), tasks);
     rate.processes = tasks;
     rate.total.created.threads = created;
     rate
@@ -35,14 +35,14 @@ fn take(board: &mut Board, second: u64, event: Event) {
     board.take(line, BootTime::from_seconds(second));
 }
 
-fn window(board: &mut Board, second: u64, rates: Vec<Rate>) {
+fn window(board: &mut Board, second: u64, rates: Vec<RateEvent>) {
     for rate in rates {
         take(board, second, Event::Rate(Box::new(rate)));
     }
     take(board, second, Event::Node(NodeWindow::example(100)));
 }
 
-fn removed(board: &mut Board, second: u64, owner: &Arc<Owner>) {
+fn removed(board: &mut Board, second: u64, owner: &Arc<OwnerRef>) {
     let change = CgroupEvent {
         owner: owner.clone(),
         change: Change::Removed.into(),
@@ -103,7 +103,7 @@ fn who_is_gone_leaves_after_a_while_and_nobody_else_s_counters_move() {
     let mut board = board(10);
     let both = vec![rate(1, "/a", Some(3), 7), rate(2, "/b", Some(1), 5)];
     window(&mut board, 1, both);
-    removed(&mut board, 2, &Owner::example(1, Some("/a")));
+    removed(&mut board, 2, &OwnerRef::example(1, Some("/a")));
     window(&mut board, 3, Vec::new());
     assert_eq!(created(&board), expected(&[("/a", 7), ("/b", 5)]));
     let shown = text(&board.view(), Format::Classic);
@@ -141,7 +141,7 @@ fn room_does_not_grow_with_the_number_of_those_that_came_and_went() {
 fn one_that_comes_again_by_the_same_path_is_there_once() {
     let mut board = board(10);
     window(&mut board, 1, vec![rate(1, "/a", Some(3), 7)]);
-    removed(&mut board, 2, &Owner::example(1, Some("/a")));
+    removed(&mut board, 2, &OwnerRef::example(1, Some("/a")));
     window(&mut board, 2, vec![rate(2, "/a", Some(1), 1)]);
     assert_eq!(created(&board), expected(&[("/a", 1)]));
     // The tail of the old one.
@@ -160,7 +160,7 @@ fn for_whom_there_is_no_room_is_in_a_sum_that_only_grows() {
     window(&mut board, 3, vec![rate(2, "/b", Some(1), 8)]);
     assert_eq!(created(&board), expected(&[("/a", 7), ("other", 13)]));
     for id in [1, 2] {
-        removed(&mut board, 4, &Owner::example(id, None));
+        removed(&mut board, 4, &OwnerRef::example(id, None));
     }
     let later = 4 + GRACE.as_secs();
     window(&mut board, later, vec![rate(4, "/d", Some(1), 1)]);
@@ -183,7 +183,7 @@ fn who_is_flagged_has_series_in_any_case() {
     let folded = told.iter().any(|(id, _)| id == "/b");
     let (id, path) = if folded { (1, "/a") } else { (2, "/b") };
     let mut leaky = rate(id, path, Some(9), 20);
-    let leaks = State::example(leaky.owner.clone(), detect::State::Leaking);
+    let leaks = StateEvent::example(leaky.owner.clone(), detect::State::Leaking);
     leaky.verdict = Some(Box::new(StateNow::from(&leaks)));
     window(&mut board, 2, vec![leaky]);
     let shown = text(&board.view(), Format::Classic);
@@ -220,7 +220,7 @@ fn failures_of_the_node_stay_when_their_owner_goes() {
     refused.total.failed = Some([(Reason::PidsMax, 4)].into_iter().collect());
     refused.counts = refused.total.clone();
     window(&mut board, 1, vec![refused]);
-    removed(&mut board, 2, &Owner::example(1, Some("/a")));
+    removed(&mut board, 2, &OwnerRef::example(1, Some("/a")));
     window(&mut board, 500, Vec::new());
     let shown = text(&board.view(), Format::Classic);
     assert!(!shown.contains("/a"), "{shown}");
@@ -236,7 +236,7 @@ fn an_incident_is_counted_once_and_not_again_after_a_restart() {
             cgroup: Some("/a".into()),
             ..LimitId::of_node("pids.max")
         };
-        let incident = Incident::example(id, limit, phase);
+        let incident = IncidentEvent::example(id, limit, phase);
         take(&mut board, second, Event::Incident(Box::new(incident)));
         let view = board.view();
         let mut of = view.incidents.iter();
@@ -252,7 +252,7 @@ fn an_incident_is_counted_once_and_not_again_after_a_restart() {
 #[test]
 fn an_open_incident_has_the_numbers_of_the_last_window() {
     let mut board = board(1);
-    let incident = Incident::example("1", LimitId::of_node("kernel.pid_max"), Phase::Opened);
+    let incident = IncidentEvent::example("1", LimitId::of_node("kernel.pid_max"), Phase::Opened);
     take(&mut board, 1, Event::Incident(Box::new(incident)));
     let mut node = NodeWindow::example(100);
     node.incidents = serde_json::from_str(r#"[{"id":"1","usage":7,"failures":5}]"#).unwrap();

@@ -15,8 +15,8 @@ use crate::{
     identity::identify,
     output::text::{called, why},
     stream::{
-        self, CloneFailure, Event, Incident, LimitHolder, LimitId, Line, Owner, Rate, Word,
-        name_of_path,
+        self, CloneFailure, Event, IncidentEvent, LimitHolder, LimitId, Line, OwnerRef, RateEvent,
+        Word, name_of_path,
     },
     values::count,
 };
@@ -53,7 +53,7 @@ pub enum Subject {
 
 impl Subject {
     /// The pod of an owner, if it has one that is known by name.
-    pub fn pod(owner: &Owner) -> Option<Self> {
+    pub fn pod(owner: &OwnerRef) -> Option<Self> {
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
         let k8s = owner.k8s.as_ref()?;
         Some(Self::Pod {
@@ -64,7 +64,7 @@ impl Subject {
         })
     }
 
-    fn of(owner: &Owner) -> Self {
+    fn of(owner: &OwnerRef) -> Self {
         Self::pod(owner).unwrap_or_else(|| Self::Other(owner.name().into()))
     }
 }
@@ -151,7 +151,7 @@ impl Notes {
         }
     }
 
-    fn state(&mut self, state: &stream::State, now: BootTime, say: &mut impl FnMut(Note)) {
+    fn state(&mut self, state: &stream::StateEvent, now: BootTime, say: &mut impl FnMut(Note)) {
         if state.to == State::Leaking {
             let mut why = state.why.clone();
             if let Some(names) = &state.task_names {
@@ -162,7 +162,7 @@ impl Notes {
     }
 
     /// A leak that goes on changes no state, and the names of its pod may have come since.
-    fn rate(&mut self, rate: &Rate, now: BootTime, say: &mut impl FnMut(Note)) {
+    fn rate(&mut self, rate: &RateEvent, now: BootTime, say: &mut impl FnMut(Note)) {
         let verdict = rate.verdict.as_deref();
         if let Some(verdict) = verdict.filter(|verdict| verdict.state == State::Leaking) {
             let lost = self.lost;
@@ -173,7 +173,7 @@ impl Notes {
     }
 
     /// Tells the pod, if it is known by name, and the node.
-    fn leak(&mut self, owner: &Owner, why: &str, time: BootTime, say: &mut impl FnMut(Note)) {
+    fn leak(&mut self, owner: &OwnerRef, why: &str, time: BootTime, say: &mut impl FnMut(Note)) {
         let of_node = (Subject::Node, Some(Subject::of(owner)));
         let of_pod = Subject::pod(owner).map(|pod| (pod, None));
         for (about, related) in [Some(of_node), of_pod].into_iter().flatten() {
@@ -226,7 +226,7 @@ impl Notes {
         self.say(key, || text, now, say);
     }
 
-    fn incident(&mut self, incident: &Incident, now: BootTime, say: &mut impl FnMut(Note)) {
+    fn incident(&mut self, incident: &IncidentEvent, now: BootTime, say: &mut impl FnMut(Note)) {
         let limit = incident.limit_id();
         self.blamed.retain(|(of, ..)| *of != limit);
         if !incident.is_open() {

@@ -20,7 +20,9 @@ use crate::{
     identity::{self, Names},
     incident::Phase,
     limits,
-    stream::{self, CloneFailure, Event, Incident, LimitId, LimitUse, Owner, Rate, StateNow},
+    stream::{
+        self, CloneFailure, Event, IncidentEvent, LimitId, LimitUse, OwnerRef, RateEvent, StateNow,
+    },
 };
 
 const PID_MAX: &str = "kernel.pid_max";
@@ -30,7 +32,7 @@ fn at(second: u64) -> BootTime {
 }
 
 /// A container of the pod `shop/web-N`.
-fn container(n: u64) -> Arc<Owner> {
+fn container(n: u64) -> Arc<OwnerRef> {
     let names = Names {
         namespace: Some("shop".into()),
         pod: Some(format!("web-{n}").into()),
@@ -44,13 +46,13 @@ fn container(n: u64) -> Arc<Owner> {
     Arc::new((&owner).into())
 }
 
-fn nameless(n: u64) -> Arc<Owner> {
+fn nameless(n: u64) -> Arc<OwnerRef> {
     let path = format!("/kubepods/burstable/pod00000000-0000-0000-0000-{n:012}/{n:064x}");
-    Owner::example(n, Some(&path))
+    OwnerRef::example(n, Some(&path))
 }
 
-fn unit(name: &str) -> Arc<Owner> {
-    Owner::example(1, Some(&format!("/system.slice/{name}")))
+fn unit(name: &str) -> Arc<OwnerRef> {
+    OwnerRef::example(1, Some(&format!("/system.slice/{name}")))
 }
 
 /// A line, and when it comes.
@@ -60,12 +62,12 @@ fn line(second: u64, event: Event) -> Timed {
     (Line::example(second, event), at(second))
 }
 
-fn state(owner: &Arc<Owner>, state: State, second: u64) -> Timed {
-    let state = stream::State::example(owner.clone(), state);
+fn state(owner: &Arc<OwnerRef>, state: State, second: u64) -> Timed {
+    let state = stream::StateEvent::example(owner.clone(), state);
     line(second, Event::State(Box::new(state)))
 }
 
-fn failed(owner: &Arc<Owner>, limit: Option<&'static str>, second: u64) -> Timed {
+fn failed(owner: &Arc<OwnerRef>, limit: Option<&'static str>, second: u64) -> Timed {
     let reason = limit.map_or(limits::Reason::Memory, |_| limits::Reason::PidMax);
     let limit = limit.map(|name| LimitUse {
         name: name.into(),
@@ -83,10 +85,10 @@ fn failed(owner: &Arc<Owner>, limit: Option<&'static str>, second: u64) -> Timed
 }
 
 fn incident(limit: LimitId, failures: u64, phase: Phase, second: u64) -> Timed {
-    let incident = Incident {
+    let incident = IncidentEvent {
         value: Some(49152),
         usage: Some(49152),
-        culprits: vec![stream::Culprit {
+        culprits: vec![stream::CulpritEntry {
             owner: (*container(7)).clone(),
             inside: None,
             share: 1.0,
@@ -95,7 +97,7 @@ fn incident(limit: LimitId, failures: u64, phase: Phase, second: u64) -> Timed {
         }],
         failures,
         summary: format!("{} is full", limit.name),
-        ..Incident::example("1", limit, phase)
+        ..IncidentEvent::example("1", limit, phase)
     };
     line(second, Event::Incident(Box::new(incident)))
 }
@@ -148,11 +150,11 @@ fn two_that_leak_are_two_on_the_node() {
 }
 
 /// Of a window in which an owner leaks.
-fn window(owner: &Arc<Owner>, second: u64) -> Timed {
-    let leaks = stream::State::example(owner.clone(), State::Leaking);
-    let rate = Rate {
+fn window(owner: &Arc<OwnerRef>, second: u64) -> Timed {
+    let leaks = stream::StateEvent::example(owner.clone(), State::Leaking);
+    let rate = RateEvent {
         verdict: Some(Box::new(StateNow::from(&leaks))),
-        ..Rate::example(owner.clone(), Some(1000))
+        ..RateEvent::example(owner.clone(), Some(1000))
     };
     line(second, Event::Rate(Box::new(rate)))
 }
@@ -254,7 +256,7 @@ fn an_incident_is_told_to_the_node_once_something_was_refused() {
     assert_eq!(told[0].key.about, Subject::Node);
     assert!(matches!(told[0].key.related, Some(Subject::Pod { .. })));
     assert_eq!(told[0].text, "kernel.pid_max is full");
-    let of = |owner: &Owner| LimitId {
+    let of = |owner: &OwnerRef| LimitId {
         cgroup: owner.cgroup.path.clone(),
         ..LimitId::of_node("pids.max")
     };

@@ -6,13 +6,13 @@ use super::{
     table::Mode,
     world::{LogEntry, LogKind},
 };
-use crate::{stream::Incident, tui::keys::KeyCommand};
+use crate::{stream::IncidentEvent, tui::keys::KeyCommand};
 
 /// A line of the list of incidents and events.
 #[derive(Clone, Copy, Debug)]
 pub enum ListEntry<'a> {
     /// An incident.
-    Incident(&'a Incident),
+    Incident(&'a IncidentEvent),
     /// Something that happened.
     Event(&'a LogEntry),
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::NodeStore;
 use crate::{
     escape,
-    stream::{Incident, LimitForecast, LimitHolder, LimitId, LimitUse},
+    stream::{IncidentEvent, LimitForecast, LimitHolder, LimitId, LimitUse},
 };
 
 /// A limit whose usage is worth a gauge.
@@ -34,7 +34,7 @@ impl Gauge {
 
 impl NodeStore {
     /// Seconds until an incident's limit is hit.
-    pub(super) fn full_in(&self, open: &Incident) -> Option<f64> {
+    pub(super) fn full_in(&self, open: &IncidentEvent) -> Option<f64> {
         let of_owners = self.owners.values();
         let of_owners = of_owners.filter_map(|known| known.verdict.as_ref()?.exhaustion.as_ref());
         let all = self.exhaustion.iter().chain(of_owners);
@@ -48,7 +48,7 @@ impl NodeStore {
     }
 
     /// The limits that matter now: the node's that is hit first, then those of some open incidents.
-    pub fn gauges_of(&self, incidents: &[&Incident]) -> Vec<Gauge> {
+    pub fn gauges_of(&self, incidents: &[&IncidentEvent]) -> Vec<Gauge> {
         let mut gauges = Vec::new();
         if let Some(limit) = self.binding() {
             let is_ahead = |ahead: &&LimitForecast| ahead.limit == limit.name;

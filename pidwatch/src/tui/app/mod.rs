@@ -24,7 +24,7 @@ use crate::{
     cgroup::CgroupId,
     escape,
     filter::Filter,
-    stream::{Incident, LimitUse, Line},
+    stream::{IncidentEvent, LimitUse, Line},
 };
 
 /// Spans of time that charts show, in seconds.
@@ -342,7 +342,7 @@ impl App {
     }
 
     /// Whether an incident is to be shown: one who is asked for has a part in it.
-    pub fn shows(&self, incident: &Incident) -> bool {
+    pub fn shows(&self, incident: &IncidentEvent) -> bool {
         let filter = self.order.filter.as_str();
         let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
         let victims = incident.victims.iter().map(|victim| &victim.owner);
@@ -377,7 +377,7 @@ impl App {
     }
 
     /// The incidents that are open and to be shown, the most urgent first.
-    pub fn open_incidents(&self) -> Vec<&Incident> {
+    pub fn open_incidents(&self) -> Vec<&IncidentEvent> {
         let world = self.shown();
         let mut open: Vec<_> = world
             .open_incidents()

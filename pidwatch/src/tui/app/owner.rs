@@ -14,7 +14,8 @@ use crate::{
     identity::OwnerKey,
     limits::{Basis, Reason},
     stream::{
-        CloneFailure, Creator, LimitHolder, LimitId, LimitUse, Owner, Rate, StateNow, TaskNames,
+        CloneFailure, Creator, LimitHolder, LimitId, LimitUse, OwnerRef, RateEvent, StateNow,
+        TaskNames,
     },
 };
 
@@ -134,7 +135,7 @@ pub struct NextLimit {
 #[derive(Clone, Debug)]
 pub struct OwnerEntry {
     /// Whose.
-    pub owner: Arc<Owner>,
+    pub owner: Arc<OwnerRef>,
     /// Who it is, whatever cgroup stands for it; `None` for a cgroup inside of an owner.
     pub key: Option<OwnerKey>,
     /// Its name, safe to show.
@@ -181,7 +182,7 @@ pub struct OwnerEntry {
 
 impl OwnerEntry {
     /// Nothing is known but who it is.
-    pub fn new(owner: Arc<Owner>) -> Self {
+    pub fn new(owner: Arc<OwnerRef>) -> Self {
         let name = owner.name();
         Self {
             lower: name.to_lowercase(),
@@ -210,7 +211,7 @@ impl OwnerEntry {
     }
 
     /// Takes its name anew where that has changed.
-    pub(super) fn call(&mut self, owner: &Arc<Owner>) {
+    pub(super) fn call(&mut self, owner: &Arc<OwnerRef>) {
         if !Arc::ptr_eq(&self.owner, owner) && self.owner != *owner {
             self.owner = owner.clone();
             self.key = owner.key();
@@ -239,7 +240,7 @@ impl OwnerEntry {
     }
 
     /// Takes its rate of a window.
-    pub(super) fn window(&mut self, rate: Rate, time: Timestamp, seconds: f64) -> Reading {
+    pub(super) fn window(&mut self, rate: RateEvent, time: Timestamp, seconds: f64) -> Reading {
         let counts = &rate.counts;
         let reading = Reading {
             tasks: rate.tasks,

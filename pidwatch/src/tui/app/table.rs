@@ -282,7 +282,7 @@ mod tests {
     use crate::{
         cgroup::CgroupId,
         limits::Reason,
-        stream::{Change, Owner, Rate},
+        stream::{Change, OwnerRef, RateEvent},
         tui::app::{
             row::RowKey,
             tests::{changed, owner, pod, rate, window},
@@ -290,8 +290,8 @@ mod tests {
     };
 
     /// The same container of a pod for the nth time.
-    fn restarted(n: u64) -> Arc<Owner> {
-        let mut again = Owner::clone(&pod(7, "shop", "churner", "app"));
+    fn restarted(n: u64) -> Arc<OwnerRef> {
+        let mut again = OwnerRef::clone(&pod(7, "shop", "churner", "app"));
         let path = again.cgroup.path.take().unwrap();
         let (pod, _) = path.rsplit_once('/').unwrap();
         again.cgroup.path = Some(format!("{pod}/{n:064}"));
@@ -340,7 +340,7 @@ mod tests {
         let outer = restarted(1);
         let path = outer.path().unwrap_or_default().to_owned();
         let inner = owner(300, &format!("{path}/inner"));
-        let rates: Vec<Rate> = vec![rate(outer, 3), rate(inner, 4)];
+        let rates: Vec<RateEvent> = vec![rate(outer, 3), rate(inner, 4)];
         for line in window(1, rates) {
             world.apply(line);
         }

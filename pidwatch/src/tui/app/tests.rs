@@ -11,8 +11,9 @@ use crate::{
     incident::Phase,
     limits::{Basis, Reason},
     stream::{
-        self, Caller, CgroupEvent, Change, CloneFailure, Creator, Culprit, Event, IncidentNow,
-        LimitForecast, LimitId, Moment, NodeWindow, Owner, Rate, StateNow, Victim,
+        self, Caller, CgroupEvent, Change, CloneFailure, Creator, CulpritEntry, Event, IncidentNow,
+        LimitForecast, LimitId, NodeWindow, OwnerRef, RateEvent, StateNow, TimelinePoint,
+        VictimEntry,
     },
     tui::keys::{Gesture, KeyPress},
 };
@@ -28,11 +29,11 @@ pub fn line(second: u64, event: Event) -> Line {
     Line::example(AT_S + second, event)
 }
 
-pub fn owner(id: u64, path: &str) -> Arc<Owner> {
-    Owner::example(id, Some(path))
+pub fn owner(id: u64, path: &str) -> Arc<OwnerRef> {
+    OwnerRef::example(id, Some(path))
 }
 
-pub fn pod(id: u64, namespace: &str, pod: &str, container: &str) -> Arc<Owner> {
+pub fn pod(id: u64, namespace: &str, pod: &str, container: &str) -> Arc<OwnerRef> {
     let path = format!("/kubepods/burstable/pod3f2a7c1e-9b40-4d1c-8a55-{id:012}/{id:064}");
     let owner = identity::Owner {
         names: Some(Arc::new(Names {
@@ -46,10 +47,10 @@ pub fn pod(id: u64, namespace: &str, pod: &str, container: &str) -> Arc<Owner> {
     Arc::new((&owner).into())
 }
 
-pub fn rate(owner: Arc<Owner>, tasks: u64) -> Rate {
-    Rate {
+pub fn rate(owner: Arc<OwnerRef>, tasks: u64) -> RateEvent {
+    RateEvent {
         processes: Some(tasks.min(4)),
-        ..Rate::example(owner, Some(tasks))
+        ..RateEvent::example(owner, Some(tasks))
     }
 }
 
@@ -81,15 +82,15 @@ fn exhaustion() -> LimitForecast {
     }
 }
 
-pub fn window(second: u64, rates: Vec<Rate>) -> Vec<Line> {
+pub fn window(second: u64, rates: Vec<RateEvent>) -> Vec<Line> {
     window_with(second, rates, &[])
 }
 
 /// A window with the incidents as they are then.
-pub fn window_with(second: u64, rates: Vec<Rate>, incidents: &[Incident]) -> Vec<Line> {
+pub fn window_with(second: u64, rates: Vec<RateEvent>, incidents: &[IncidentEvent]) -> Vec<Line> {
     let usage = rates.iter().filter_map(|rate| rate.tasks).sum();
     let threads_max = LimitId::of_node("kernel.threads-max");
-    let now = |incident: &Incident| IncidentNow {
+    let now = |incident: &IncidentEvent| IncidentNow {
         id: incident.id.clone(),
         value: incident.value,
         usage: incident.usage,
@@ -109,19 +110,19 @@ pub fn window_with(second: u64, rates: Vec<Rate>, incidents: &[Incident]) -> Vec
     events.map(|event| line(second, event)).collect()
 }
 
-pub fn state(owner: Arc<Owner>, state: State, tasks: u64) -> stream::State {
-    stream::State {
+pub fn state(owner: Arc<OwnerRef>, state: State, tasks: u64) -> stream::StateEvent {
+    stream::StateEvent {
         since: at(0),
         tasks,
         growth_per_s: Some(41.5),
         confidence: Some(0.97),
         exhaustion: Some(exhaustion()),
         why: format!("+42 tasks/s for 9 min, 40 to {tasks} tasks; kernel.pid_max in 6 min"),
-        ..stream::State::example(owner, state)
+        ..stream::StateEvent::example(owner, state)
     }
 }
 
-pub fn refused(second: u64, owner: Arc<Owner>, comm: &str) -> Line {
+pub fn refused(second: u64, owner: Arc<OwnerRef>, comm: &str) -> Line {
     let example = CloneFailure::example(owner, Reason::PidMax);
     let failed = CloneFailure {
         syscall: Some("clone3".into()),
@@ -140,45 +141,45 @@ pub fn refused(second: u64, owner: Arc<Owner>, comm: &str) -> Line {
     line(second, Event::CloneFailed(Box::new(failed)))
 }
 
-pub fn changed(second: u64, owner: Arc<Owner>, change: Change) -> Line {
+pub fn changed(second: u64, owner: Arc<OwnerRef>, change: Change) -> Line {
     let change = change.into();
     line(second, Event::Cgroup(CgroupEvent { owner, change }))
 }
 
-pub fn leaky() -> Arc<Owner> {
+pub fn leaky() -> Arc<OwnerRef> {
     pod(7, "shop", "cart-7d9f-x2k4p", "app")
 }
 
-pub fn calico() -> Arc<Owner> {
+pub fn calico() -> Arc<OwnerRef> {
     pod(8, "kube-system", "calico-node-x7k2p", "calico-node")
 }
 
-pub fn told(second: u64, incident: Incident) -> Line {
+pub fn told(second: u64, incident: IncidentEvent) -> Line {
     line(second, Event::Incident(Box::new(incident)))
 }
 
 /// The incident of docs: `cart` leaks, calico suffers.
 pub fn incident(phase: Phase) -> Line {
     let limit = LimitId::of_node("kernel.pid_max");
-    let incident = Incident {
+    let incident = IncidentEvent {
         value: Some(49_152),
         usage: Some(49_152),
         peak: Some(49_152),
         opened: at(2),
-        culprits: vec![Culprit {
+        culprits: vec![CulpritEntry {
             owner: (*leaky()).clone(),
             inside: None,
             share: 0.98,
             growth_per_s: Some(41.5),
             tasks: 46_012,
         }],
-        victims: vec![Victim {
+        victims: vec![VictimEntry {
             owner: (*calico()).clone(),
             failures: 31,
             comms: [("runc:[2:INIT]".to_owned(), 31)].into(),
         }],
         failures: 31,
-        timeline: vec![Moment {
+        timeline: vec![TimelinePoint {
             time: at(2),
             what: crate::incident::What::Flagged.into(),
             text: "shop/cart-7d9f-x2k4p/app is leaking".into(),
@@ -188,7 +189,7 @@ pub fn incident(phase: Phase) -> Line {
                   growth, 46012 tasks); 31 creations refused; victims: \
                   kube-system/calico-node-x7k2p/calico-node"
                 .into(),
-        ..Incident::example("kernel.pid_max-1", limit, phase)
+        ..IncidentEvent::example("kernel.pid_max-1", limit, phase)
     };
     told(9, incident)
 }
@@ -241,19 +242,19 @@ pub fn at_2209() -> App {
 }
 
 /// An incident of a cgroup's limit.
-pub fn of_cgroup(path: &str, usage: u64, failures: u64) -> Incident {
+pub fn of_cgroup(path: &str, usage: u64, failures: u64) -> IncidentEvent {
     let limit = LimitId {
         cgroup: Some(path.to_owned()),
         ..LimitId::of_node("pids.max")
     };
-    Incident {
+    IncidentEvent {
         value: Some(400),
         usage: Some(usage),
         peak: Some(49_152),
         opened: at(2),
         failures,
         summary: format!("pids.max of {path}, {usage} of 400; {failures} creations refused"),
-        ..Incident::example(&format!("pids.max-{path}"), limit, Phase::Updated)
+        ..IncidentEvent::example(&format!("pids.max-{path}"), limit, Phase::Updated)
     }
 }
 
@@ -475,7 +476,7 @@ fn who_ate_a_limit_is_no_victim_of_it() {
 fn a_state_is_told_and_taken_back() {
     let mut app = at_2209();
     let change = |to| {
-        let state = stream::State {
+        let state = stream::StateEvent {
             limits: Some(vec![pid_max(1)]),
             ..state(calico(), to, 18)
         };
@@ -625,7 +626,7 @@ fn shares_are_of_the_limit_that_is_reached_first_and_are_not_mixed() {
             cgroup: Some(of.to_owned()),
             ..LimitId::of_node("pids.max")
         };
-        Rate {
+        RateEvent {
             limit: Some(limit(of, value, tasks)),
             ..rate(owner(id, path), tasks)
         }
@@ -687,7 +688,7 @@ fn growth_and_forecast_are_of_this_moment() {
     app.take([line(1, Event::State(Box::new(leaks.clone())))]);
     let mut now = StateNow::from(&leaks);
     now.growth_per_s = Some(5.0);
-    let rate = Rate {
+    let rate = RateEvent {
         verdict: Some(Box::new(now)),
         ..rate(leaky(), 100)
     };

@@ -18,8 +18,8 @@ use crate::{
     escape,
     history::{History, Reading},
     stream::{
-        self, CgroupEvent, Change, CloneFailure, Event, Incident, IncidentNow, LimitForecast,
-        LimitHolder, LimitUse, Line, NodeWindow, Owner, Rate, StateNow,
+        self, CgroupEvent, Change, CloneFailure, Event, IncidentEvent, IncidentNow, LimitForecast,
+        LimitHolder, LimitUse, Line, NodeWindow, OwnerRef, RateEvent, StateNow,
     },
 };
 
@@ -61,7 +61,7 @@ pub struct LogEntry {
     /// To whom, if to one.
     pub owner: Option<CgroupId>,
     /// The same with its path and its names, as they were then.
-    pub whose: Option<Arc<Owner>>,
+    pub whose: Option<Arc<OwnerRef>>,
     /// Its name, safe to show.
     pub name: String,
     /// In words, safe to show.
@@ -82,7 +82,7 @@ pub struct NodeStore {
     /// When the last window closed.
     pub time: Option<Timestamp>,
     /// Rates of a window that is not over.
-    pub(super) rates_ahead: Vec<Rate>,
+    pub(super) rates_ahead: Vec<RateEvent>,
     /// The node's limits.
     pub limits: Vec<LimitUse>,
     /// Which of them is hit first if it goes on as it does.
@@ -92,7 +92,7 @@ pub struct NodeStore {
     /// Owners by their cgroups.
     pub owners: HashMap<CgroupId, OwnerEntry>,
     /// Incidents, the newest last.
-    pub incidents: Vec<Incident>,
+    pub incidents: Vec<IncidentEvent>,
     /// When an open incident last had a creation refused, and its failures then.
     pub(super) refused: HashMap<String, (Timestamp, u64)>,
     /// What happened of late, the newest last.
@@ -157,7 +157,7 @@ impl NodeStore {
         }
     }
 
-    fn state(&mut self, state: stream::State, time: Timestamp) {
+    fn state(&mut self, state: stream::StateEvent, time: Timestamp) {
         let now = StateNow::from(&state);
         let text = format!(
             "{}: {}",
@@ -196,25 +196,25 @@ impl NodeStore {
     }
 
     /// The incidents that are open.
-    pub fn open_incidents(&self) -> impl DoubleEndedIterator<Item = &Incident> {
+    pub fn open_incidents(&self) -> impl DoubleEndedIterator<Item = &IncidentEvent> {
         self.incidents.iter().filter(|incident| incident.is_open())
     }
 
     /// How long no creation was refused of an incident that had some; `None` while there are.
-    pub fn calm(&self, incident: &Incident) -> Option<Duration> {
+    pub fn calm(&self, incident: &IncidentEvent) -> Option<Duration> {
         let (last, _) = self.refused.get(&incident.id)?;
         let calm = between(*last, self.time?);
         (incident.failures > 0 && calm > REFUSES_FOR).then_some(calm)
     }
 
     /// The most urgent of two incidents first: what is refused now, then what will be soon, then what is fuller.
-    pub fn urgency(&self, a: &Incident, b: &Incident) -> Ordering {
-        let refuses = |open: &Incident| open.failures > 0 && self.calm(open).is_none();
-        let full_in = |open: &Incident| self.full_in(open).unwrap_or(f64::INFINITY);
-        let ratio = |open: &Incident| {
+    pub fn urgency(&self, a: &IncidentEvent, b: &IncidentEvent) -> Ordering {
+        let refuses = |open: &IncidentEvent| open.failures > 0 && self.calm(open).is_none();
+        let full_in = |open: &IncidentEvent| self.full_in(open).unwrap_or(f64::INFINITY);
+        let ratio = |open: &IncidentEvent| {
             open.usage.unwrap_or(0) as f64 / open.value.unwrap_or(u64::MAX).max(1) as f64
         };
-        let is_nodes = |open: &Incident| open.holder() == LimitHolder::Node;
+        let is_nodes = |open: &IncidentEvent| open.holder() == LimitHolder::Node;
         (refuses(b).cmp(&refuses(a)))
             .then_with(|| is_nodes(b).cmp(&is_nodes(a)))
             .then_with(|| full_in(a).total_cmp(&full_in(b)))
@@ -222,7 +222,7 @@ impl NodeStore {
             .then_with(|| b.opened.cmp(&a.opened))
     }
 
-    fn known(&mut self, owner: &Arc<Owner>) -> &mut OwnerEntry {
+    fn known(&mut self, owner: &Arc<OwnerRef>) -> &mut OwnerEntry {
         let known = self
             .owners
             .entry(owner.id())
@@ -321,7 +321,7 @@ impl NodeStore {
         self.known(failed.sufferer()).refused(refusal, times);
     }
 
-    fn incident(&mut self, incident: Incident, time: Timestamp) {
+    fn incident(&mut self, incident: IncidentEvent, time: Timestamp) {
         let place = self
             .incidents
             .iter()
@@ -355,7 +355,7 @@ impl NodeStore {
         &mut self,
         what: LogKind,
         time: Timestamp,
-        owner: Option<&Arc<Owner>>,
+        owner: Option<&Arc<OwnerRef>>,
         text: String,
         is_bad: bool,
     ) {
@@ -382,7 +382,11 @@ impl NodeStore {
 }
 
 /// Notes when an incident's failures grew.
-fn refusals(refused: &mut HashMap<String, (Timestamp, u64)>, incident: &Incident, time: Timestamp) {
+fn refusals(
+    refused: &mut HashMap<String, (Timestamp, u64)>,
+    incident: &IncidentEvent,
+    time: Timestamp,
+) {
     if !incident.is_open() {
         refused.remove(&incident.id);
         return;

@@ -21,7 +21,7 @@ use crate::{
     detect::State,
     limits::Reason,
     model::Counts,
-    stream::{LimitForecast, NodeWindow, Owner, ProbeState, Rejection, Started, StateNow},
+    stream::{LimitForecast, NodeWindow, OwnerRef, ProbeState, Rejection, Started, StateNow},
 };
 
 /// An owner as it is exported. `None` is unknown, or not set.
@@ -67,7 +67,7 @@ pub struct MetricsView<'a> {
 }
 
 /// The labels of an owner, escaped: `id="/a",namespace="",...`.
-pub fn owner_labels(owner: &Owner) -> String {
+pub fn owner_labels(owner: &OwnerRef) -> String {
     let gone;
     let id = match owner.path() {
         Some(path) => path,

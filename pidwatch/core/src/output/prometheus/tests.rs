@@ -8,8 +8,8 @@ use crate::{
 
 const EVIL: &str = "/a\"b\\c\nd\\xff,}";
 
-fn owner(id: u64, path: Option<&str>) -> Owner {
-    Owner {
+fn owner(id: u64, path: Option<&str>) -> OwnerRef {
+    OwnerRef {
         cgroup: CgroupRef {
             id,
             path: path.map(str::to_owned),

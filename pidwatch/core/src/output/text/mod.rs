@@ -19,8 +19,8 @@ use crate::{
     detect,
     incident::Phase,
     stream::{
-        CgroupEvent, Change, CloneFailure, Event, Incident, Line, Owner, ProbeReport, ProbeState,
-        Rate, Rejection, Started, State,
+        CgroupEvent, Change, CloneFailure, Event, IncidentEvent, Line, OwnerRef, ProbeReport,
+        ProbeState, RateEvent, Rejection, Started, StateEvent,
     },
 };
 
@@ -45,7 +45,7 @@ pub struct Text {
     colour: bool,
     rows_since_heading: usize,
     /// Rates of a window that is not over.
-    rates: Vec<(Timestamp, Box<Rate>)>,
+    rates: Vec<(Timestamp, Box<RateEvent>)>,
 }
 
 const RED: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red)));
@@ -94,7 +94,7 @@ impl Text {
         }
     }
 
-    fn path(&self, owner: &Owner, room: usize) -> String {
+    fn path(&self, owner: &OwnerRef, room: usize) -> String {
         let name = owner.name();
         match self.width {
             Some(_) => cut_front(&name, room.max(NARROWEST_PATH)),
@@ -193,7 +193,7 @@ impl Text {
     }
 
     /// Something about a cgroup, with as much of its path as there is room for.
-    fn about(&self, what: String, owner: &Owner) -> String {
+    fn about(&self, what: String, owner: &OwnerRef) -> String {
         let room = self.width.unwrap_or(0).saturating_sub(what.width());
         let path = self.path(owner, room);
         what + &path
@@ -211,7 +211,7 @@ impl Text {
         textwrap::fill(text, options)
     }
 
-    fn row(&self, out: &mut dyn Write, time: Timestamp, rate: &Rate) -> io::Result<()> {
+    fn row(&self, out: &mut dyn Write, time: Timestamp, rate: &RateEvent) -> io::Result<()> {
         // The last window may have lasted no time at all.
         let seconds = rate.window_s.max(SHORTEST);
         let counts = &rate.counts;
@@ -241,7 +241,7 @@ impl Text {
     }
 
     /// Creations that no limit refused, so that nobody looks for one.
-    fn rejections(&self, out: &mut dyn Write, time: Timestamp, rate: &Rate) -> io::Result<()> {
+    fn rejections(&self, out: &mut dyn Write, time: Timestamp, rate: &RateEvent) -> io::Result<()> {
         let Some(rejected) = rate.counts.rejected.filter(|n| *n > 0) else {
             return Ok(());
         };
@@ -267,7 +267,7 @@ impl Text {
         writeln!(out, "{}", self.about(line, &rate.owner))
     }
 
-    fn state(&self, out: &mut dyn Write, time: Timestamp, state: &State) -> io::Result<()> {
+    fn state(&self, out: &mut dyn Write, time: Timestamp, state: &StateEvent) -> io::Result<()> {
         use detect::State::{Gone, Growing, Leaking, Ok as Calm, Saturated, Storm};
         let style = match state.to.known() {
             Some(Leaking | Saturated) => RED.bold(),
@@ -290,7 +290,7 @@ impl Text {
         Ok(())
     }
 
-    fn incident(&self, time: Timestamp, incident: &Incident) -> String {
+    fn incident(&self, time: Timestamp, incident: &IncidentEvent) -> String {
         let line = format!(
             "{}  INCIDENT {} ({}): {}",
             self.time(time),
