@@ -10,9 +10,9 @@ use pidwatch_core::detect::{Detector, Sample};
 
 use super::case::{Node, Readings, id};
 use super::owner::Owner;
-use super::part::Step;
 use super::random::Random;
 use super::score::spread;
+use super::step::Step;
 use super::tasks::{Manner, Tasks};
 
 /// Owners of the node, and how many of them change each second.

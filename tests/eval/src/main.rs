@@ -16,6 +16,7 @@ mod random;
 mod recorded;
 mod recorded_tasks;
 mod score;
+mod step;
 mod tasks;
 mod tradeoff;
 

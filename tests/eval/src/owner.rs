@@ -3,8 +3,9 @@
 use pidwatch_core::detect::Sample;
 use pidwatch_core::detect::evidence::Task;
 
-use super::part::{Clock, Part, Step};
+use super::part::{Clock, Part};
 use super::random::Random;
+use super::step::Step;
 use super::tasks::Tasks;
 
 /// Whether and how an owner leaks.

@@ -6,6 +6,7 @@
 use pidwatch_core::detect::evidence::Task;
 
 use super::random::Random;
+use super::step::Step;
 use super::tasks::Manner;
 
 /// Now, for a part.
@@ -15,29 +16,6 @@ pub struct Clock {
     pub at: u64,
     /// Seconds since its owner started, or was restarted.
     pub age: u64,
-}
-
-/// What happens in one second.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Step {
-    pub created: u64,
-    /// Ended, zombies among them.
-    pub ended: u64,
-    /// Of those that ended, how many nobody reaps; negative: earlier ones that are reaped now.
-    pub unreaped: i64,
-    /// Moved in from elsewhere (or out, where negative) without a creation.
-    pub moved: i64,
-}
-
-impl Step {
-    /// What takes a level from one value to another.
-    fn between(from: u64, to: u64) -> Self {
-        Self {
-            created: to.saturating_sub(from),
-            ended: from.saturating_sub(to),
-            ..Self::default()
-        }
-    }
 }
 
 /// A component of an owner.

@@ -4,8 +4,9 @@
 
 use super::case::{Case, Node};
 use super::owner::Owner;
-use super::part::{Clock, Part, Step};
+use super::part::{Clock, Part};
 use super::random::Random;
+use super::step::Step;
 use super::tasks::Manner;
 
 /// `pids.max` of each service's cgroup, as it was recorded.

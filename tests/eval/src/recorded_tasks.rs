@@ -7,8 +7,9 @@ use pidwatch_core::detect::evidence::{Task, Wait, Zombie};
 
 use super::case::{Case, Node};
 use super::owner::Owner;
-use super::part::{Clock, Part, Step};
+use super::part::{Clock, Part};
 use super::random::Random;
+use super::step::Step;
 
 /// A program's recording by its name.
 macro_rules! recording {

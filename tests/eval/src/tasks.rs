@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pidwatch_core::detect::evidence::{Task, Wait, Zombie};
 
-use super::part::Step;
 use super::random::Random;
+use super::step::Step;
 
 /// What the tasks of a part do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
