@@ -14,7 +14,7 @@ use pidwatch::{
     stream::{Event, LimitUse, Line, NodeWindow, OwnerRef, RateEvent},
     tui::{
         ansi::Ansi,
-        app::{App, Origin, column::Column, table::Mode},
+        app::{App, Areas, Origin, column::Column, table::Mode},
         render,
         theme::Theme,
     },
@@ -95,7 +95,7 @@ fn measure(owners: u64, mode: Mode, screen: Rect) -> ((f64, f64), (f64, f64)) {
         black_box(app.take(lines));
         took.push(began.elapsed());
         let began = Instant::now();
-        let mut areas = Default::default();
+        let mut areas = Areas::default();
         let drawn = terminal.draw(|frame| areas = render::draw(&app, &theme, frame.buffer_mut()));
         drew.push(began.elapsed());
         assert!(drawn.is_ok());

@@ -24,7 +24,7 @@ const API: &str = "/api/v1/";
 /// How long a connection to one address may take.
 pub const CONNECT: Duration = Duration::from_secs(5);
 /// A report of a full flight recorder takes seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Most bytes of an answer: a report has some hundred thousand.
 const MOST_BYTES: usize = 64 << 20;
 

@@ -111,7 +111,7 @@ fn a_thousand_containers_of_which_fifty_are_busy(env: &Env) -> Result<()> {
         agent.pidwatch.status("VmRSS")?,
         agent.pidwatch.status("RssAnon")?,
     );
-    println!("    resident: {} KiB, {own} KiB of them its own", resident);
+    println!("    resident: {resident} KiB, {own} KiB of them its own");
     assert!(resident < 40 * 1024, "{resident} KiB");
     drop(busy);
     drop(held);

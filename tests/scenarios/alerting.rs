@@ -25,7 +25,7 @@ pub fn scenarios() -> Vec<Scenario> {
 /// From the flag to the alert; what people are promised.
 const PROMISED: Duration = Duration::from_secs(30);
 /// For what has no promise.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn wait(what: &str, limit: Duration, mut is_so: impl FnMut() -> Result<bool>) -> Result<Instant> {
     let until = Instant::now() + limit;

@@ -160,7 +160,7 @@ fn a_ring_too_small_loses_no_count(env: &Env) -> Result<()> {
     let loads = cgroups.iter().map(load).collect::<Result<Vec<_>>>()?;
     let truths = loads
         .into_iter()
-        .map(|load| load.finish())
+        .map(pidwatch_tests::load::Running::finish)
         .collect::<Result<Vec<_>>>()?;
     pidwatch.wait(|seen| {
         cgroups

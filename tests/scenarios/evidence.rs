@@ -18,7 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// An emulated guest is slow, and a pass over its tasks takes its time.
-const LONG: Duration = Duration::from_secs(180);
+const LONG: Duration = Duration::from_mins(3);
 /// Far from half of it is flagged by the tasks alone.
 const PIDS_MAX: u64 = 4000;
 /// Ages for people who do not wait for minutes.

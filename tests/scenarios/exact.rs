@@ -323,7 +323,7 @@ fn the_event_stream_of_all_cgroups_counts_each_once(env: &Env) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let truths = loads
         .into_iter()
-        .map(|load| load.finish())
+        .map(pidwatch_tests::load::Running::finish)
         .collect::<Result<Vec<_>>>()?;
     pidwatch.wait(|seen| {
         cgroups

@@ -69,7 +69,7 @@ fn kernel_maps_fit_into_12_mib(env: &Env) -> Result<()> {
     println!(
         "    {} maps: {:.2} MiB",
         ids.len(),
-        bytes as f64 / (1 << 20) as f64
+        bytes as f64 / f64::from(1 << 20)
     );
     assert!(bytes > 0, "no map found");
     assert!(bytes < 12 << 20, "{bytes} bytes");

@@ -49,7 +49,7 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// How long a leak, its failures and the end of its incident may take in an emulated guest.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// Events of a type about a cgroup.
 fn about<'a>(

@@ -155,7 +155,7 @@ fn zombies_are_told_while_they_last(env: &Env) -> Result<()> {
             .and_then(|rate| rate.number(field))
     };
     // Only what has lasted for a while is called a zombie.
-    pidwatch.wait_within(Duration::from_secs(60), |seen| {
+    pidwatch.wait_within(Duration::from_mins(1), |seen| {
         latest(seen, "/zombies") == Some(30)
     })?;
     pidwatch.wait(|seen| latest(seen, "/tasks") == Some(31))?;
@@ -179,7 +179,7 @@ fn zombies_from_before_the_start_are_told(env: &Env) -> Result<()> {
     load.ready()?;
     let mut pidwatch = Invocation::trace(env).start()?;
     let latest = |seen: &Recording| seen.rates(cgroup.id).next_back()?.number("/zombies");
-    pidwatch.wait_within(Duration::from_secs(60), |seen| latest(seen) == Some(30))?;
+    pidwatch.wait_within(Duration::from_mins(1), |seen| latest(seen) == Some(30))?;
     load.finish()?;
     pidwatch.wait(|seen| latest(seen) == Some(0))?;
     pidwatch.stop()?;

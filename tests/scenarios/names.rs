@@ -159,7 +159,7 @@ fn a_runtime_that_fails_is_told_of_once_and_counting_goes_on(env: &Env) -> Resul
         Manner::Garbage,
         Manner::Endless,
         Manner::Unimplemented,
-        Manner::Late(Duration::from_secs(3600)),
+        Manner::Late(Duration::from_hours(1)),
     ] {
         let mut runtime = FakeRuntime::start("fails", manner)?;
         let mut pidwatch = traced(env, &[&runtime])?;

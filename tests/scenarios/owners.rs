@@ -101,7 +101,7 @@ fn a_leak_spread_over_a_containers_own_cgroups_is_the_containers(env: &Env) -> R
         leak.inside(part).start()
     });
     let leaks = leaks.collect::<Result<Vec<_>>>()?;
-    pidwatch.wait_within(Duration::from_secs(120), |seen| {
+    pidwatch.wait_within(Duration::from_mins(2), |seen| {
         about(seen, &pods.top).any(|event| ids(event, "victims") == [victim.id])
     })?;
     drop(probe);
@@ -214,7 +214,7 @@ fn a_crash_loop_at_one_path_is_one_incident(env: &Env) -> Result<()> {
             .map(|event| event.json.clone())
             .collect::<Vec<_>>()
     };
-    pidwatch.wait_within(Duration::from_secs(60), |seen| {
+    pidwatch.wait_within(Duration::from_mins(1), |seen| {
         let all = incidents(seen);
         all.last().is_some_and(|last| last["failures"] == refused)
     })?;

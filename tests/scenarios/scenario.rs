@@ -142,7 +142,7 @@ macro_rules! scenario {
         $crate::scenario::Scenario {
             module: module_path!().rsplit("::").next().unwrap_or_default(),
             name: stringify!($run),
-            limit: std::time::Duration::from_secs(120),
+            limit: std::time::Duration::from_mins(2),
             run: $run,
             place: $crate::scenario::$place,
             kernels: (None, None),

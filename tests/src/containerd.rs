@@ -22,7 +22,7 @@ use crate::surroundings;
 pub const IMAGE: &str = "localhost/pidwatch-test:1";
 
 /// How long it may take to be there.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// What it keeps in its folder.
 const CONFIG: &str = r#"

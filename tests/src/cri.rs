@@ -176,7 +176,7 @@ pub struct Cri {
 }
 
 /// How long a call may take: a container starts slowly in an emulated guest.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Cri {
     /// Makes a pod and starts it: its sandbox's id.

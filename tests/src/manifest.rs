@@ -51,13 +51,13 @@ impl Manifest {
     /// Its container on this node, listening at a free port of loopback.
     pub fn container(&self, node: &Node<'_>) -> Result<Config> {
         let container = &self.pod["containers"][0];
-        let args =
-            words(&container["args"])
-                .into_iter()
-                .map(|word| match word.starts_with("--listen=") {
-                    true => "--listen=127.0.0.1:0".to_owned(),
-                    false => word,
-                });
+        let args = words(&container["args"]).into_iter().map(|word| {
+            if word.starts_with("--listen=") {
+                "--listen=127.0.0.1:0".to_owned()
+            } else {
+                word
+            }
+        });
         let security = &container["securityContext"];
         let flag = |name: &str| security[name].as_bool().context(format!("no {name}"));
         Ok(Config {

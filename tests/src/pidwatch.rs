@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::recording::{Event, Recording};
 
 /// How long pidwatch may take to start (an emulated guest verifies its programs slowly).
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long anything may take that pidwatch is expected to print.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -100,7 +100,9 @@ pub fn unpack_for_this_host(package: &str, work: &Path, into: &Path) -> Result<(
     let lock = File::create(folder.join("lock"))?;
     lock.lock()?;
     static UPDATED: Mutex<bool> = Mutex::new(false);
-    let mut is_updated = UPDATED.lock().unwrap_or_else(|error| error.into_inner());
+    let mut is_updated = UPDATED
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if !*is_updated {
         eprintln!("xtask: reading the package lists");
         process::run(apt.command("apt-get").args(["--quiet", "update"]))?;

@@ -17,7 +17,7 @@ use crate::{build, process, programs, workspace};
 /// Name of the tmux server: nobody else's.
 const SERVER: &str = "pidwatch-capture";
 /// The demo fills its limit after 40 s.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Columns and rows.
 const SCREEN: (usize, usize) = (80, 24);
 /// Size of a character in the picture.
@@ -166,9 +166,9 @@ fn turn(look: &mut Look, numbers: &[usize]) {
                 let index = numbers.nth(1).filter(|index| *index < 16);
                 let colour = index.map(|index| COLOURS[index].to_owned());
                 if n == 38 {
-                    look.front = colour
+                    look.front = colour;
                 } else {
-                    look.back = colour
+                    look.back = colour;
                 }
             }
             _ => {}
@@ -200,9 +200,10 @@ fn draw(svg: &mut String, row: usize, piece: &Piece) {
     let look = &piece.look;
     let front = look.front.as_deref().unwrap_or(COLOURS[7]);
     let back = look.back.as_deref();
-    let (front, back) = match look.reverse {
-        true => (back.unwrap_or(COLOURS[0]), Some(front)),
-        false => (front, back),
+    let (front, back) = if look.reverse {
+        (back.unwrap_or(COLOURS[0]), Some(front))
+    } else {
+        (front, back)
     };
     let x = 10.0 + piece.column as f64 * CELL.0;
     let y = 10.0 + row as f64 * CELL.1;

@@ -166,10 +166,8 @@ mod tests {
     fn every_name_sets_something() {
         let shown = |thresholds: &Thresholds| format!("{thresholds:?}");
         for (name, _) in NAMES {
-            let value = ["3", "0.123", "7s"].into_iter();
-            let set = value
-                .filter_map(|value| parse(&format!("{name}={value}")).ok())
-                .next();
+            let mut values = ["3", "0.123", "7s"].into_iter();
+            let set = values.find_map(|value| parse(&format!("{name}={value}")).ok());
             let thresholds = Thresholds::with(&[set.unwrap()]);
             assert_ne!(shown(&thresholds), shown(&Thresholds::default()), "{name}");
         }

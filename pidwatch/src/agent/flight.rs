@@ -20,7 +20,7 @@ use crate::recording::Writer;
 /// The room is spent on so many files: as much as one of them has is missing when the oldest has gone.
 const FILES: u64 = 8;
 /// After a failure it is tried again after this.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_mins(1);
 /// Where lines are lost that cannot be kept, in metrics.
 pub const PLACE: &str = "flight_recorder";
 const PREFIX: &str = "flight-";

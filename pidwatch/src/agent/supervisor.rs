@@ -55,7 +55,7 @@ impl Supervisor {
         let status;
         if self.told.is_none_or(|told| told.elapsed() >= STATUS_EVERY) {
             self.told = Some(Instant::now());
-            status = self.status(node);
+            status = Self::status(node);
             states.push(NotifyState::Status(&status));
         }
         if !states.is_empty() {
@@ -64,7 +64,7 @@ impl Supervisor {
         }
     }
 
-    fn status(&self, node: &NodeWindow) -> String {
+    fn status(node: &NodeWindow) -> String {
         let tasks = node.tasks;
         let tasks = tasks.map_or_else(|| "?".to_owned(), |tasks| tasks.to_string());
         match node.incidents.len() {

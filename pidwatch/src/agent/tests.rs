@@ -64,7 +64,7 @@ fn served<F: Future>(shared: Rc<Shared>, test: impl FnOnce(SocketAddr) -> F) -> 
         let address = listener.local_addr().unwrap();
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         tokio::task::spawn_local(http::serve(listener, shared));
-        let time = Duration::from_secs(60);
+        let time = Duration::from_mins(1);
         tokio::time::timeout(time, test(address)).await.unwrap()
     })
 }

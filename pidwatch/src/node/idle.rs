@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Every cgroup is read once in this time.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_mins(1);
 
 /// What the last row of a cgroup said of it.
 #[derive(Debug, PartialEq)]

@@ -238,7 +238,7 @@ mod tests {
             task(&activity, now, Duration::from_millis(4))
         };
         let ended = |task: Task| task.zombie.and_then(|zombie| zombie.ended);
-        assert_eq!(seen(0, UNKNOWN_IDLE).age, Duration::from_secs(60));
+        assert_eq!(seen(0, UNKNOWN_IDLE).age, Duration::from_mins(1));
         assert_eq!(ended(seen(500, 7)), Some(Duration::from_secs(2)));
         assert_eq!(ended(seen(0, 7)), Some(Duration::from_nanos(7)));
         assert_eq!(ended(seen(0, UNKNOWN_IDLE)), None);

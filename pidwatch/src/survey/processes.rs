@@ -93,9 +93,10 @@ pub fn read(survey: &mut Survey, proc_root: &Path, helpers: Helpers) {
         if has_pid_limits && let Some(inum) = namespaces::of(proc_root, pid, Namespace::Pid) {
             spaces.count(inum, pid, &status.comm, status.tasks);
         }
-        let user_space = match has_user_spaces {
-            true => namespaces::of(proc_root, pid, Namespace::User),
-            false => Some(INITIAL_USER),
+        let user_space = if has_user_spaces {
+            namespaces::of(proc_root, pid, Namespace::User)
+        } else {
+            Some(INITIAL_USER)
         };
         // Root's own have no RLIMIT_NPROC; of all that it runs only what is in other namespaces matters.
         if status.uid != 0 || user_space.is_some_and(|space| space != INITIAL_USER) {

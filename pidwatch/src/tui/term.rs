@@ -244,9 +244,8 @@ fn enter(fd: &OwnedFd) -> io::Result<()> {
 
 /// Gives the terminal back as it was; nothing when that is done.
 fn restore() {
-    let mut taken = match TAKEN.try_lock() {
-        Ok(taken) => taken,
-        Err(_) => return,
+    let Ok(mut taken) = TAKEN.try_lock() else {
+        return;
     };
     let Some(Taken { terminal, before }) = taken.take() else {
         return;

@@ -87,7 +87,7 @@ mod tests {
         }
         assert!(benign_days >= 300.0, "{benign_days}");
         assert!(leaks >= 100, "{leaks}");
-        assert!((0.25..0.4).contains(&(unseen as f64 / count as f64)));
+        assert!((0.25..0.4).contains(&(unseen as f64 / f64::from(count))));
     }
 
     #[test]

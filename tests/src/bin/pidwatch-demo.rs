@@ -37,7 +37,7 @@ const FULL: Duration = Duration::from_secs(10);
 /// How long after that the incident is over.
 const CALM: Duration = Duration::from_secs(10);
 /// More than the leak takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 

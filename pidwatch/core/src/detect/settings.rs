@@ -41,11 +41,11 @@ impl Default for DetectSettings {
     fn default() -> Self {
         Self {
             growing_gain: 40,
-            soon: Duration::from_secs(600),
+            soon: Duration::from_mins(10),
             leak_gain: 1200,
             leak_share: 0.025,
             most_share: 0.5,
-            long: Duration::from_secs(86_400),
+            long: Duration::from_hours(24),
             leak_time: Duration::from_secs(20),
             urgent_share: 0.2,
             storm_per_s: 100.0,

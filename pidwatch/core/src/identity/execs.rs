@@ -15,7 +15,7 @@ const MAX_CGROUPS: usize = 4 * 1024;
 const MAX_EXECS: usize = 16;
 /// A probe's period (`periodSeconds` of Kubernetes: at least one second).
 const SHORTEST: Duration = Duration::from_millis(800);
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_mins(10);
 /// A period may be longer or shorter by this part of it: a node in need starts an exec late.
 const JITTER: u32 = 5;
 /// Most execs in two periods: a container has up to three probes, and people look in.

@@ -38,7 +38,7 @@ const AGAIN: [Duration; 9] = [
     Duration::from_secs(20),
 ];
 /// And from then on so often: the container may be another runtime's.
-const SELDOM: Duration = Duration::from_secs(60);
+const SELDOM: Duration = Duration::from_mins(1);
 
 /// What a runtime calls the owner of a cgroup. Text from outside, escaped by nobody; cut to
 /// 256 bytes.
@@ -462,7 +462,7 @@ mod tests {
         let mut asked = 0;
         while let Some(due) = book
             .next_question(0)
-            .filter(|due| *due < start + Duration::from_secs(3600))
+            .filter(|due| *due < start + Duration::from_hours(1))
         {
             assert_eq!(ask(&mut book, 0, due, Vec::new()), 1);
             asked += 1;

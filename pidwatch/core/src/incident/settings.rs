@@ -18,8 +18,8 @@ pub struct IncidentSettings {
 impl Default for IncidentSettings {
     fn default() -> Self {
         Self {
-            horizon: Duration::from_secs(3600),
-            calm: Duration::from_secs(60),
+            horizon: Duration::from_hours(1),
+            calm: Duration::from_mins(1),
             update_every: Duration::from_secs(10),
         }
     }

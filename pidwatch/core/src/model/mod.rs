@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// One that was never announced is remembered so long after something was counted in it.
 const LOST_GRACE: Duration = Duration::from_secs(30);
 /// A gone cgroup with zombies (someone holds them unreaped) is given up after this.
-const LONG_GRACE: Duration = Duration::from_secs(600);
+const LONG_GRACE: Duration = Duration::from_mins(10);
 
 /// What is known of one cgroup.
 #[derive(Clone, Debug, Default)]

@@ -353,7 +353,7 @@ fn wrapped(out: &mut dyn Write, first: &str, text: &str) -> io::Result<()> {
     for word in text.split(' ') {
         if line.len() + word.len() >= WIDTH && line.trim() != "" && line != first {
             writeln!(out, "{}", line.trim_end())?;
-            line = "  ".to_owned();
+            "  ".clone_into(&mut line);
         }
         let _ = write!(line, "{word} ");
     }

@@ -44,7 +44,7 @@ pub fn alert(scene: &Scene<'_>, case: &Case) -> Alert {
         .map(|flagged| moment(seconds(flagged) + wait_s + SCRAPE_S));
     let text = match (fires, warning) {
         (Some(fires), Some(_)) => {
-            let lead = case.moments.first_failure.map(seconds).unwrap_or(0.0) - seconds(fires);
+            let lead = case.moments.first_failure.map_or(0.0, seconds) - seconds(fires);
             let when = scene.clock.show(fires);
             let mut words = words![code("PidwatchLeak"), format!(" would have fired by {when}")];
             if lead >= LEAST_LEAD_S {

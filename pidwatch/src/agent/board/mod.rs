@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Series of an owner that is gone stay this long: long enough for the usual two scrapes.
-pub const GRACE: Duration = Duration::from_secs(120);
+pub const GRACE: Duration = Duration::from_mins(2);
 /// A container's series begin with its names, which a runtime tells within a second; without them
 /// after this.
 const NAMES: Duration = Duration::from_secs(5);

@@ -32,7 +32,7 @@ const HEADERS: usize = 64;
 /// Pause where no connection can be taken: the process may be out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// That is told this often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\n\
     retry-after: 1\r\nconnection: close\r\ncontent-length: 39\r\n\r\n\

@@ -23,7 +23,7 @@ use crate::{
 
 /// The same is not said again within this time. Shorter than the writer remembers an event, so that what
 /// goes on is one event with a count.
-const AGAIN: Duration = Duration::from_secs(5 * 60);
+const AGAIN: Duration = Duration::from_mins(5);
 /// So many notes may come at once, ...
 const BURST: f64 = 25.0;
 /// ... and so many a second after that. client-go's limits for one object are 25 and one in five minutes.

@@ -417,7 +417,7 @@ fn what_goes_on_is_counted_in_one_event() {
         assert_eq!(method, Method::PATCH);
         assert_eq!(*patched, format!("{path}/{name}"));
         assert_eq!(patch["series"]["count"], count);
-        let fields = patch.as_object().map(|fields| fields.len());
+        let fields = patch.as_object().map(serde_json::Map::len);
         assert_eq!(fields, Some(1), "all else is immutable");
     }
     assert_eq!(asked[3].0, Method::POST);
@@ -464,8 +464,8 @@ fn a_refusal_is_for_good_and_what_may_pass_is_tried_again_ever_less_often() {
 /// Sixty-three minutes of tokio's paused time.
 #[test]
 fn an_hour_without_the_api_server_costs_what_is_older_and_little_else() {
-    const AWAY: Duration = Duration::from_secs(63 * 60);
-    const EVERY: Duration = Duration::from_secs(5 * 60);
+    const AWAY: Duration = Duration::from_mins(63);
+    const EVERY: Duration = Duration::from_mins(5);
     let clock = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -473,10 +473,7 @@ fn an_hour_without_the_api_server_costs_what_is_older_and_little_else() {
     clock.unwrap().block_on(async {
         let began = tokio::time::Instant::now();
         let now = move || BootTime::from_nanos(began.elapsed().as_nanos() as u64);
-        let (writer, asked) = writer_to(move || match began.elapsed() < AWAY {
-            true => 503,
-            false => 201,
-        });
+        let (writer, asked) = writer_to(move || if began.elapsed() < AWAY { 503 } else { 201 });
         let desk = Rc::<Desk>::default();
         let happens = async {
             let mut pushed = 0;

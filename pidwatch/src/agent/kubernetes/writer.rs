@@ -38,12 +38,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after the first failure; then twice as long each time, ...
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// ... up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// The API server keeps events for an hour (`--event-ttl`): what is older is of no use to anybody.
-const STALE: Duration = Duration::from_secs(60 * 60);
+const STALE: Duration = Duration::from_hours(1);
 /// What was not seen for so long is another event when it comes again: client-go's
 /// (tools/events, finishTime).
-const SERIES_ENDS: Duration = Duration::from_secs(6 * 60);
+const SERIES_ENDS: Duration = Duration::from_mins(6);
 /// Most bytes of an event's note.
 const MOST_TEXT: usize = 1024;
 /// Most bytes of its name (RFC 1123), ...

@@ -49,7 +49,7 @@ impl Setup {
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[test]
 fn releasing_a_brake_restores_the_previous_limit() {

@@ -346,7 +346,9 @@ impl App {
         let filter = self.order.filter.as_str();
         let culprits = incident.culprits.iter().map(|culprit| &culprit.owner);
         let victims = incident.victims.iter().map(|victim| &victim.owner);
-        let mut names = culprits.chain(victims).map(|owner| owner.name());
+        let mut names = culprits
+            .chain(victims)
+            .map(pidwatch_core::stream::OwnerRef::name);
         let path = incident.cgroup.as_deref();
         let path = path.map(|path| escape::for_terminal(path.as_bytes()));
         self.wanted.matches_incident(incident)

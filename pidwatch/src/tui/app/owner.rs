@@ -25,7 +25,7 @@ const MOST_REFUSALS: usize = 20;
 const SUFFERS_FOR: Duration = Duration::from_secs(30);
 
 /// Somebody who ate a limit this long ago is no victim of it.
-const ATE_FOR: Duration = Duration::from_secs(600);
+const ATE_FOR: Duration = Duration::from_mins(10);
 
 /// What an owner is to the person who looks, the most urgent last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

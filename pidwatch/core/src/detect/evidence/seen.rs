@@ -13,7 +13,7 @@ use crate::cgroup::pattern;
 /// Kinds of tasks that are kept apart; all others are one.
 const MOST_CLASSES: usize = 64;
 /// A task that is older is asked whether it ran within as long a time.
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// Share of its life for which one that came lately has not run: what runs now and then rarely has.
 const IDLE: f64 = 0.8;
 /// Ends are timed to a tick, and passes take a while.
@@ -118,7 +118,7 @@ impl Pace {
     /// enough ago not to be of those that come and go.
     pub fn went_on(&self, tasks: u64, share: f64, settings: &EvidenceSettings) -> bool {
         let (from, to) = window(settings);
-        self.is_even(self.lately, to - from, tasks, share)
+        self.is_even(self.lately, to.saturating_sub(from), tasks, share)
     }
 
     fn is_even(&self, came: u64, within: Duration, tasks: u64, share: f64) -> bool {

@@ -39,7 +39,7 @@ fn zombie(ended: u64) -> Task {
 
 fn seen(tasks: impl IntoIterator<Item = Task>) -> Seen {
     let scope = Scope {
-        born_within: Duration::from_secs(600),
+        born_within: Duration::from_mins(10),
         were_old: None,
     };
     let mut tally = Tally::new(scope, &EvidenceSettings::default());
@@ -129,7 +129,7 @@ fn a_pool_that_has_filled_and_idles_is_no_leak() {
     // Beside what comes and goes.
     let mut tasks = growth(|_| "java".into(), |age| age);
     for task in &mut tasks {
-        task.age += Duration::from_secs(120);
+        task.age += Duration::from_mins(2);
         task.idle = Some(task.age);
     }
     tasks.extend((0..100).map(|n| thread("java", n, n % 3)));

@@ -24,7 +24,7 @@ fn calm() -> Evidence {
     }
     for (level, pid_max) in [500, 1000].into_iter().enumerate() {
         evidence.pids[level] = PidLevel {
-            allocated: 100 | PIDNS_ADDING,
+            allocated: 100 + PIDNS_ADDING,
             pid_max,
             inum: 7,
             first_free: 0,
@@ -154,7 +154,7 @@ fn who_is_exempt_from_nproc_fails_for_another_reason() {
 #[test]
 fn a_free_id_below_the_limit_is_room() {
     let verdict = decide(libc::EAGAIN, |e| {
-        e.pids[1].allocated = 5000 | PIDNS_ADDING;
+        e.pids[1].allocated = 5000 + PIDNS_ADDING;
         e.pids[1].first_free = 999;
     });
     assert_eq!(verdict, RefusalVerdict::UNKNOWN);

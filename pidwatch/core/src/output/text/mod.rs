@@ -19,8 +19,8 @@ use crate::{
     detect,
     incident::Phase,
     stream::{
-        CgroupEvent, Change, CloneFailure, Event, IncidentEvent, Line, OwnerRef, ProbeReport,
-        ProbeState, RateEvent, Rejection, Started, StateEvent,
+        Breakdown, CgroupEvent, Change, CloneFailure, Event, IncidentEvent, Line, OwnerRef,
+        ProbeReport, ProbeState, RateEvent, Rejection, Started, StateEvent,
     },
 };
 
@@ -225,7 +225,7 @@ impl Text {
             per_second(counts.created.processes, seconds),
             per_second(counts.created.threads, seconds),
             per_second(ended, seconds),
-            events(counts.failed.as_ref().map(|failed| failed.total())),
+            events(counts.failed.as_ref().map(Breakdown::total)),
         );
         let style = if counts.failures() > 0 {
             RED

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{detect, stream::Event, tui::app::App};
+use crate::{detect, filter::Filter, stream::Event, tui::app::App};
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
@@ -76,7 +76,7 @@ fn what_an_agent_tells_is_shown_and_a_lost_connection_is_told_and_tried_again() 
         let served = tokio::spawn(serve(listener, answers));
         let mut agent = AgentSource::start(Address::look_up(&url).unwrap());
         let (mut begun, mut troubles, mut windows) = (0, Vec::new(), 0);
-        let mut app = App::new(Default::default(), jiff::tz::TimeZone::UTC);
+        let mut app = App::new(Filter::default(), jiff::tz::TimeZone::UTC);
         while windows < 2 {
             for told in next(&mut agent).await {
                 match told {
