@@ -1,4 +1,4 @@
-//! What a pass over the tasks of chosen cgroups writes: one [`Activity`] a task of theirs, and one byte 0
+//! What a pass over the tasks of chosen cgroups writes: one [`TaskActivity`] a task of theirs, and one byte 0
 //! for every other task, so that a read is full, and over, after a bounded number of tasks.
 
 /// Name of the program.
@@ -10,7 +10,7 @@ pub const MAX_WATCHED: u32 = 1024;
 /// A task of a watched cgroup, in the moment in which the pass came to it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
+pub struct TaskActivity {
     /// [`MARK`]: tells a record from the byte 0 of a task that is passed over.
     pub mark: u64,
     /// Its cgroup.
@@ -40,17 +40,17 @@ pub struct Activity {
     pub comm: [u8; 16],
 }
 
-/// First byte of a record, and all of [`Activity::mark`].
+/// First byte of a record, and all of [`TaskActivity::mark`].
 pub const MARK: u64 = 1;
-/// Value of [`Activity::idle_ns`].
+/// Value of [`TaskActivity::idle_ns`].
 pub const UNKNOWN_IDLE: u64 = u64::MAX;
-/// Value of [`Activity::syscall`]. The kernel itself has -1 for a task that is in none.
+/// Value of [`TaskActivity::syscall`]. The kernel itself has -1 for a task that is in none.
 pub const NO_SYSCALL: i32 = i32::MIN;
-/// Value of [`Activity::socket`].
+/// Value of [`TaskActivity::socket`].
 pub const NO_SOCKET: u32 = 0;
-/// Value of [`Activity::socket`].
+/// Value of [`TaskActivity::socket`].
 pub const SOCKET: u32 = 1;
-/// Value of [`Activity::socket`]: it is no open descriptor, or cannot be read.
+/// Value of [`TaskActivity::socket`]: it is no open descriptor, or cannot be read.
 pub const UNKNOWN_SOCKET: u32 = 2;
 
-const _: () = assert!(size_of::<Activity>() == 80);
+const _: () = assert!(size_of::<TaskActivity>() == 80);

@@ -15,7 +15,7 @@ pub const RESERVED_PIDS: u32 = 300;
 /// once the namespace's init is.
 pub const PIDNS_ADDING: u32 = 1 << 31;
 
-/// Bits of [`Evidence::known`].
+/// Bits of [`LimitEvidence::known`].
 pub mod known {
     /// The task's user, its tasks and limits.
     pub const USER: u32 = 1;
@@ -31,7 +31,7 @@ pub mod known {
     /// before 6.11, and later off the default hierarchy or with `pids_localevents` (`pids_event`,
     /// kernel/cgroup/pids.c). Otherwise at the cgroup whose limit it was.
     pub const EVENTS_AT_FORKER: u32 = 1 << 5;
-    /// [`super::Evidence::clone_flags`].
+    /// [`super::LimitEvidence::clone_flags`].
     pub const CLONE_FLAGS: u32 = 1 << 6;
 }
 
@@ -132,7 +132,7 @@ pub struct UserLevel {
 /// The limits around a failing creation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
+pub struct LimitEvidence {
     /// Bits of [`known`]: what could be read.
     pub known: u32,
     /// 1: RLIMIT_NPROC does not hold for the task (the root user, CAP_SYS_RESOURCE or
@@ -174,9 +174,10 @@ pub struct Evidence {
 const _: () = assert!(size_of::<CgroupLevel>() == 32);
 const _: () = assert!(size_of::<PidLevel>() == 16);
 const _: () = assert!(size_of::<UserLevel>() == 24);
-const _: () =
-    assert!(size_of::<Evidence>() == 112 + CGROUP_LEVELS * 32 + PID_LEVELS * 16 + USER_LEVELS * 24);
+const _: () = assert!(
+    size_of::<LimitEvidence>() == 112 + CGROUP_LEVELS * 32 + PID_LEVELS * 16 + USER_LEVELS * 24
+);
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), only integers, no padding; any bytes are a value.
-unsafe impl aya::Pod for Evidence {}
+unsafe impl aya::Pod for LimitEvidence {}

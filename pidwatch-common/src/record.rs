@@ -1,7 +1,7 @@
 //! Records of the ring buffer. Each begins with a [`Header`] whose `kind` says which one it is.
 
 use crate::{
-    evidence::{Evidence, PID_LEVELS, PidLevel},
+    evidence::{LimitEvidence, PID_LEVELS, PidLevel},
     totals::{Loss, Totals},
 };
 
@@ -143,7 +143,7 @@ pub struct CloneFailed {
     /// Unused, 0.
     pub reserved: u32,
     /// The limits around it.
-    pub evidence: Evidence,
+    pub evidence: LimitEvidence,
 }
 
 /// What was lost since the start.
@@ -189,7 +189,7 @@ pub const PATH_MAX: usize = 1024;
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Rate>() == 24 + 216 + 48);
-const _: () = assert!(size_of::<CloneFailed>() == 24 + 216 + 24 + 40 + size_of::<Evidence>());
+const _: () = assert!(size_of::<CloneFailed>() == 24 + 216 + 24 + 40 + size_of::<LimitEvidence>());
 const _: () = assert!(size_of::<Losses>() == 24 + 56);
 const _: () = assert!(size_of::<PidNamespaces>() == 24 + 8 + PID_LEVELS * 16);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

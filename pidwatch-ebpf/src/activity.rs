@@ -9,7 +9,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_task, bpf_seq_write, bpf_task_pt_regs},
 };
 use pidwatch_common::{
-    activity::{Activity, MARK, NO_SOCKET, NO_SYSCALL, SOCKET, UNKNOWN_IDLE, UNKNOWN_SOCKET},
+    activity::{MARK, NO_SOCKET, NO_SYSCALL, SOCKET, TaskActivity, UNKNOWN_IDLE, UNKNOWN_SOCKET},
     pending::{EXIT_DEAD, EXIT_ZOMBIE},
 };
 
@@ -56,7 +56,7 @@ pub extern "C" fn activity(ctx: *mut [u64; 2]) -> i32 {
     // SAFETY: typed pointers; the record is on the stack.
     unsafe {
         let parent: *const u8 = load(task.0, offset!(task_real_parent));
-        let record = Activity {
+        let record = TaskActivity {
             mark: MARK,
             cgroup,
             start_time: task.start_time(),
@@ -73,7 +73,7 @@ pub extern "C" fn activity(ctx: *mut [u64; 2]) -> i32 {
         bpf_seq_write(
             file,
             (&raw const record).cast(),
-            size_of::<Activity>() as u32,
+            size_of::<TaskActivity>() as u32,
         );
     }
     0

@@ -8,7 +8,7 @@
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use pidwatch_common::{
     evidence::{
-        CGROUP_LEVELS, CHARGE_BATCH, CgroupLevel, Evidence, MemoryLevel, NAMESPACES,
+        CGROUP_LEVELS, CHARGE_BATCH, CgroupLevel, LimitEvidence, MemoryLevel, NAMESPACES,
         NamespaceLevel, PID_LEVELS, PIDNS_ADDING, PidLevel, RESERVED_PIDS, USER_LEVELS, UserLevel,
         known,
     },
@@ -65,7 +65,7 @@ pub struct Attempt {
 
 /// Fills `out`, a record in the ring, wholly but for levels beyond those that there are.
 #[inline(always)]
-pub fn gather(attempt: &Attempt, suspects: Suspects, out: *mut Evidence) {
+pub fn gather(attempt: &Attempt, suspects: Suspects, out: *mut LimitEvidence) {
     let task = attempt.task;
     let mut bits = 0;
     // SAFETY: a record of the ring with room for all of it.
@@ -148,12 +148,12 @@ pub fn variable(address: u64) -> Option<u32> {
 
 /// The pids controller's counts from a task's cgroup up to the root, which it does not count.
 #[inline(never)]
-fn cgroups(css: *const u8, out: *mut Evidence) -> u32 {
+fn cgroups(css: *const u8, out: *mut LimitEvidence) -> u32 {
     read_cgroups(css, out).unwrap_or(0)
 }
 
 #[inline(always)]
-fn read_cgroups(mut css: *const u8, out: *mut Evidence) -> Option<u32> {
+fn read_cgroups(mut css: *const u8, out: *mut LimitEvidence) -> Option<u32> {
     if setting!(has_pids) == 0 || css.is_null() {
         return None;
     }
@@ -288,7 +288,7 @@ const NO_NAMESPACES: NamespaceLevel = NamespaceLevel {
 
 /// The first full memory cgroup, and how large the task is.
 #[inline(never)]
-fn memory(attempt: &Attempt, out: *mut Evidence) -> u32 {
+fn memory(attempt: &Attempt, out: *mut LimitEvidence) -> u32 {
     let data = probe::<*const u8>(attempt.task, offset!(task_mm))
         .and_then(|mm| probe::<u64>(mm, offset!(mm_data)));
     let full = full_memory(attempt.owner.css_set as u64);
@@ -351,7 +351,7 @@ fn read_memory(css: *const u8, height: u64) -> Option<MemoryLevel> {
 
 /// The first kind of namespace asked for that the user has as many of as may be.
 #[inline(never)]
-fn namespaces(attempt: &Attempt, out: *mut Evidence) -> u32 {
+fn namespaces(attempt: &Attempt, out: *mut LimitEvidence) -> u32 {
     let Some(level) = read_namespaces(attempt) else {
         return 0;
     };
@@ -421,12 +421,12 @@ fn find_namespaces(first: *const u8, flags: u64) -> Option<u64> {
 
 /// The user's tasks, and the limits on them from the task's user namespace up.
 #[inline(never)]
-fn users(task: *const u8, out: *mut Evidence) -> u32 {
+fn users(task: *const u8, out: *mut LimitEvidence) -> u32 {
     read_users(task, out).unwrap_or(0)
 }
 
 #[inline(always)]
-fn read_users(task: *const u8, out: *mut Evidence) -> Option<u32> {
+fn read_users(task: *const u8, out: *mut LimitEvidence) -> Option<u32> {
     let cred: *const u8 = probe(task, offset!(task_cred))?;
     let uid: u32 = probe(cred, offset!(cred_uid))?;
     let exempt = is_nproc_exempt(cred)?;

@@ -34,7 +34,7 @@ struct Known {
 
 /// A pass that is under way.
 #[derive(Debug)]
-struct Pass {
+struct CensusPass {
     of: LimitOwner,
     rest: Rest,
     held: HashMap<CgroupId, u64>,
@@ -56,7 +56,7 @@ pub(super) struct Census {
     waiting: VecDeque<LimitOwner>,
     /// Asked for while incidents are looked at.
     wanted: RefCell<Vec<LimitOwner>>,
-    pass: Option<Pass>,
+    pass: Option<CensusPass>,
 }
 
 impl Census {
@@ -100,7 +100,7 @@ impl Census {
                     Some(Rest::Processes(processes(files.proc().root())))
                 }
             };
-            self.pass = rest.map(|rest| Pass {
+            self.pass = rest.map(|rest| CensusPass {
                 of,
                 rest,
                 held: HashMap::new(),
@@ -138,7 +138,7 @@ impl Census {
     }
 }
 
-impl Pass {
+impl CensusPass {
     /// Reads one file or two; whether there was one to read.
     fn step(&mut self, files: &Files, tree: &Tree, owner: impl Fn(CgroupId) -> CgroupId) -> bool {
         match &mut self.rest {

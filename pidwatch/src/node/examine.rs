@@ -10,83 +10,16 @@ use hashbrown::{HashMap, HashSet};
 use pidwatch_common::activity::MAX_WATCHED;
 use tokio::time::Instant;
 
-use super::Node;
+use super::{
+    Node,
+    examinations::{DECIDED_PACE, PACE, RunningPass, SHARE},
+};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
-    detect::{Examinee, evidence::Tally},
-    probe::Pass,
+    detect::{Examinee, evidence::TaskTally},
     slice::Slice,
 };
-
-/// Least time between passes while a growth may be a leak's or a pool's: short against the minute or more
-/// that evidence takes to show.
-const PACE: Duration = Duration::from_secs(5);
-/// And when all of them are decided, and their tasks only tell more of them.
-const DECIDED_PACE: Duration = Duration::from_secs(30);
-/// Passes take at most one part in so many of the time.
-const SHARE: u32 = 100;
-
-/// When there is a pass, and the one that is under way.
-#[derive(Debug, Default)]
-pub(super) struct Examinations {
-    running: Option<Running>,
-    not_before: Option<Instant>,
-    decided_not_before: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Running {
-    pass: Pass,
-    tallies: HashMap<CgroupId, Tally>,
-    /// Whose tasks are in a cgroup.
-    owners: HashMap<CgroupId, Vec<CgroupId>>,
-    /// Of its slices.
-    took: Duration,
-}
-
-impl Examinations {
-    /// Whether one is to be gone on with at once.
-    pub fn is_under_way(&self) -> bool {
-        self.running.is_some()
-    }
-
-    fn is_due(&self, now: Instant, is_decided: bool) -> bool {
-        let not_before = if is_decided {
-            self.decided_not_before.max(self.not_before)
-        } else {
-            self.not_before
-        };
-        not_before.is_none_or(|at| now >= at)
-    }
-}
-
-impl Running {
-    fn go_on(&mut self, slice: &Slice) -> std::io::Result<bool> {
-        let began = Instant::now();
-        let Self {
-            pass,
-            tallies,
-            owners,
-            took,
-        } = self;
-        let outcome = loop {
-            let read = pass.read(|cgroup, task| {
-                for owner in owners.get(&cgroup).into_iter().flatten() {
-                    if let Some(tally) = tallies.get_mut(owner) {
-                        tally.add(task);
-                    }
-                }
-            });
-            match read {
-                Ok(true) if !slice.is_over() => {}
-                outcome => break outcome,
-            }
-        };
-        *took += began.elapsed();
-        outcome
-    }
-}
 
 impl Node {
     /// Begins a pass where one is due, and goes on with the one that is under way.
@@ -137,9 +70,9 @@ impl Node {
         let tallies = examinees
             .iter()
             .filter(|examinee| examined.contains(&examinee.owner))
-            .map(|examinee| (examinee.owner, Tally::new(examinee.scope, settings)))
+            .map(|examinee| (examinee.owner, TaskTally::new(examinee.scope, settings)))
             .collect();
-        self.examinations.running = Some(Running {
+        self.examinations.running = Some(RunningPass {
             pass,
             tallies,
             owners,

@@ -8,6 +8,7 @@
 
 mod brakes;
 mod census;
+mod examinations;
 mod examine;
 mod flags;
 mod idle;
@@ -38,7 +39,7 @@ use tokio::time::Instant;
 use self::{
     brakes::Brakes,
     census::Census,
-    examine::Examinations,
+    examinations::Examinations,
     flags::Flags,
     idle::IdlePoller,
     namespaces::Namespaces,

@@ -15,7 +15,7 @@ use aya::{
 };
 use bytes::Buf;
 use pidwatch_common::activity::{
-    Activity, MARK, NO_SOCKET, NO_SYSCALL, PROGRAM, SOCKET, UNKNOWN_IDLE,
+    MARK, NO_SOCKET, NO_SYSCALL, PROGRAM, SOCKET, TaskActivity, UNKNOWN_IDLE,
 };
 use rustix::time::{ClockId, clock_getres, clock_gettime};
 
@@ -63,7 +63,7 @@ impl Activities {
         Ok(Pass {
             file: file.into(),
             jiffy: self.jiffy,
-            rest: Vec::with_capacity(READ + size_of::<Activity>()),
+            rest: Vec::with_capacity(READ + size_of::<TaskActivity>()),
         })
     }
 }
@@ -101,20 +101,20 @@ impl Pass {
                 at += 1;
                 continue;
             }
-            let Some(record) = self.rest.get(at..at + size_of::<Activity>()) else {
+            let Some(record) = self.rest.get(at..at + size_of::<TaskActivity>()) else {
                 break;
             };
             let activity = decode(record);
             each(CgroupId(activity.cgroup), &task(&activity, now, self.jiffy));
-            at += size_of::<Activity>();
+            at += size_of::<TaskActivity>();
         }
         self.rest.drain(..at);
         Ok(read > 0)
     }
 }
 
-fn decode(mut record: &[u8]) -> Activity {
-    Activity {
+fn decode(mut record: &[u8]) -> TaskActivity {
+    TaskActivity {
         mark: record.get_u64_ne(),
         cgroup: record.get_u64_ne(),
         start_time: record.get_u64_ne(),
@@ -134,7 +134,7 @@ fn decode(mut record: &[u8]) -> Activity {
     }
 }
 
-fn task(activity: &Activity, now: Duration, jiffy: Duration) -> Task {
+fn task(activity: &TaskActivity, now: Duration, jiffy: Duration) -> Task {
     let idle = (activity.idle_ns != UNKNOWN_IDLE).then(|| Duration::from_nanos(activity.idle_ns));
     let ended = match activity.ended_jiffies {
         // One that has not run since its end has not run since then.
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_end_of_a_zombie_is_when_it_last_ran_where_no_hook_saw_it() {
         let seen = |ended_jiffies, idle_ns| {
-            let activity = Activity {
+            let activity = TaskActivity {
                 mark: MARK,
                 cgroup: 7,
                 start_time: 5_000_000_000,

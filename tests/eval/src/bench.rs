@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pidwatch_core::clock::BootTime;
-use pidwatch_core::detect::evidence::{EvidenceSettings, Need, Scope, Tally, Weight, judge};
+use pidwatch_core::detect::evidence::{
+    EvidenceSettings, ExaminationScope, Need, TaskTally, Weight, judge,
+};
 use pidwatch_core::detect::{Detector, Sample};
 
 use super::case::{Node, Readings, id};
@@ -91,14 +93,14 @@ fn tally() -> f64 {
             },
         );
     }
-    let scope = Scope {
+    let scope = ExaminationScope {
         born_within: Duration::from_secs(TASKS),
         were_old: None,
     };
     let mut tasks = Vec::new();
     pools.each(TASKS / 50, |task| tasks.push(*task));
     let start = Instant::now();
-    let mut tally = Tally::new(scope, &settings);
+    let mut tally = TaskTally::new(scope, &settings);
     for task in &tasks {
         tally.add(task);
     }

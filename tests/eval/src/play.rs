@@ -1,7 +1,7 @@
 //! Plays a case to the detector, and to the rules that people use today, and notes what each said.
 
 use pidwatch_core::clock::BootTime;
-use pidwatch_core::detect::evidence::Tally;
+use pidwatch_core::detect::evidence::TaskTally;
 use pidwatch_core::detect::{DetectSettings, Detector, Limits, State};
 
 use super::baseline::{self, Baselines, NodeRule};
@@ -198,7 +198,7 @@ pub fn play(mut case: Case, settings: &DetectSettings, depth: Depth, sight: Sigh
 fn examine(detector: &mut Detector, case: &Case, time: BootTime, at: u64) {
     for examinee in detector.to_examine(time) {
         if !examinee.is_decided {
-            let mut tally = Tally::new(examinee.scope, detector.evidence_settings());
+            let mut tally = TaskTally::new(examinee.scope, detector.evidence_settings());
             let owner = &case.owners[examinee.owner.0 as usize - 1];
             owner.each_task(at, |task| tally.add(task));
             detector.examined(examinee.owner, time, &tally.finish());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::evidence::{Evidence, EvidenceSettings, Judgement, Need, Scope, Seen, Weight, judge};
+use super::evidence::{
+    Evidence, EvidenceSettings, ExaminationScope, Judgement, Need, TaskSummary, Weight, judge,
+};
 
 /// A pass that is older says nothing any more.
 const LASTS_S: u64 = 60;
@@ -24,9 +26,9 @@ pub(super) struct Examination {
 
 impl Examination {
     /// What a pass that begins now is to count, of a growth that began at `onset`.
-    pub fn scope(&self, now: u64, onset: u64, settings: &EvidenceSettings) -> Scope {
+    pub fn scope(&self, now: u64, onset: u64, settings: &EvidenceSettings) -> ExaminationScope {
         let since = |then: u64| Duration::from_secs(now.saturating_sub(then));
-        Scope {
+        ExaminationScope {
             born_within: since(onset.saturating_sub(EARLY_S)),
             were_old: self.at.map(|at| since(at) + settings.zombie_age),
         }
@@ -36,7 +38,7 @@ impl Examination {
     pub fn take(
         &mut self,
         now: u64,
-        seen: &Seen,
+        seen: &TaskSummary,
         tasks: u64,
         need: Need,
         settings: &EvidenceSettings,

@@ -14,7 +14,7 @@ const ALIKE: f64 = 1.0 / 3.0;
 
 /// An owner that grows, and is not called a leak.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
+pub(super) struct JointGrower {
     pub owner: CgroupId,
     /// Tasks that it gained.
     pub gain: u64,
@@ -27,10 +27,10 @@ pub(super) struct Member {
 /// Those that together have taken so much of a limit's headroom that they are a leak, with what shows it.
 /// The node's limits have everybody below them, who grow for reasons of their own: only a cgroup's count.
 pub(super) fn together(
-    members: &[Member],
+    members: &[JointGrower],
     settings: &EvidenceSettings,
 ) -> Vec<(CgroupId, Evidence)> {
-    let mut below: HashMap<CgroupId, (Limit, Vec<&Member>)> = HashMap::new();
+    let mut below: HashMap<CgroupId, (Limit, Vec<&JointGrower>)> = HashMap::new();
     for member in members {
         for limit in &member.chain {
             if let LimitOwner::Cgroup(id) = limit.owner {
@@ -50,7 +50,7 @@ pub(super) fn together(
         let alike = members
             .into_iter()
             .filter(|member| member.per_s >= ALIKE * fastest);
-        let alike: Vec<&Member> = alike.collect();
+        let alike: Vec<&JointGrower> = alike.collect();
         let taken: u64 = alike.iter().map(|member| member.gain).sum();
         let share = taken as f64 / headroom.max(1) as f64;
         if alike.len() > 1 && share >= settings.joint_share {
@@ -77,8 +77,8 @@ mod tests {
         }
     }
 
-    fn member(owner: u64, gain: u64, per_s: f64, limit: Limit) -> Member {
-        Member {
+    fn member(owner: u64, gain: u64, per_s: f64, limit: Limit) -> JointGrower {
+        JointGrower {
             owner: CgroupId(owner),
             gain,
             per_s,
@@ -86,7 +86,7 @@ mod tests {
         }
     }
 
-    fn accused(members: &[Member]) -> Vec<u64> {
+    fn accused(members: &[JointGrower]) -> Vec<u64> {
         let found = together(members, &EvidenceSettings::default());
         found.iter().map(|(owner, _)| owner.0).collect()
     }

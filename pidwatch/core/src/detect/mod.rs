@@ -25,7 +25,7 @@ mod words;
 use hashbrown::{HashMap, HashSet};
 
 use self::{
-    evidence::{EvidenceSettings, Scope, Seen},
+    evidence::{EvidenceSettings, ExaminationScope, TaskSummary},
     series::Series,
     watch::Watch,
 };
@@ -58,7 +58,7 @@ pub struct Examinee {
     /// It is called a leak already: its tasks only tell more of it.
     pub is_decided: bool,
     /// Which of its tasks count.
-    pub scope: Scope,
+    pub scope: ExaminationScope,
 }
 
 /// An owner that is not `ok` and of which nothing is heard is looked at every so many seconds.
@@ -139,7 +139,7 @@ impl Detector {
     }
 
     /// Takes in what a pass has seen of an owner's tasks.
-    pub fn examined(&mut self, owner: CgroupId, time: BootTime, seen: &Seen) {
+    pub fn examined(&mut self, owner: CgroupId, time: BootTime, seen: &TaskSummary) {
         if let Some(watch) = self.watches.get_mut(&owner) {
             watch.examined(time.seconds(), seen, &self.settings);
         }

@@ -9,7 +9,7 @@ mod weigh;
 
 use super::{
     DetectSettings, Forecast, Grower, Sample, State, Verdict,
-    evidence::{Evidence, Kind},
+    evidence::{Evidence, EvidenceKind},
     examination::Examination,
     forecast::Speed,
     series::{Series, WIDTHS},
@@ -177,7 +177,7 @@ struct Close {
     grew: u64,
     examination: Examination,
     /// Reasons for doubt that were reported of this growth.
-    doubts: Vec<Kind>,
+    doubts: Vec<EvidenceKind>,
     /// Of a leak that is one only together with others.
     joint: Option<Evidence>,
 }

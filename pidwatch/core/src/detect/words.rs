@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Exhaustion, State,
-    evidence::{Evidence, Kind},
+    evidence::{Evidence, EvidenceKind},
     trend::Growth,
 };
 use crate::{
@@ -81,7 +81,7 @@ impl Facts<'_> {
             // A leak is beyond doubt, whatever spoke against it.
             if evidence.kind.is_proof() {
                 words += &format!("; {}", evidence.text);
-            } else if self.state == State::Growing && evidence.kind != Kind::Growth {
+            } else if self.state == State::Growing && evidence.kind != EvidenceKind::Growth {
                 words += &format!("; in doubt: {}", evidence.text);
             }
         }

@@ -11,8 +11,8 @@
 
 use hashbrown::HashMap;
 use pidwatch_common::evidence::{
-    CLONE_VM, CgroupLevel, Evidence, NAMESPACES, PIDNS_ADDING, PidLevel, RESERVED_PIDS, UserLevel,
-    known,
+    CLONE_VM, CgroupLevel, LimitEvidence, NAMESPACES, PIDNS_ADDING, PidLevel, RESERVED_PIDS,
+    UserLevel, known,
 };
 
 use super::reason::{Limit, LimitOwner, Reason, RefusalVerdict};
@@ -90,7 +90,7 @@ impl Reasons {
     }
 
     /// Notes how often each limit has refused, and returns the level that did since it was last looked at.
-    fn note_refusals(&mut self, evidence: &Evidence) -> Option<usize> {
+    fn note_refusals(&mut self, evidence: &LimitEvidence) -> Option<usize> {
         let levels = cgroups(evidence);
         let mut moved = None;
         for (i, level) in levels.iter().enumerate() {
@@ -133,22 +133,22 @@ fn gap_of(level: &CgroupLevel) -> Option<u64> {
     gap(level.usage.max(0) as u64, limit)
 }
 
-fn cgroups(evidence: &Evidence) -> &[CgroupLevel] {
+fn cgroups(evidence: &LimitEvidence) -> &[CgroupLevel] {
     let levels = evidence.cgroups.len().min(evidence.cgroup_levels as usize);
     &evidence.cgroups[..levels]
 }
 
-fn pids(evidence: &Evidence) -> &[PidLevel] {
+fn pids(evidence: &LimitEvidence) -> &[PidLevel] {
     let levels = evidence.pids.len().min(evidence.pid_levels as usize);
     &evidence.pids[..levels]
 }
 
-fn users(evidence: &Evidence) -> &[UserLevel] {
+fn users(evidence: &LimitEvidence) -> &[UserLevel] {
     let levels = evidence.users.len().min(evidence.user_levels as usize);
     &evidence.users[..levels]
 }
 
-fn knows(evidence: &Evidence, what: u32) -> bool {
+fn knows(evidence: &LimitEvidence, what: u32) -> bool {
     evidence.known & what == what
 }
 
@@ -240,7 +240,7 @@ fn deeper_limit(
 
 /// Nothing is full any more, of a limit that churns: the nearest within a small slack; of those that are
 /// as near, the kernel's first.
-fn nearly_full(evidence: &Evidence) -> Option<RefusalVerdict> {
+fn nearly_full(evidence: &LimitEvidence) -> Option<RefusalVerdict> {
     let mut near: Vec<(u64, Reason, Limit)> = Vec::new();
     if evidence.nproc_exempt == 0 {
         for user in users(evidence) {
@@ -287,7 +287,7 @@ fn nearly_full(evidence: &Evidence) -> Option<RefusalVerdict> {
 }
 
 /// A PID namespace without a free ID, the innermost first.
-fn ids_used_up(evidence: &Evidence, outlook: &impl Outlook) -> Option<RefusalVerdict> {
+fn ids_used_up(evidence: &LimitEvidence, outlook: &impl Outlook) -> Option<RefusalVerdict> {
     let levels = pids(evidence);
     let node = levels.last()?;
     // The last is the node's only if all were read.
@@ -336,7 +336,7 @@ fn is_used_up(level: &PidLevel, pid_max: u32) -> bool {
 
 /// ENOMEM: a namespace whose init is gone takes nobody (`alloc_pid`), a memory cgroup is full, the copy of
 /// the memory is more than may be promised (`dup_mmap`), or there is no memory.
-fn no_memory(evidence: &Evidence, outlook: &impl Outlook) -> RefusalVerdict {
+fn no_memory(evidence: &LimitEvidence, outlook: &impl Outlook) -> RefusalVerdict {
     match pids(evidence).first() {
         Some(level) if level.allocated & PIDNS_ADDING == 0 => {
             return RefusalVerdict::measured(Reason::PidNamespaceDying, None);
@@ -378,7 +378,7 @@ fn no_memory(evidence: &Evidence, outlook: &impl Outlook) -> RefusalVerdict {
 }
 
 /// ENOSPC: as many namespaces as there may be (`inc_ucount`, kernel/ucount.c), or 32 within each other.
-fn no_space(evidence: &Evidence) -> RefusalVerdict {
+fn no_space(evidence: &LimitEvidence) -> RefusalVerdict {
     let full = evidence.namespaces;
     let name = (full.kind as usize)
         .checked_sub(1)
@@ -397,7 +397,7 @@ fn no_space(evidence: &Evidence) -> RefusalVerdict {
 
 /// EAGAIN of execve: the user was over RLIMIT_NPROC at setuid(2) and still is (`do_execveat_common`,
 /// fs/exec.c), or another thread of the process execs or ends it (`de_thread`).
-fn exec_refused(evidence: &Evidence) -> RefusalVerdict {
+fn exec_refused(evidence: &LimitEvidence) -> RefusalVerdict {
     if !knows(evidence, known::USER) {
         return RefusalVerdict::inferred(Reason::RlimitNproc, None);
     }

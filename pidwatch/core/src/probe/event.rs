@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Buf;
 use pidwatch_common::{
-    evidence::{Evidence, PID_LEVELS, PidLevel},
+    evidence::{LimitEvidence, PID_LEVELS, PidLevel},
     record::{self, ChargeScope, Header, Kind, Syscall},
     totals::{Kinds, Loss, Totals},
 };
@@ -112,7 +112,7 @@ pub struct Failure {
     /// this one from outside.
     pub origin: Option<u32>,
     /// The limits around it.
-    pub evidence: Box<Evidence>,
+    pub evidence: Box<LimitEvidence>,
 }
 
 /// How a creation was asked for.
@@ -299,10 +299,10 @@ pub fn decode(mut record: &[u8]) -> Option<KernelEvent> {
     Some(change(cgroup, time, until_nul(record.get(..len)?)))
 }
 
-fn read_evidence(bytes: &[u8]) -> Option<Evidence> {
-    let bytes = bytes.get(..size_of::<Evidence>())?;
+fn read_evidence(bytes: &[u8]) -> Option<LimitEvidence> {
+    let bytes = bytes.get(..size_of::<LimitEvidence>())?;
     // SAFETY: so many bytes are there, and any are a value (`aya::Pod`).
-    Some(unsafe { bytes.as_ptr().cast::<Evidence>().read_unaligned() })
+    Some(unsafe { bytes.as_ptr().cast::<LimitEvidence>().read_unaligned() })
 }
 
 fn decode_totals(record: &mut &[u8]) -> Option<Totals> {
@@ -408,9 +408,9 @@ mod tests {
             parent_comm: *b"sh\0.............",
             origin: 8,
             reserved: 0,
-            evidence: Evidence {
+            evidence: LimitEvidence {
                 nr_threads: 77,
-                ..Evidence::default()
+                ..LimitEvidence::default()
             },
         };
         let Some(KernelEvent::CloneFailed(failure)) = decode(bytes_of(&record)) else {

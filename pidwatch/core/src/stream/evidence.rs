@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Word, numbers::rounded};
-use crate::detect::evidence::{self, Kind};
+use crate::detect::evidence::{self, EvidenceKind};
 
 /// A piece of evidence.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Evidence {
+pub struct EvidenceEntry {
     /// What it is about.
-    pub kind: Word<Kind>,
+    pub kind: Word<EvidenceKind>,
     /// In words.
     pub text: String,
     /// How many tasks it is about.
@@ -25,7 +25,7 @@ pub struct Evidence {
     pub age_s: Option<f64>,
 }
 
-impl From<&evidence::Evidence> for Evidence {
+impl From<&evidence::Evidence> for EvidenceEntry {
     fn from(evidence: &evidence::Evidence) -> Self {
         Self {
             kind: evidence.kind.into(),

@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::Breakdown;
-pub use self::evidence::Evidence;
+pub use self::evidence::EvidenceEntry;
 pub use self::failure::{Caller, CloneFailure, Parent};
 pub use self::incident::{CulpritEntry, IncidentEvent, TimelinePoint, VictimEntry};
 pub use self::limit::{LimitForecast, LimitHolder, LimitId, LimitUse};

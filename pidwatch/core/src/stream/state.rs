@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Evidence, LimitForecast, LimitUse, OwnerRef, Word,
+    EvidenceEntry, LimitForecast, LimitUse, OwnerRef, Word,
     numbers::{nanoseconds, rounded},
 };
 use crate::{cgroup, detect, escape};
@@ -37,7 +37,7 @@ pub struct StateEvent {
     pub confidence: Option<f64>,
     /// What its tasks show: that it is a leak, or why that is in doubt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<EvidenceEntry>,
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhaustion: Option<LimitForecast>,
@@ -67,7 +67,7 @@ pub struct StateNow {
     pub confidence: Option<f64>,
     /// What its tasks show: that it is a leak, or why that is in doubt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<EvidenceEntry>,
     /// What will be hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhaustion: Option<LimitForecast>,
@@ -84,7 +84,7 @@ impl StateNow {
             growth_per_s: verdict.growth_per_s.map(rounded),
             since,
             confidence: verdict.confidence.map(rounded),
-            evidence: verdict.evidence.iter().map(Evidence::from).collect(),
+            evidence: verdict.evidence.iter().map(EvidenceEntry::from).collect(),
             exhaustion: verdict
                 .exhaustion
                 .map(|exhaustion| LimitForecast::of(&exhaustion, limit_path)),

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Class, EvidenceSettings, Seen, Zombies};
+use super::{Class, EvidenceSettings, TaskSummary, ZombieSummary};
 use crate::{escape, values::about};
 
 /// What a piece of evidence is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum EvidenceKind {
     /// The growth itself.
     Growth,
-    /// Zombies that only accumulate.
-    Zombies,
+    /// ZombieSummary that only accumulate.
+    ZombieSummary,
     /// A growing number of different pools.
     Names,
     /// Tasks that do not run any more.
@@ -29,12 +29,12 @@ pub enum Kind {
     Connections,
 }
 
-impl Kind {
+impl EvidenceKind {
     /// Whether it speaks for a leak; the others are reasons for doubt.
     pub fn is_proof(self) -> bool {
         matches!(
             self,
-            Self::Zombies | Self::Names | Self::Stale | Self::Joint
+            Self::ZombieSummary | Self::Names | Self::Stale | Self::Joint
         )
     }
 }
@@ -43,7 +43,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evidence {
     /// What it is about.
-    pub kind: Kind,
+    pub kind: EvidenceKind,
     /// In words. Text from outside is escaped.
     pub text: String,
     /// How many tasks it is about.
@@ -60,7 +60,7 @@ impl Evidence {
     /// A growth, in words that say how fast it is.
     pub(in crate::detect) fn of_growth(text: String, gain: u64, lasted: Duration) -> Self {
         Self {
-            kind: Kind::Growth,
+            kind: EvidenceKind::Growth,
             text,
             tasks: gain,
             share: None,
@@ -69,11 +69,11 @@ impl Evidence {
         }
     }
 
-    pub(super) fn of_zombies(zombies: &Zombies) -> Self {
-        let Zombies { tasks, pace, .. } = *zombies;
+    pub(super) fn of_zombies(zombies: &ZombieSummary) -> Self {
+        let ZombieSummary { tasks, pace, .. } = *zombies;
         let oldest = pace.oldest;
         Self {
-            kind: Kind::Zombies,
+            kind: EvidenceKind::ZombieSummary,
             text: format!(
                 "{}, of which none was reaped after a minute, the oldest {} old",
                 counted(tasks, "zombie", "zombies"),
@@ -88,7 +88,7 @@ impl Evidence {
 
     pub(super) fn of_names(class: &Class, pools: u64) -> Self {
         Self {
-            kind: Kind::Names,
+            kind: EvidenceKind::Names,
             text: format!("{}, in {pools} different pools", called(class)),
             tasks: class.tasks,
             share: None,
@@ -109,7 +109,7 @@ impl Evidence {
             text += &format!(", in {pools} different pools");
         }
         Self {
-            kind: Kind::Stale,
+            kind: EvidenceKind::Stale,
             text,
             tasks: class.tasks,
             share: Some(share),
@@ -126,7 +126,7 @@ impl Evidence {
             format!("{others} others that grow")
         };
         Self {
-            kind: Kind::Joint,
+            kind: EvidenceKind::Joint,
             text: format!(
                 "together with {who} alike {tasks} tasks, {:.0} % of the headroom of {limit}",
                 100.0 * share
@@ -138,10 +138,10 @@ impl Evidence {
         }
     }
 
-    pub(super) fn of_busy(seen: &Seen) -> Self {
+    pub(super) fn of_busy(seen: &TaskSummary) -> Self {
         let share = share(seen.active, seen.settled);
         Self {
-            kind: Kind::Busy,
+            kind: EvidenceKind::Busy,
             text: format!(
                 "{} of them older than a minute, {:.0} % of these ran within the last one: a pool at \
                  work, or a leak with a heartbeat",
@@ -157,7 +157,7 @@ impl Evidence {
 
     pub(super) fn of_pool(class: &Class, pools: u64) -> Self {
         Self {
-            kind: Kind::Pool,
+            kind: EvidenceKind::Pool,
             text: match pools {
                 1 => format!(
                     "{}, all in one pool, which may only be filling",
@@ -178,7 +178,7 @@ impl Evidence {
     pub(super) fn of_connections(class: &Class) -> Self {
         let share = share(class.stale_in_connections, class.stale);
         Self {
-            kind: Kind::Connections,
+            kind: EvidenceKind::Connections,
             text: format!(
                 "{}, {:.0} % of the idle ones wait for a connection, whose clients may only be quiet",
                 called(class),

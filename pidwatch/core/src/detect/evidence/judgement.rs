@@ -1,6 +1,8 @@
 //! The rules: what follows from what was seen of an owner's tasks.
 
-use super::{Class, Evidence, EvidenceSettings, Seen, findings::share, names::is_unnamed_pool};
+use super::{
+    Class, Evidence, EvidenceSettings, TaskSummary, findings::share, names::is_unnamed_pool,
+};
 
 /// What evidence does to the threshold of a leak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub struct Judgement {
 pub struct Need {
     /// To make a leak.
     pub proof: u64,
-    /// Zombies that make a leak however young they are; `None` without a limit.
+    /// ZombieSummary that make a leak however young they are; `None` without a limit.
     pub zombies: Option<u64>,
 }
 
@@ -59,7 +61,12 @@ const GOES_ON: f64 = 0.3;
 const SETTLED: u64 = 20;
 
 /// Judges what was seen. `reaped_old`: a zombie that was old was reaped of late.
-pub fn judge(seen: &Seen, reaped_old: bool, need: Need, settings: &EvidenceSettings) -> Judgement {
+pub fn judge(
+    seen: &TaskSummary,
+    reaped_old: bool,
+    need: Need,
+    settings: &EvidenceSettings,
+) -> Judgement {
     let mut evidence = Vec::new();
     if !reaped_old && are_left(seen, need, settings) {
         evidence.push(Evidence::of_zombies(&seen.zombies));
@@ -93,9 +100,9 @@ pub fn judge(seen: &Seen, reaped_old: bool, need: Need, settings: &EvidenceSetti
     }
 }
 
-/// Zombies that only accumulate. A batch looks the same until it reaps, so that it takes the time that no
+/// ZombieSummary that only accumulate. A batch looks the same until it reaps, so that it takes the time that no
 /// batch takes, or the share of the headroom that none should.
-fn are_left(seen: &Seen, need: Need, settings: &EvidenceSettings) -> bool {
+fn are_left(seen: &TaskSummary, need: Need, settings: &EvidenceSettings) -> bool {
     let zombies = &seen.zombies;
     // Where most are young, somebody reaps, if late.
     let are_old = zombies.old >= zombies.tasks / 2 && zombies.old > 0;

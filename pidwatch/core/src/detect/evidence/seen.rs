@@ -21,16 +21,16 @@ const BLUR: Duration = Duration::from_secs(1);
 
 /// Which tasks a tally is about.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Scope {
+pub struct ExaminationScope {
     /// Those that were created within this time: since the growth began.
     pub born_within: Duration,
-    /// Zombies that ended so long ago were old at the pass before this one.
+    /// ZombieSummary that ended so long ago were old at the pass before this one.
     pub were_old: Option<Duration>,
 }
 
 /// What a pass saw of an owner's tasks.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct TaskSummary {
     /// All of them, also older ones.
     pub tasks: u64,
     /// Living ones that are new since the growth began.
@@ -42,8 +42,8 @@ pub struct Seen {
     /// Living ones that are new, by their kind.
     pub classes: Vec<Class>,
     /// Ended ones that are new.
-    pub zombies: Zombies,
-    /// Zombies, new or not, that were old at the pass before and are still there.
+    pub zombies: ZombieSummary,
+    /// ZombieSummary, new or not, that were old at the pass before and are still there.
     pub still_old: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct Class {
     /// How many.
     pub tasks: u64,
     /// When they came.
-    pub pace: Pace,
+    pub pace: ArrivalPace,
     /// Of them, those that are old enough to be stale.
     pub aged: u64,
     /// Of those, such as are.
@@ -78,20 +78,20 @@ pub struct Class {
 
 /// Tasks that ended and are not reaped.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Zombies {
+pub struct ZombieSummary {
     /// Those that ended since the growth began.
     pub tasks: u64,
     /// Of those, such as ended long ago.
     pub old: u64,
     /// When they ended.
-    pub pace: Pace,
-    /// Zombies that ended long ago, whenever that was.
+    pub pace: ArrivalPace,
+    /// ZombieSummary that ended long ago, whenever that was.
     pub all_old: u64,
 }
 
 /// When some tasks came, or ended.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pace {
+pub struct ArrivalPace {
     /// How many did within the last minute.
     late: u64,
     /// How many did before that, but not long ago.
@@ -100,7 +100,7 @@ pub struct Pace {
     pub oldest: Duration,
 }
 
-impl Pace {
+impl ArrivalPace {
     /// `stays`: what is a part of the growth, and not one of those that come and go.
     fn add(&mut self, age: Duration, settings: &EvidenceSettings, stays: bool) {
         let (from, to) = window(settings);
@@ -134,10 +134,10 @@ fn window(settings: &EvidenceSettings) -> (Duration, Duration) {
 
 /// Counts the tasks of an owner while a pass goes on.
 #[derive(Debug)]
-pub struct Tally {
-    scope: Scope,
+pub struct TaskTally {
+    scope: ExaminationScope,
     settings: EvidenceSettings,
-    seen: Seen,
+    seen: TaskSummary,
     classes: HashMap<(bool, Vec<u8>), Building>,
 }
 
@@ -150,13 +150,13 @@ struct Building {
     lead: u64,
 }
 
-impl Tally {
+impl TaskTally {
     /// Begins with nothing.
-    pub fn new(scope: Scope, settings: &EvidenceSettings) -> Self {
+    pub fn new(scope: ExaminationScope, settings: &EvidenceSettings) -> Self {
         Self {
             scope,
             settings: *settings,
-            seen: Seen::default(),
+            seen: TaskSummary::default(),
             classes: HashMap::new(),
         }
     }
@@ -243,7 +243,7 @@ impl Tally {
     }
 
     /// What was seen, the largest class first.
-    pub fn finish(mut self) -> Seen {
+    pub fn finish(mut self) -> TaskSummary {
         let classes = self
             .classes
             .into_iter()

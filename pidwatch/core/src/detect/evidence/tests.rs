@@ -37,12 +37,12 @@ fn zombie(ended: u64) -> Task {
     }
 }
 
-fn seen(tasks: impl IntoIterator<Item = Task>) -> Seen {
-    let scope = Scope {
+fn seen(tasks: impl IntoIterator<Item = Task>) -> TaskSummary {
+    let scope = ExaminationScope {
         born_within: Duration::from_mins(10),
         were_old: None,
     };
-    let mut tally = Tally::new(scope, &EvidenceSettings::default());
+    let mut tally = TaskTally::new(scope, &EvidenceSettings::default());
     for task in tasks {
         tally.add(&task);
     }
@@ -53,7 +53,7 @@ fn judged(tasks: impl IntoIterator<Item = Task>) -> Judgement {
     judge(&seen(tasks), false, NOBODY, &EvidenceSettings::default())
 }
 
-fn kinds(judgement: &Judgement) -> Vec<Kind> {
+fn kinds(judgement: &Judgement) -> Vec<EvidenceKind> {
     let evidence = judgement.evidence.iter();
     evidence.map(|evidence| evidence.kind).collect()
 }
@@ -69,7 +69,7 @@ fn growth(name: impl Fn(u64) -> String, idle: impl Fn(u64) -> u64) -> Vec<Task> 
 fn threads_that_never_ran_again_are_a_leak() {
     let judgement = judged(growth(|_| "java".into(), |age| age));
     assert_eq!(judgement.weight, Weight::Leak);
-    assert_eq!(kinds(&judgement), [Kind::Stale]);
+    assert_eq!(kinds(&judgement), [EvidenceKind::Stale]);
     assert_eq!(
         judgement.evidence[0].text,
         "600 threads `java`, 100 % of the old ones have not run for 2 min"
@@ -80,7 +80,7 @@ fn threads_that_never_ran_again_are_a_leak() {
 fn threads_that_ran_within_the_minute_are_a_pool_at_work() {
     let judgement = judged(growth(|_| "python3".into(), |age| age % 7));
     assert_eq!(judgement.weight, Weight::Busy);
-    assert_eq!(kinds(&judgement), [Kind::Busy]);
+    assert_eq!(kinds(&judgement), [EvidenceKind::Busy]);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn young_threads_say_nothing() {
 fn the_idle_workers_of_one_pool_are_in_doubt() {
     let judgement = judged(growth(|n| format!("pool-1-thread-{n}"), |age| age));
     assert_eq!(judgement.weight, Weight::Undecided);
-    assert_eq!(kinds(&judgement), [Kind::Pool]);
+    assert_eq!(kinds(&judgement), [EvidenceKind::Pool]);
 }
 
 #[test]
@@ -101,11 +101,11 @@ fn different_pools_are_a_leak_before_they_are_stale() {
     let young = (0..120).map(|age| thread(&format!("pool-{}-thread-1", 500 - age), age, age));
     let judgement = judged(young);
     assert_eq!(judgement.weight, Weight::Leak);
-    assert_eq!(kinds(&judgement), [Kind::Names]);
+    assert_eq!(kinds(&judgement), [EvidenceKind::Names]);
     assert_eq!(judgement.evidence[0].pools, Some(120));
     // Even with a heartbeat.
     let timers = growth(|n| format!("Timer-{n}"), |age| age % 5);
-    assert_eq!(kinds(&judged(timers)), [Kind::Names]);
+    assert_eq!(kinds(&judged(timers)), [EvidenceKind::Names]);
     let stale = growth(|n| format!("pool-{n}-thread-1"), |age| age);
     let stale = judged(stale);
     assert!(
@@ -150,7 +150,7 @@ fn what_waits_for_quiet_clients_is_in_doubt() {
     }
     let judgement = judged(tasks.clone());
     assert_eq!(judgement.weight, Weight::Undecided);
-    assert_eq!(kinds(&judgement), [Kind::Connections]);
+    assert_eq!(kinds(&judgement), [EvidenceKind::Connections]);
     // As it is where that cannot be read.
     for task in &mut tasks {
         task.wait = Wait::Unknown;
@@ -163,7 +163,7 @@ fn a_leak_beside_a_pool_at_work_is_found() {
     let mut tasks = growth(|_| "leaky".into(), |age| age);
     tasks.extend(growth(|n| format!("http-nio-8080-exec-{n}"), |age| age % 7));
     let judgement = judged(tasks);
-    assert_eq!(kinds(&judgement), [Kind::Stale]);
+    assert_eq!(kinds(&judgement), [EvidenceKind::Stale]);
 }
 
 #[test]
@@ -215,9 +215,9 @@ fn a_name_is_escaped() {
 fn zombies_are_a_leak_once_no_batch_would_still_wait() {
     let batch = |seconds: u64| judged((0..seconds * 2).map(|n| zombie(n / 2)));
     assert_eq!(batch(220).weight, Weight::Undecided);
-    assert_eq!(kinds(&batch(310)), [Kind::Zombies]);
+    assert_eq!(kinds(&batch(310)), [EvidenceKind::ZombieSummary]);
     // Or when they take what no batch should.
-    assert_eq!(kinds(&batch(226)), [Kind::Zombies]);
+    assert_eq!(kinds(&batch(226)), [EvidenceKind::ZombieSummary]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use crate::{
-    detect::evidence::{Kind, Tally, Task, Wait, Zombie},
+    detect::evidence::{EvidenceKind, Task, TaskTally, Wait, Zombie},
     limits::LimitOwner,
 };
 
@@ -59,10 +59,10 @@ struct Outcome {
     growing: Option<u64>,
     leaking: Option<u64>,
     tasks: u64,
-    kinds: Vec<Kind>,
+    kinds: Vec<EvidenceKind>,
     lapses: usize,
     /// Of the events that only report one.
-    doubts: Vec<Kind>,
+    doubts: Vec<EvidenceKind>,
     why: String,
 }
 
@@ -124,7 +124,7 @@ fn play(load: Load, has_evidence: bool, seconds: u64) -> Outcome {
                 let kinds = verdict.evidence.iter().map(|it| it.kind);
                 outcome
                     .doubts
-                    .extend(kinds.filter(|kind| *kind != Kind::Growth));
+                    .extend(kinds.filter(|kind| *kind != EvidenceKind::Growth));
             }
             match verdict.state {
                 State::Growing => {
@@ -154,7 +154,7 @@ fn play(load: Load, has_evidence: bool, seconds: u64) -> Outcome {
 
 fn examine(detector: &mut Detector, time: BootTime, second: u64, births: &[u64], load: Load) {
     for examinee in detector.to_examine(time) {
-        let mut tally = Tally::new(examinee.scope, detector.evidence_settings());
+        let mut tally = TaskTally::new(examinee.scope, detector.evidence_settings());
         for number in 0..BASE {
             tally.add(&task(load, number, second, 0, false));
         }
@@ -195,7 +195,7 @@ fn stale_threads_are_a_leak_within_four_minutes() {
             ..LEAK
         };
         let with = play(load, true, 2000);
-        assert_eq!(with.kinds, [Kind::Growth, Kind::Stale]);
+        assert_eq!(with.kinds, [EvidenceKind::Growth, EvidenceKind::Stale]);
         assert!(
             with.leaking.is_some_and(|after| after <= 240),
             "{:?}",
@@ -216,7 +216,7 @@ fn different_pools_are_a_leak_within_two_minutes() {
         ..LEAK
     };
     let outcome = play(load, true, 2000);
-    assert_eq!(outcome.kinds, [Kind::Growth, Kind::Names]);
+    assert_eq!(outcome.kinds, [EvidenceKind::Growth, EvidenceKind::Names]);
     assert!(
         outcome.leaking.is_some_and(|after| after <= 120),
         "{:?}",
@@ -291,7 +291,11 @@ fn quiet_clients_and_a_pool_that_fills_are_not_accused_early() {
     assert_eq!(outcome.leaking, None);
     let growing = play(pool, true, 350);
     assert!(growing.why.contains("in doubt: "), "{}", growing.why);
-    assert_eq!(growing.doubts, [Kind::Pool], "each is reported once");
+    assert_eq!(
+        growing.doubts,
+        [EvidenceKind::Pool],
+        "each is reported once"
+    );
 }
 
 #[test]
@@ -389,7 +393,7 @@ fn replicas_are_a_leak_together_when_half_of_their_limit_is_gone() {
         for change in detector.look(time, &Pod(3 * tasks)) {
             if change.verdict.state == State::Leaking {
                 let kinds: Vec<_> = change.verdict.evidence.iter().map(|it| it.kind).collect();
-                assert_eq!(kinds, [Kind::Growth, Kind::Joint]);
+                assert_eq!(kinds, [EvidenceKind::Growth, EvidenceKind::Joint]);
                 flagged.push((second - 120, change.owner.0));
             }
         }

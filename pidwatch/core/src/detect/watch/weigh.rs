@@ -4,8 +4,8 @@
 use super::{Headroom, Leak, Watch, fills};
 use crate::detect::{
     DetectSettings, Grower, State,
-    evidence::{Evidence, Need, Scope, Seen, Weight},
-    joint::Member,
+    evidence::{Evidence, ExaminationScope, Need, TaskSummary, Weight},
+    joint::JointGrower,
     series::WIDTHS,
     trend::Growth,
 };
@@ -125,14 +125,19 @@ impl Watch {
     }
 
     /// Its part in a growth of several owners; `None` where it has none, or is a leak already.
-    pub fn member(&self, grower: &Grower, now: u64, settings: &DetectSettings) -> Option<Member> {
+    pub fn member(
+        &self,
+        grower: &Grower,
+        now: u64,
+        settings: &DetectSettings,
+    ) -> Option<JointGrower> {
         let growth = self.whole(now)?;
         let has_lasted = growth.for_s >= settings.evidence.evidence_time.as_secs();
         let beyond = self.tasks().saturating_sub(self.had_before(&growth)) as f64;
         let is_new = beyond >= NEW_SHARE * growth.gain as f64;
         let goes_on = growth.late >= LEAK_LATE;
         let is_open = self.state == State::Growing && self.leak().is_none();
-        (is_open && has_lasted && is_new && goes_on).then(|| Member {
+        (is_open && has_lasted && is_new && goes_on).then(|| JointGrower {
             owner: grower.owner,
             gain: growth.gain,
             per_s: growth.per_s,
@@ -173,7 +178,7 @@ impl Watch {
     }
 
     /// What a pass over its tasks is to count; `None` where it does not grow.
-    pub fn scope(&self, now: u64, settings: &DetectSettings) -> Option<Scope> {
+    pub fn scope(&self, now: u64, settings: &DetectSettings) -> Option<ExaminationScope> {
         let close = self.close.as_ref()?;
         let onset = self
             .leak()
@@ -183,7 +188,7 @@ impl Watch {
     }
 
     /// Takes in what a pass has seen of its tasks.
-    pub fn examined(&mut self, now: u64, seen: &Seen, settings: &DetectSettings) {
+    pub fn examined(&mut self, now: u64, seen: &TaskSummary, settings: &DetectSettings) {
         let (tasks, need) = (self.tasks(), self.proof(settings));
         if let Some(close) = &mut self.close {
             let examination = &mut close.examination;

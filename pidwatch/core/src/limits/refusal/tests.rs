@@ -4,15 +4,15 @@ use super::*;
 use crate::{clock::BootTime, limits::reason::Basis};
 
 /// Everything known, nothing exhausted.
-fn calm() -> Evidence {
-    let mut evidence = Evidence {
+fn calm() -> LimitEvidence {
+    let mut evidence = LimitEvidence {
         known: known::USER | known::THREADS | known::PIDS | known::CGROUPS | known::PID_MAX,
         nr_threads: 100,
         max_threads: 1000,
         cgroup_levels: 2,
         pid_levels: 2,
         user_levels: 1,
-        ..Evidence::default()
+        ..LimitEvidence::default()
     };
     for (level, limit) in [20, 100].into_iter().enumerate() {
         evidence.cgroups[level] = CgroupLevel {
@@ -59,7 +59,7 @@ impl Outlook for Nothing {
     }
 }
 
-fn failure(errno: i32, evidence: Evidence) -> Failure {
+fn failure(errno: i32, evidence: LimitEvidence) -> Failure {
     Failure {
         cgroup: CgroupId(10),
         time: BootTime::from_nanos(0),
@@ -76,7 +76,7 @@ fn failure(errno: i32, evidence: Evidence) -> Failure {
     }
 }
 
-fn decide(errno: i32, change: impl FnOnce(&mut Evidence)) -> RefusalVerdict {
+fn decide(errno: i32, change: impl FnOnce(&mut LimitEvidence)) -> RefusalVerdict {
     let mut evidence = calm();
     change(&mut evidence);
     Reasons::default().of(&failure(errno, evidence), &Nothing)
@@ -89,7 +89,7 @@ fn limit(verdict: RefusalVerdict) -> (u64, u64, LimitOwner) {
 
 #[test]
 fn each_limit_is_recognised_by_itself() {
-    let eagain = |change: fn(&mut Evidence)| decide(libc::EAGAIN, change);
+    let eagain = |change: fn(&mut LimitEvidence)| decide(libc::EAGAIN, change);
     let verdict = eagain(|e| e.users[0].usage = 10);
     assert_eq!(verdict.reason, Reason::RlimitNproc);
     assert_eq!(limit(verdict), (10, 10, LimitOwner::User(1000)));
@@ -116,7 +116,7 @@ fn each_limit_is_recognised_by_itself() {
 
 #[test]
 fn of_two_exhausted_limits_the_kernels_first_is_the_reason() {
-    type Edit = fn(&mut Evidence);
+    type Edit = fn(&mut LimitEvidence);
     let changes: [(Reason, Edit); 7] = [
         (Reason::RlimitNproc, |e| e.users[0].usage = 10),
         (Reason::ThreadsMax, |e| e.nr_threads = 1000),
@@ -183,7 +183,7 @@ fn no_memory_is_told_from_a_dying_namespace() {
     );
     let verdict = decide(libc::ENOMEM, |e| e.pids[0].allocated = 3);
     assert_eq!(verdict.reason, Reason::PidNamespaceDying);
-    let verdict = decide(libc::ENOMEM, |e| *e = Evidence::default());
+    let verdict = decide(libc::ENOMEM, |e| *e = LimitEvidence::default());
     assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
 
@@ -207,7 +207,7 @@ fn without_evidence_a_reason_is_inferred_or_unknown() {
             None
         }
     }
-    let blind = || failure(libc::EAGAIN, Evidence::default());
+    let blind = || failure(libc::EAGAIN, LimitEvidence::default());
     let verdict = Reasons::default().of(&blind(), &Full);
     assert_eq!(verdict.reason, Reason::PidsMax);
     assert_eq!(verdict.basis, Some(Basis::Inferred));
@@ -251,7 +251,7 @@ impl Outlook for Node {
     }
 }
 
-fn no_memory_of(memory: Memory, change: impl FnOnce(&mut Evidence)) -> RefusalVerdict {
+fn no_memory_of(memory: Memory, change: impl FnOnce(&mut LimitEvidence)) -> RefusalVerdict {
     let mut evidence = calm();
     evidence.known |= known::CLONE_FLAGS;
     change(&mut evidence);
@@ -284,9 +284,9 @@ fn a_full_memory_cgroup_is_named_with_its_usage_and_limit() {
 
 #[test]
 fn a_copy_that_is_larger_than_may_be_promised_is_overcommit() {
-    let large = |e: &mut Evidence| e.data_pages = 28 * GIB / 4096;
+    let large = |e: &mut LimitEvidence| e.data_pages = 28 * GIB / 4096;
     assert_eq!(no_memory_of(roomy(), large).reason, Reason::Overcommit);
-    let threads = |e: &mut Evidence| {
+    let threads = |e: &mut LimitEvidence| {
         large(e);
         e.clone_flags = CLONE_VM;
     };
@@ -304,7 +304,7 @@ fn a_copy_that_is_larger_than_may_be_promised_is_overcommit() {
         overcommit: 2,
         ..roomy()
     };
-    let some = |e: &mut Evidence| e.data_pages = 10 * GIB / 4096;
+    let some = |e: &mut LimitEvidence| e.data_pages = 10 * GIB / 4096;
     assert_eq!(no_memory_of(strict, some).reason, Reason::Overcommit);
     assert_eq!(no_memory_of(roomy(), some), RefusalVerdict::UNKNOWN);
 }
@@ -326,7 +326,7 @@ fn a_kind_of_namespace_that_is_used_up_is_named() {
 
 #[test]
 fn an_execve_is_refused_by_nproc_only_with_the_kernels_mark() {
-    let exec = |change: fn(&mut Evidence)| {
+    let exec = |change: fn(&mut LimitEvidence)| {
         let mut evidence = calm();
         change(&mut evidence);
         let mut failure = failure(libc::EAGAIN, evidence);
