@@ -15,7 +15,8 @@ use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
 use pidwatch_tests::recording::{Event, Recording};
 
-use crate::failures::Lowered;
+use crate::exhaustion::Lowered;
+use crate::recordings::File;
 use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -42,9 +43,6 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, a_leaker_that_vanishes_is_gone).slow(),
         scenario!(HOST, an_incident_outlives_a_killed_pidwatch).slow(),
         scenario!(HOST, a_state_file_that_is_not_ours_is_refused),
-        scenario!(HOST, a_recording_is_replayed_as_it_was),
-        scenario!(HOST, a_full_disk_ends_the_recording_and_not_the_watch).slow(),
-        scenario!(HOST, a_recording_is_never_overwritten),
     ]
 }
 
@@ -454,100 +452,6 @@ fn a_state_file_that_is_not_ours_is_refused(env: &Env) -> Result<()> {
     trace
         .finish()?
         .assert_refused(1, &[file.name(), "state file", "remove it"]);
-    Ok(())
-}
-
-/// A file that is removed when dropped, with its older part.
-struct File(std::path::PathBuf);
-
-impl File {
-    fn new(folder: &std::path::Path) -> Self {
-        Self(folder.join(format!("pidwatch-{}.rec", std::process::id())))
-    }
-
-    fn name(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-        let _ = fs::remove_file(format!("{}.1", self.name()));
-    }
-}
-
-fn a_recording_is_replayed_as_it_was(env: &Env) -> Result<()> {
-    let file = File::new(&std::env::temp_dir());
-    let cgroup = Cgroup::new(&env.hierarchy, "recorded")?;
-    let mut recorder = Invocation::new(env)
-        .args(["record", file.name(), "--window", "200ms"])
-        .spawn()?;
-    recorder.wait_for("kernel")?;
-    let load = Load::new(env, "threads").with("processes", 2);
-    let truth = load.with("count", 50).inside(&cgroup).run()?;
-    // Long enough for a few frames, and for RCU to free what has ended.
-    std::thread::sleep(Duration::from_secs(5));
-    recorder.signal(libc::SIGINT);
-    let finished = recorder.finish()?;
-    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-    let replay = |speed: &str| {
-        Invocation::new(env)
-            .args(["replay", file.name(), "--speed", speed, "-o", "json"])
-            .start()?
-            .ended()
-    };
-    let recording = replay("max")?;
-    let counts = recording.counts_of(cgroup.id)?;
-    assert_eq!(counts.created, truth.here.created, "created");
-    assert_eq!(counts.exited, truth.here.exited, "exited");
-    assert!(recording.of_type("node").count() >= 10);
-    let began = std::time::Instant::now();
-    assert_eq!(replay("4")?.events.len(), recording.events.len());
-    assert!(began.elapsed() >= Duration::from_secs(1), "it kept no pace");
-    Ok(())
-}
-
-fn a_full_disk_ends_the_recording_and_not_the_watch(env: &Env) -> Result<()> {
-    let folder = pidwatch_tests::surroundings::SMALL_DISK;
-    let file = File::new(std::path::Path::new(folder));
-    let cgroup = Cgroup::new(&env.hierarchy, "disk-full")?;
-    let mut recorder = Invocation::new(env)
-        .args(["record", file.name(), "--window", "100ms"])
-        .within(pidwatch_tests::surroundings::with_a_small_disk)
-        .spawn()?;
-    recorder.wait_for("kernel")?;
-    cgroup.set("pids.max", "800")?;
-    let load = Load::new(env, "leak").with("per-second", 50);
-    let load = load.inside(&cgroup).start()?;
-    recorder.wait_for_line(&["SATURATED", &cgroup.path])?;
-    recorder.signal(libc::SIGINT);
-    let finished = recorder.finish()?;
-    load.finish()?;
-    println!("    said: {}", finished.stderr.trim_end());
-    assert_eq!(finished.status.code(), Some(1), "{}", finished.stderr);
-    for word in [
-        "stopped recording",
-        "No space left on device",
-        "watching on",
-    ] {
-        assert!(
-            finished.stderr.contains(word),
-            "no {word:?} in {}",
-            finished.stderr
-        );
-    }
-    Ok(())
-}
-
-fn a_recording_is_never_overwritten(env: &Env) -> Result<()> {
-    let file = File::new(&std::env::temp_dir());
-    fs::write(&file.0, "precious")?;
-    let finished = Invocation::new(env)
-        .args(["record", file.name()])
-        .finish()?;
-    finished.assert_refused(1, &[file.name(), "exists", "choose another name"]);
-    assert_eq!(fs::read(&file.0)?, b"precious");
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod check;
 mod compatibility;
 mod evidence;
 mod exact;
+mod exhaustion;
 mod failures;
 mod footprint;
 mod image;
@@ -25,6 +26,7 @@ mod lifecycle;
 mod names;
 mod owners;
 mod prometheus;
+mod recordings;
 mod runtime;
 mod scenario;
 mod systemd;
@@ -105,7 +107,9 @@ fn main() {
         exact::scenarios(),
         zombies::scenarios(),
         failures::scenarios(),
+        exhaustion::scenarios(),
         leaks::scenarios(),
+        recordings::scenarios(),
         footprint::scenarios(),
         bad_days::scenarios(),
         brake::scenarios(),
