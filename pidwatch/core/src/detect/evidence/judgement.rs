@@ -134,11 +134,13 @@ fn of_class(class: &Class, settings: &EvidenceSettings) -> Option<Evidence> {
         // A fixed pool of a JVM makes a thread for each job until it is full, though others are idle.
         Some(pools) if pools <= settings.few_pools => Some(Evidence::of_pool(class, pools)),
         // A pool that has filled and idles is no leak, however stale it is: others must have come since
-        // the old ones stopped, and must have stopped as well.
-        _ => class
-            .pace
-            .went_on(class.tasks, GOES_ON, settings)
-            .then(|| Evidence::of_stale(class, settings)),
+        // the old ones stopped, must have stopped as well, and must still come. Where idle workers are
+        // used again, none comes while all are idle.
+        _ => {
+            let Class { tasks, pace, .. } = class;
+            let goes_on = pace.went_on(*tasks, GOES_ON, settings) && pace.goes_on(*tasks, GOES_ON);
+            goes_on.then(|| Evidence::of_stale(class, settings))
+        }
     }
 }
 

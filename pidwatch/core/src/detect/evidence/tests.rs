@@ -137,6 +137,18 @@ fn a_pool_that_has_filled_and_idles_is_no_leak() {
 }
 
 #[test]
+fn workers_that_are_used_again_idle_together_and_are_no_leak() {
+    // One pool has filled, and the load of another was highest a minute ago: all of that have idled since.
+    let mut tasks = growth(|_| "java".into(), |age| age);
+    for task in &mut tasks {
+        task.age += Duration::from_mins(2);
+        task.idle = Some(task.age);
+    }
+    tasks.extend((0..100).map(|n| thread("java", 65 + n % 15, 65)));
+    assert_eq!(judged(tasks), Judgement::default());
+}
+
+#[test]
 fn connections_that_somebody_has_numbered_are_no_pools() {
     let at_work = growth(|n| format!("conn-{n}-read-1"), |age| age % 7);
     assert_eq!(judged(at_work).weight, Weight::Busy);
