@@ -37,3 +37,27 @@ impl From<&evidence::Evidence> for EvidenceEntry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_the_names_that_scripts_rely_on() {
+        use EvidenceKind::{Busy, Connections, Growth, Joint, Names, Pool, Stale, Zombies};
+        let all = [
+            Growth,
+            Stale,
+            Zombies,
+            Names,
+            Joint,
+            Busy,
+            Pool,
+            Connections,
+        ];
+        let text = serde_json::to_string(&all.map(Word::from)).unwrap();
+        let expected =
+            r#"["growth","stale","zombies","names","joint","busy","pool","connections"]"#;
+        assert_eq!(text, expected);
+    }
+}

@@ -13,8 +13,8 @@ use crate::{escape, values::about};
 pub enum EvidenceKind {
     /// The growth itself.
     Growth,
-    /// ZombieSummary that only accumulate.
-    ZombieSummary,
+    /// Zombies that only accumulate.
+    Zombies,
     /// A growing number of different pools.
     Names,
     /// Tasks that do not run any more.
@@ -34,7 +34,7 @@ impl EvidenceKind {
     pub fn is_proof(self) -> bool {
         matches!(
             self,
-            Self::ZombieSummary | Self::Names | Self::Stale | Self::Joint
+            Self::Zombies | Self::Names | Self::Stale | Self::Joint
         )
     }
 }
@@ -73,7 +73,7 @@ impl Evidence {
         let ZombieSummary { tasks, pace, .. } = *zombies;
         let oldest = pace.oldest;
         Self {
-            kind: EvidenceKind::ZombieSummary,
+            kind: EvidenceKind::Zombies,
             text: format!(
                 "{}, of which none was reaped after a minute, the oldest {} old",
                 counted(tasks, "zombie", "zombies"),

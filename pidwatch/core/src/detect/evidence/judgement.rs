@@ -30,7 +30,7 @@ pub struct Judgement {
 pub struct Need {
     /// To make a leak.
     pub proof: u64,
-    /// ZombieSummary that make a leak however young they are; `None` without a limit.
+    /// Zombies that make a leak however young they are; `None` without a limit.
     pub zombies: Option<u64>,
 }
 
@@ -100,7 +100,7 @@ pub fn judge(
     }
 }
 
-/// ZombieSummary that only accumulate. A batch looks the same until it reaps, so that it takes the time that no
+/// Zombies that only accumulate. A batch looks the same until it reaps, so that it takes the time that no
 /// batch takes, or the share of the headroom that none should.
 fn are_left(seen: &TaskSummary, need: Need, settings: &EvidenceSettings) -> bool {
     let zombies = &seen.zombies;

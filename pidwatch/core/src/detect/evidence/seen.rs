@@ -24,7 +24,7 @@ const BLUR: Duration = Duration::from_secs(1);
 pub struct ExaminationScope {
     /// Those that were created within this time: since the growth began.
     pub born_within: Duration,
-    /// ZombieSummary that ended so long ago were old at the pass before this one.
+    /// Zombies that ended so long ago were old at the pass before this one.
     pub were_old: Option<Duration>,
 }
 
@@ -43,7 +43,7 @@ pub struct TaskSummary {
     pub classes: Vec<Class>,
     /// Ended ones that are new.
     pub zombies: ZombieSummary,
-    /// ZombieSummary, new or not, that were old at the pass before and are still there.
+    /// Zombies, new or not, that were old at the pass before and are still there.
     pub still_old: u64,
 }
 
@@ -85,7 +85,7 @@ pub struct ZombieSummary {
     pub old: u64,
     /// When they ended.
     pub pace: ArrivalPace,
-    /// ZombieSummary that ended long ago, whenever that was.
+    /// Zombies that ended long ago, whenever that was.
     pub all_old: u64,
 }
 

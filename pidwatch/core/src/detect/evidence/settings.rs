@@ -30,7 +30,7 @@ pub struct EvidenceSettings {
     pub many_pools: u64,
     /// A zombie is old from this age on: a parent that reaps at all has done so.
     pub zombie_age: Duration,
-    /// ZombieSummary of which none old was ever reaped are a leak when the oldest is so old (a batch that waits
+    /// Zombies of which none old was ever reaped are a leak when the oldest is so old (a batch that waits
     /// for its children at its end takes minutes) ...
     pub zombie_time: Duration,
     /// ... or when they fill this share of the headroom.

@@ -227,9 +227,9 @@ fn a_name_is_escaped() {
 fn zombies_are_a_leak_once_no_batch_would_still_wait() {
     let batch = |seconds: u64| judged((0..seconds * 2).map(|n| zombie(n / 2)));
     assert_eq!(batch(220).weight, Weight::Undecided);
-    assert_eq!(kinds(&batch(310)), [EvidenceKind::ZombieSummary]);
+    assert_eq!(kinds(&batch(310)), [EvidenceKind::Zombies]);
     // Or when they take what no batch should.
-    assert_eq!(kinds(&batch(226)), [EvidenceKind::ZombieSummary]);
+    assert_eq!(kinds(&batch(226)), [EvidenceKind::Zombies]);
 }
 
 #[test]
