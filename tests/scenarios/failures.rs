@@ -323,8 +323,12 @@ fn reasons_are_inferred_where_they_cannot_be_measured(env: &Env) -> Result<()> {
             .with("count", 20)
             .with("interval-us", 5_000)
     };
+    let mut load = slowly().flag("hold").inside(&full).start()?;
+    load.ready()?;
+    // It stays full until all of its refusals are read, which takes an emulated guest longer than the load.
+    pidwatch.wait(|seen| seen.total(full.id).failures() > 20)?;
     let mut cases = vec![
-        (&full, "pids_max", slowly().inside(&full).run()?),
+        (&full, "pids_max", load.finish()?),
         (
             &user,
             "rlimit_nproc",
