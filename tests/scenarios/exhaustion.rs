@@ -2,15 +2,15 @@
 //! pidwatch still reports what was refused and why.
 
 use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
+use pidwatch_tests::sysctl::{Lowered, tasks_of_node};
 
-use crate::failures::{assert_failed, assert_limit, watch};
+use crate::failures::{all_is_seen, assert_failed, assert_limit};
 use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -20,30 +20,6 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(GUESTS, of_two_exhausted_limits_the_kernels_first_is_told),
         scenario!(GUESTS, clones_beyond_threads_max_add_up),
     ]
-}
-
-/// A limit of the whole machine that is put back at the end.
-pub(crate) struct Lowered {
-    file: &'static Path,
-    before: String,
-}
-
-impl Lowered {
-    pub(crate) fn to(file: &'static str, value: u64) -> Result<Self> {
-        let file = Path::new(file);
-        let before = fs::read_to_string(file)?;
-        fs::write(file, value.to_string())
-            .with_context(|| format!("cannot write {value} to {}", file.display()))?;
-        Ok(Self { file, before })
-    }
-}
-
-impl Drop for Lowered {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(self.file, self.before.trim()) {
-            eprintln!("cannot restore {}: {error}", self.file.display());
-        }
-    }
 }
 
 /// At its lowest. pidwatch goes on reporting while the node has no free PID, without a new task.
@@ -71,13 +47,6 @@ fn a_node_without_a_free_pid_is_reported_all_the_while(env: &Env) -> Result<()> 
     pidwatch.wait(|seen| seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum())?;
     assert_eq!(count_tasks()?, before, "tasks of pidwatch");
     assert_failed(&pidwatch.stop()?, &cgroup, &truth, "pid_max", "EAGAIN")
-}
-
-/// The node's tasks, as threads-max counts them.
-fn tasks_of_node() -> Result<u64> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    let tasks = text.split(['/', ' ']).nth(4).context("no task count")?;
-    Ok(tasks.parse()?)
 }
 
 /// Every other child ends as the leader of a group that lives on: half as many tasks as PIDs.

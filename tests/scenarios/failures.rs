@@ -1,15 +1,13 @@
 //! Failed creations: all are counted, and what is told of them is true: the reason, the limit, whose
 //! it is, who failed.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use pidwatch_tests::cgroup::{Cgroup, Layout};
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
 use pidwatch_tests::recording::Recording;
+use pidwatch_tests::sysctl::{Lowered, tasks_of_node};
 use pidwatch_tests::truth::Truth;
 
 use crate::scenario::{Scenario, scenario};
@@ -75,14 +73,14 @@ fn an_incident_has_all_refusals_of_a_burst_though_its_cgroup_goes(env: &Env) -> 
 }
 
 /// Runs a load that fails in a cgroup until pidwatch has counted all that failed, or was rejected.
-pub fn watch(env: &Env, load: Load, cgroup: &Cgroup) -> Result<(Truth, Recording)> {
+fn watch(env: &Env, load: Load, cgroup: &Cgroup) -> Result<(Truth, Recording)> {
     let mut pidwatch = Invocation::trace(env).start()?;
     let truth = load.inside(cgroup).run()?;
     pidwatch.wait(|seen| all_is_seen(seen, cgroup, &truth))?;
     Ok((truth, pidwatch.stop()?))
 }
 
-fn all_is_seen(seen: &Recording, cgroup: &Cgroup, truth: &Truth) -> bool {
+pub fn all_is_seen(seen: &Recording, cgroup: &Cgroup, truth: &Truth) -> bool {
     let total = seen.total(cgroup.id);
     total.failures() + total.rejected >= truth.failures.len() as u64
         && seen.freed_or_lost(cgroup.id) >= truth.here.exited.sum()

@@ -14,8 +14,8 @@ use pidwatch_tests::fake_runtime::uid;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
 use pidwatch_tests::recording::{Event, Recording};
+use pidwatch_tests::sysctl::Lowered;
 
-use crate::exhaustion::Lowered;
 use crate::recordings::File;
 use crate::scenario::{Scenario, scenario};
 
@@ -447,7 +447,7 @@ fn an_incident_outlives_a_killed_pidwatch(env: &Env) -> Result<()> {
 
 fn a_state_file_that_is_not_ours_is_refused(env: &Env) -> Result<()> {
     let file = File::new(&std::env::temp_dir());
-    fs::write(&file.0, "{}")?;
+    fs::write(file.name(), "{}")?;
     let trace = Invocation::trace(env).args(["--state-file", file.name()]);
     trace
         .finish()?

@@ -20,6 +20,7 @@
 //! | [`pidwatch`] | runs pidwatch and collects its events |
 //! | [`recording`] | sums over collected events |
 //! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
+//! | [`sysctl`] | limits of the whole machine, lowered for a scenario |
 //! | [`systemd`] | pidwatch's unit and others, under the real one |
 //! | [`deadline`] | bounds every scenario in time |
 
@@ -43,6 +44,7 @@ pub mod monitoring;
 pub mod pidwatch;
 pub mod recording;
 pub mod surroundings;
+pub mod sysctl;
 pub mod systemd;
 pub mod tmux;
 
