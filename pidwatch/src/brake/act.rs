@@ -78,7 +78,7 @@ pub struct Applied {
 /// Lowers the limit, or with `dry_run` returns what it would do.
 ///
 /// # Errors
-/// When the rules refuse it or a file cannot be written; the limit is then unchanged.
+/// When the rules refuse it or a file cannot be written. The limit is then unchanged, unless a lease remains.
 pub fn apply(
     leases: &Leases,
     mount: &Path,
@@ -208,6 +208,11 @@ fn end(
     match step {
         Step::Keep => Ok(Ended::Not(lease)),
         Step::SetBack(theirs) => {
+            // Tasks that were created meanwhile stay: a limit below them would also refuse replacements.
+            let usage = file.usage()?;
+            if usage > lease.limit() && PidsMax::Tasks(usage) < theirs {
+                lease.brake_at(usage, PidsMax::Tasks(lease.limit()));
+            }
             locked.save(&lease)?;
             file.set_limit(PidsMax::Tasks(lease.limit()))?;
             Ok(Ended::SetBack(lease, theirs))

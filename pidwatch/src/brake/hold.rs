@@ -99,7 +99,8 @@ pub fn wait_for_brake(leases: &Leases, mount: &Path) -> Result<(), HoldError> {
         return Ok(());
     };
     let claim = leases.hold(cgroup_id).map_err(ActError::from)?;
-    report_step(HELD).map_err(HoldError::Process)?;
+    // Whoever waits for it may be gone; the brake is maintained all the same.
+    let _ = report_step(HELD);
     if claim.is_none() {
         // Another process maintains it already.
         return Ok(());
@@ -158,16 +159,20 @@ async fn maintain_until_end(
     mut signals: Signals,
     mut report: impl FnMut(&Ended),
 ) -> Result<(), HoldError> {
+    let mut is_over = false;
     loop {
-        let ended = tokio::select! {
+        tokio::select! {
             biased;
-            () = signals.recv() => release(leases, mount, cgroup_id)?,
-            // Errors are retried: the limit must be restored.
-            () = tokio::time::sleep(LOOK_EVERY) => match maintain(leases, mount, cgroup_id) {
-                Ok(ended) => ended,
-                Err(_) => continue,
-            },
+            () = signals.recv() => is_over = true,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let step = if is_over {
+            release(leases, mount, cgroup_id)
+        } else {
+            maintain(leases, mount, cgroup_id)
         };
+        // Errors are retried: the limit must be restored.
+        let Ok(ended) = step else { continue };
         match &ended {
             Ended::Not(_) => {}
             Ended::SetBack(..) => report(&ended),

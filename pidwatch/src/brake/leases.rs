@@ -116,6 +116,8 @@ impl Leases {
     /// # Errors
     /// When the file cannot be opened.
     pub fn hold(&self, cgroup_id: u64) -> Result<Option<File>, LeaseError> {
+        // `is_held` takes the file's lock for a moment.
+        let _locked = self.lock()?;
         let path = self.holder(cgroup_id);
         let file = File::options()
             .write(true)
@@ -132,6 +134,9 @@ impl Leases {
 
     /// Whether a live process will end the lease.
     pub fn is_held(&self, cgroup_id: u64) -> bool {
+        let Ok(_locked) = self.lock() else {
+            return false;
+        };
         let Ok(file) = File::open(self.holder(cgroup_id)) else {
             return false;
         };

@@ -82,9 +82,10 @@ fn not_braked(name: &str, braked: &[String]) -> String {
 /// Brakes an owner.
 ///
 /// # Errors
-/// When it cannot be found, is protected, or its limit cannot be written; nothing is changed then.
+/// When it cannot be found, is protected, or its limit cannot be written. If the limit was lowered all the same, the
+/// brake is maintained until its end.
 pub fn run(args: &BrakeArgs) -> Result<(), BrakeError> {
-    let roots = &args.roots;
+    let roots = &absolute(&args.roots)?;
     let layout = layout(roots)?;
     let runtime = runtime::single_threaded().map_err(BrakeError::Runtime)?;
     let sockets = sockets(&args.cri_socket);
@@ -105,23 +106,27 @@ pub fn run(args: &BrakeArgs) -> Result<(), BrakeError> {
     }
     // Started first: once the limit is written there may be no PID left.
     let holder = Holder::start(&arguments(roots));
-    let applied = match brake::apply(&leases, &layout.mount, &request, false) {
-        Ok(applied) => applied,
-        Err(error) => {
-            if let Ok(holder) = holder {
-                holder.dismiss();
-            }
-            return Err(error.into());
+    let applied = brake::apply(&leases, &layout.mount, &request, false);
+    // Whatever failed, a lease that is there is maintained until its end.
+    if applied.is_err() && matches!(leases.load(request.cgroup_id), Ok(None)) {
+        if let Ok(holder) = holder {
+            holder.dismiss();
         }
-    };
+        applied?;
+        return Ok(());
+    }
     let is_left = holder.is_ok_and(|holder| holder.take_over(request.cgroup_id).is_ok());
-    say(&done(&applied, &layout.mount, is_left))?;
+    let said = match &applied {
+        Ok(applied) => say(&done(applied, &layout.mount, is_left)),
+        Err(_) => Ok(()),
+    };
     if !is_left {
         brake::hold(&leases, &layout.mount, request.cgroup_id, |ended| {
             let _ = say(&(ended_text(&request.owner, ended) + "\n"));
         })?;
     }
-    Ok(())
+    applied?;
+    said
 }
 
 /// Releases one owner or all.
@@ -152,11 +157,17 @@ pub fn release(args: &ReleaseArgs) -> Result<(), BrakeError> {
         let braked = all.iter().map(|lease| lease.owner.clone()).collect();
         return Err(none(name, braked));
     }
+    // One that fails does not keep the others braked.
+    let mut outcome = Ok(());
     for lease in meant {
-        let ended = brake::release(&leases, &layout.mount, lease.cgroup_id)?;
-        say(&(ended_text(&lease.owner, &ended) + "\n"))?;
+        let released = brake::release(&leases, &layout.mount, lease.cgroup_id);
+        let said = match released {
+            Ok(ended) => say(&(ended_text(&lease.owner, &ended) + "\n")),
+            Err(error) => Err(error.into()),
+        };
+        outcome = outcome.and(said);
     }
-    Ok(())
+    outcome
 }
 
 /// `hold-brake`: the process that `brake` leaves behind.
@@ -199,6 +210,16 @@ fn may_be_braked(owner: &Owner, args: &BrakeArgs, layout: &Layout) -> Result<Str
     }
     let text = String::from_utf8(path.to_vec());
     text.map_err(|_| BrakeError::Path(owner.name()))
+}
+
+/// The folders as the holder finds them, which runs in another one.
+fn absolute(roots: &Roots) -> Result<Roots, BrakeError> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(BrakeError::Runtime);
+    Ok(Roots {
+        proc_root: absolute(&roots.proc_root)?,
+        cgroup_root: absolute(&roots.cgroup_root)?,
+        lease_dir: absolute(&roots.lease_dir)?,
+    })
 }
 
 /// The command line of `hold-brake`.
@@ -244,11 +265,12 @@ fn done(applied: &Applied, mount: &Path, is_left: bool) -> String {
     let lasts = about(lease.until().since(BootTime::now()));
     let mut text = format!(
         "{} is braked: pids.max {} (was {}) until {until} ({lasts})\n\
-         {} existing tasks keep running; new ones fail\n",
+         {} tasks keep running; new ones fail once there are {}\n",
         lease.owner,
         lease.limit(),
         lease.before,
-        applied.usage
+        applied.usage,
+        lease.limit()
     );
     warn(&mut text, lease, mount);
     let end = if is_left {

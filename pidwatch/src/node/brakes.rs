@@ -3,17 +3,25 @@
 //! A lease is saved before its limit is written and removed after the limit is restored. Checking the lease
 //! folder for changes at each refusal is therefore enough.
 
-use std::{fs, time::SystemTime};
+use std::{
+    fs, io,
+    time::{Duration, SystemTime},
+};
 
 use hashbrown::HashSet;
 
 use super::Roots;
 use crate::{
-    brake::{Lease, Leases, PidsMax},
+    brake::{Lease, LeaseError, Leases, PidsMax},
     cgroup::CgroupId,
     clock::BootTime,
     limits::{FailedClone, LimitOwner, Reason},
 };
+
+/// Times of files are those of the last timer tick: 10 ms at most (CONFIG_HZ_100).
+const TICK: Duration = Duration::from_millis(20);
+/// How long an ended lease is kept: no failure takes longer to be read.
+const KEPT: Duration = Duration::from_mins(1);
 
 /// The leases on this node, as last read.
 #[derive(Debug)]
@@ -87,11 +95,20 @@ impl Brakes {
         if changed == self.changed {
             return;
         }
-        self.changed = changed;
-        let read = Leases::existing(&self.roots.lease_dir, &self.roots.proc_root)
-            .and_then(|leases| leases.all())
-            .unwrap_or_default();
+        let read = Leases::existing(&self.roots.lease_dir, &self.roots.proc_root);
+        let read = match read.and_then(|leases| leases.all()) {
+            Ok(read) => read,
+            Err(LeaseError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            // Read again at the next refusal.
+            Err(_) => return,
+        };
+        // A second change within the file system's tick would not show.
+        let is_settled = |at: &SystemTime| at.elapsed().is_ok_and(|age| age > TICK);
+        self.changed = changed.filter(is_settled);
         let now = BootTime::now();
+        self.ended.retain(|(_, ended)| now.since(*ended) < KEPT);
         let before = std::mem::replace(&mut self.leases, read);
         for lease in before {
             if self

@@ -118,10 +118,15 @@ impl Census {
         let of = pass.of;
         let holders = pass.end(tree);
         self.known.retain(|_, known| known.at.elapsed() < 6 * FRESH);
-        if self.known.len() < MOST {
-            let at = Instant::now();
-            self.known.insert(of, Known { at, holders });
+        // The answer to a new question takes the place of the oldest.
+        if self.known.len() >= MOST && !self.known.contains_key(&of) {
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.at);
+            if let Some(oldest) = oldest.map(|(&of, _)| of) {
+                self.known.remove(&oldest);
+            }
         }
+        let at = Instant::now();
+        self.known.insert(of, Known { at, holders });
     }
 
     /// Who has how many of the tasks that a limit counts, the most first. Empty until a pass has ended; asks for

@@ -93,8 +93,13 @@ const SYSTEM_UNITS: [&str; 27] = [
     "systemd-udevd.service",
 ];
 
-/// Namespaces of Kubernetes itself.
-const SYSTEM_NAMESPACES: [&str; 1] = ["kube-system"];
+/// Namespaces of Kubernetes itself and of network plugins that do not run there.
+const SYSTEM_NAMESPACES: [&str; 4] = [
+    "calico-system",
+    "kube-flannel",
+    "kube-system",
+    "tigera-operator",
+];
 
 /// Why an owner is protected; `None` if it may be braked.
 pub fn protected(of: &Candidate<'_>) -> Option<Protected> {

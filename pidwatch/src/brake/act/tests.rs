@@ -102,8 +102,14 @@ fn limits_written_by_other_programs_are_kept() {
         "{looked:?}"
     );
     assert_eq!(setup.limit(), "300");
+    // What was created under the other limit is not cut off.
+    setup.write("pids.max", "800");
+    setup.write("pids.current", "350");
+    maintain(&setup.leases, &setup.mount(), setup.id()).unwrap();
+    assert_eq!(setup.limit(), "350");
     let ended = release(&setup.leases, &setup.mount(), setup.id()).unwrap();
     assert_eq!(ended, Ended::Restored(PidsMax::Tasks(800)));
+    setup.write("pids.current", "300");
 
     setup.brake(None, MINUTE).unwrap();
     setup.write("pids.max", "100");
