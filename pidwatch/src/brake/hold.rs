@@ -172,7 +172,13 @@ async fn maintain_until_end(
             maintain(leases, mount, cgroup_id)
         };
         // Errors are retried: the limit must be restored.
-        let Ok(ended) = step else { continue };
+        let Ok(ended) = step else {
+            // Without the folder there is no lease to end.
+            if leases.is_removed() {
+                return Ok(());
+            }
+            continue;
+        };
         match &ended {
             Ended::Not(_) => {}
             Ended::SetBack(..) => report(&ended),

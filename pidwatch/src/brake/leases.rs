@@ -90,6 +90,11 @@ impl Leases {
         })
     }
 
+    /// Whether the folder no longer exists.
+    pub fn is_removed(&self) -> bool {
+        !self.folder.exists()
+    }
+
     /// Waits for the folder's lock.
     ///
     /// # Errors
