@@ -17,6 +17,7 @@ pub mod model;
 pub mod output;
 pub mod probe;
 pub mod report;
+mod serde_text;
 pub mod stream;
 pub mod thresholds;
 pub mod values;

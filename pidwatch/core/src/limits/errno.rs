@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::serde_text::serde_as_text;
 
 /// An error number of the kernel. In text it has the name of the kernel's headers (`EAGAIN`), or is
 /// `errno 123` where it has none here.
@@ -58,18 +58,7 @@ impl FromStr for Errno {
     }
 }
 
-impl Serialize for Errno {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Errno {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Errno);
 
 #[cfg(test)]
 mod tests {

@@ -3,9 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use pidwatch_common::totals::REJECTIONS;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limits::{Errno, UnknownErrno};
+use crate::{
+    limits::{Errno, UnknownErrno},
+    serde_text::serde_as_text,
+};
 
 /// The error of a rejected creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +58,7 @@ impl FromStr for Rejection {
     }
 }
 
-impl Serialize for Rejection {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Rejection {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Box::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Rejection);
 
 #[cfg(test)]
 mod tests {
