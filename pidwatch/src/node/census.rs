@@ -8,6 +8,7 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     fs,
+    os::unix::ffi::OsStrExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -19,6 +20,7 @@ use crate::{
     identity::identify,
     limits::LimitOwner,
     slice::Slice,
+    survey::pid_namespaces_of,
 };
 
 /// What a pass found is good for so long.
@@ -43,8 +45,8 @@ struct CensusPass {
 /// What is still to be read.
 #[derive(Debug)]
 enum Rest {
-    /// Tasks of processes.
-    Processes(Vec<u32>),
+    /// Tasks of processes: entries of /proc.
+    Processes(fs::ReadDir),
     /// Charges of cgroups with all below them: those below the limit, whose path is given.
     Cgroups { rest: Vec<CgroupId>, top: Box<[u8]> },
 }
@@ -97,7 +99,7 @@ impl Census {
                 LimitOwner::Node => Some(below(tree, b"/")),
                 LimitOwner::Cgroup(id) => tree.get(id).map(|node| below(tree, &node.path)),
                 LimitOwner::User(_) | LimitOwner::PidNamespace(_) => {
-                    Some(Rest::Processes(processes(files.proc().root())))
+                    fs::read_dir(files.proc().root()).ok().map(Rest::Processes)
                 }
             };
             self.pass = rest.map(|rest| CensusPass {
@@ -148,9 +150,13 @@ impl CensusPass {
     fn step(&mut self, files: &Files, tree: &Tree, owner: impl Fn(CgroupId) -> CgroupId) -> bool {
         match &mut self.rest {
             Rest::Processes(rest) => {
-                let Some(pid) = rest.pop() else { return false };
-                let folder = files.proc().root().join(pid.to_string());
-                if let Some(tasks) = tasks(&folder, self.of)
+                // The kernel looks for the next process at each read, as long as there are more.
+                let Some(Ok(entry)) = rest.next() else {
+                    return false;
+                };
+                let folder = entry.path();
+                if is_process(&entry)
+                    && let Some(tasks) = tasks(&folder, self.of)
                     && let Some(cgroup) = cgroup(&folder, tree)
                 {
                     *self.held.entry(owner(cgroup)).or_default() += tasks;
@@ -221,20 +227,16 @@ fn below(tree: &Tree, top: &[u8]) -> Rest {
     }
 }
 
-fn processes(proc_root: &Path) -> Vec<u32> {
-    let entries = fs::read_dir(proc_root).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+fn is_process(entry: &fs::DirEntry) -> bool {
+    entry.file_name().as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 /// Tasks of a process, if the limit counts them.
 fn tasks(folder: &Path, of: LimitOwner) -> Option<u64> {
-    if let LimitOwner::PidNamespace(inum) = of {
-        let link = fs::read_link(folder.join("ns/pid")).ok()?;
-        if link.to_str()? != format!("pid:[{inum}]") {
-            return None;
-        }
+    if let LimitOwner::PidNamespace(inum) = of
+        && !pid_namespaces_of(folder).contains(&inum)
+    {
+        return None;
     }
     // Not `stat`: for that the kernel walks the process' threads.
     let status = fs::read_to_string(folder.join("status")).ok()?;
@@ -273,6 +275,8 @@ fn cgroup(folder: &Path, tree: &Tree) -> Option<CgroupId> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::cgroup::{Layout, LayoutKind};
 
@@ -282,7 +286,7 @@ mod tests {
         let status = format!("Name:\tx\nUid:\t{uid}\t0\t0\t0\nThreads:\t{threads}\n");
         fs::write(folder.join("status"), status).unwrap();
         fs::write(folder.join("cgroup"), cgroup).unwrap();
-        std::os::unix::fs::symlink(format!("pid:[{}]", 100 + uid), folder.join("ns/pid")).unwrap();
+        fs::write(folder.join("ns/pid"), "").unwrap();
     }
 
     #[test]
@@ -299,6 +303,8 @@ mod tests {
         write(root.path(), 14, 1000, 9, "0::/../elsewhere\n");
         fs::create_dir(root.path().join("self")).unwrap();
         let files = files(root.path(), root.path());
+        let namespace = fs::metadata(root.path().join("13/ns/pid")).unwrap().ino();
+        let namespace = LimitOwner::PidNamespace(u32::try_from(namespace).unwrap());
         let mut census = Census::default();
         let owner = |id| if id == CgroupId(3) { CgroupId(2) } else { id };
         for (of, expected) in [
@@ -306,7 +312,7 @@ mod tests {
                 LimitOwner::User(1000),
                 &[(CgroupId(2), 12), (CgroupId(4), 3)][..],
             ),
-            (LimitOwner::PidNamespace(2100), &[(CgroupId(4), 9)]),
+            (namespace, &[(CgroupId(4), 9)]),
         ] {
             assert_eq!(census.holders(of), []);
             let mut turns = 0;

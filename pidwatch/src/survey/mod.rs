@@ -16,7 +16,7 @@ use std::{
 use hashbrown::HashMap;
 use rustix::system::uname;
 
-pub use self::namespaces::Helpers;
+pub use self::namespaces::{Helpers, pid_namespaces_of};
 use crate::{
     brake::{LeaseError, Leases},
     cgroup::{self, CgroupId, Files, Layout},

@@ -7,6 +7,7 @@ use std::{
     ffi::{CString, OsString},
     fs::{self, File},
     io::{self, Read},
+    iter,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::{ffi::OsStringExt, fs::MetadataExt},
@@ -261,18 +262,27 @@ impl PidSpaces {
 
 /// A PID namespace and those above it, without the initial one and pidwatch's own.
 fn chain(inum: u32, files: &HashMap<u32, File>, own: Option<u32>) -> Vec<u32> {
-    let mut chain = vec![inum];
-    let mut above = files.get(&inum).and_then(|file| parent(file).ok());
-    while chain.len() < DEEPEST
-        && let Some(file) = above
-        && let Ok(inum) = self::inum(&file)
-        && inum != INITIAL_PID
-        && Some(inum) != own
-    {
-        chain.push(inum);
-        above = parent(&file).ok();
-    }
-    chain
+    let is_inner = |inum: &u32| *inum != INITIAL_PID && Some(*inum) != own;
+    let ancestors = files.get(&inum).into_iter().flat_map(ancestors);
+    iter::once(inum)
+        .chain(ancestors.take_while(is_inner))
+        .collect()
+}
+
+/// The namespaces above one, the nearest first, as far as pidwatch may see them.
+fn ancestors(space: &File) -> impl Iterator<Item = u32> {
+    let files = iter::successors(parent(space).ok(), |file| parent(file).ok());
+    files.map_while(|file| inum(&file).ok()).take(DEEPEST)
+}
+
+/// The PID namespaces that count the tasks of a process: its own and those above it, the innermost first, as
+/// far as pidwatch may see them. Empty for a process that has ended or may not be looked at.
+pub fn pid_namespaces_of(process: &Path) -> Vec<u32> {
+    let Ok(space) = File::open(process.join("ns").join(Namespace::Pid.file())) else {
+        return Vec::new();
+    };
+    let own = inum(&space).ok();
+    own.into_iter().chain(ancestors(&space)).collect()
 }
 
 /// pidwatch's own PID namespace.
@@ -372,6 +382,11 @@ fn read_by_child(file: &CString) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        path::PathBuf,
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     const INNER: u32 = 7;
@@ -410,6 +425,41 @@ mod tests {
         assert_eq!((users.tasks(1000), users.unplaced()), (20, 1));
         users.count(1000, 20, Some(99), spaces);
         assert_eq!((users.tasks(1000), users.unplaced()), (20, 2));
+    }
+
+    /// Ends with its input.
+    const INNERMOST_SCRIPT: &str = "echo ready; exec cat";
+
+    #[test]
+    fn a_process_counts_in_every_pid_namespace_above_its_own() {
+        let mut outer = Command::new("unshare")
+            .args(["--user", "--map-root-user", "--pid", "--fork"])
+            .args(["unshare", "--pid", "--fork", "sh", "-c", INNERMOST_SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        outer.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+        let child = |pid: u32| -> u32 {
+            let children = format!("/proc/{pid}/task/{pid}/children");
+            fs::read_to_string(children)
+                .unwrap()
+                .trim()
+                .parse()
+                .unwrap()
+        };
+        let middle = child(outer.id());
+        let process = |pid: u32| PathBuf::from(format!("/proc/{pid}"));
+        let of = |pid| of(Path::new("/proc"), pid, Namespace::Pid).unwrap();
+        let innermost = child(middle);
+        assert_eq!(
+            pid_namespaces_of(&process(innermost))[..3],
+            [of(innermost), of(middle), own_pid_space().unwrap()]
+        );
+        drop(outer.stdin.take());
+        outer.wait().unwrap();
+        assert!(pid_namespaces_of(&process(innermost)).is_empty());
     }
 
     #[test]
