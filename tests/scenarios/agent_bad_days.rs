@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,8 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, a_port_that_is_taken_is_named_with_the_way_out),
         scenario!(HOST, without_a_state_folder_it_says_so_and_goes_on),
         scenario!(HOST, a_state_folder_that_is_read_only_is_named),
+        scenario!(HOST, the_state_folder_is_closed_to_other_users),
+        scenario!(HOST, a_limit_of_descriptors_is_raised_or_named),
         scenario!(HOST, a_full_disk_ends_the_recording_and_nothing_else),
         scenario!(HOST, a_state_file_that_is_broken_keeps_nobody_from_starting),
         scenario!(HOST, a_log_that_nobody_reads_holds_up_nothing),
@@ -104,6 +108,57 @@ fn a_state_folder_that_is_read_only_is_named(env: &Env) -> Result<()> {
     ] {
         assert!(said.contains(word), "no {word} in {said}");
     }
+    agent.assert_counts(env)?;
+    agent.pidwatch.stop()?;
+    Ok(())
+}
+
+fn the_state_folder_is_closed_to_other_users(env: &Env) -> Result<()> {
+    let folder = Folder::new("private")?;
+    let mode =
+        |path: &Path| -> Result<u32> { Ok(fs::metadata(path)?.permissions().mode() & 0o777) };
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    // A link in place of the state file would make root write elsewhere.
+    let target = folder.path().join("target");
+    fs::write(&target, "before")?;
+    fs::write(folder.path().join("lock"), "")?;
+    symlink(&target, folder.path().join("state.json"))?;
+    let agent = Agent::start(env, folder.path(), &["--window", "200ms"])?;
+    let said = agent.pidwatch.said();
+    assert!(said.contains("state.json.unusable"), "{said}");
+    agent.assert_counts(env)?;
+    agent.pidwatch.stop()?;
+    assert_eq!(mode(folder.path())?, 0o700);
+    assert_eq!(fs::read_to_string(&target)?, "before");
+    let mut recorded = 0;
+    for entry in fs::read_dir(folder.path())? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("flight-") || name == "lock" {
+            recorded += 1;
+            assert_eq!(mode(&path)?, 0o600, "{name}");
+        }
+    }
+    assert!(recorded >= 2, "{recorded}");
+    Ok(())
+}
+
+fn a_limit_of_descriptors_is_raised_or_named(env: &Env) -> Result<()> {
+    let folder = Folder::new("descriptors")?;
+    let invocation = || {
+        let state = ["--state-dir".as_ref(), folder.path().as_os_str()];
+        Invocation::new(env).args(LISTEN).args(state)
+    };
+    let refused = invocation().within(surroundings::with_few_descriptors);
+    refused
+        .finish()?
+        .assert_refused(1, &["512", "64", "LimitNOFILE"]);
+    let raised = invocation().within(surroundings::with_a_low_soft_limit_of_descriptors);
+    let agent = Agent::of(raised.args(["--window", "200ms"]).start()?)?;
     agent.assert_counts(env)?;
     agent.pidwatch.stop()?;
     Ok(())

@@ -61,6 +61,25 @@ pub fn with_little_memlock(command: &mut Command) {
     });
 }
 
+/// With a hard limit of 64 file descriptors, and a soft one below what it may be raised to.
+pub fn with_few_descriptors(command: &mut Command) {
+    before_exec(command, || limit_descriptors(64));
+}
+
+/// With a soft limit of 40 file descriptors that may be raised.
+pub fn with_a_low_soft_limit_of_descriptors(command: &mut Command) {
+    before_exec(command, || limit_descriptors(1024));
+}
+
+fn limit_descriptors(hard: u64) -> Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: 40,
+        rlim_max: hard,
+    };
+    // SAFETY: `limit` outlives the call.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+}
+
 /// A program executed by root gets all capabilities of the bounding set: taking them out of it is
 /// enough.
 fn drop_capabilities(capabilities: &[libc::c_int]) -> Result<()> {
@@ -191,13 +210,7 @@ const ACCOUNT: &CStr = c"/run/secrets/kubernetes.io/serviceaccount";
 /// With a disk of one page at [`SMALL_DISK`].
 pub fn with_a_small_disk(command: &mut Command) {
     let _ = std::fs::create_dir(SMALL_DISK);
-    before_exec(command, || {
-        own_mounts()?;
-        let [source, target, kind, data] =
-            [c"none", c"/mnt", c"tmpfs", c"size=4096"].map(CStr::as_ptr);
-        // SAFETY: C strings.
-        check(unsafe { libc::mount(source, target, kind, 0, data.cast()) })
-    });
+    before_exec(command, || mount_disk(0, c"size=4096,mode=755"));
 }
 
 /// Where the disk of [`with_a_small_disk`] is.
@@ -206,10 +219,14 @@ pub const SMALL_DISK: &str = "/mnt";
 /// With a disk at [`READ_ONLY_DISK`] that cannot be written to, as root neither.
 pub fn with_a_read_only_disk(command: &mut Command) {
     let _ = std::fs::create_dir(READ_ONLY_DISK);
-    before_exec(command, || {
-        own_mounts()?;
-        mount(c"none", c"/mnt", c"tmpfs", libc::MS_RDONLY)
-    });
+    before_exec(command, || mount_disk(libc::MS_RDONLY, c"mode=755"));
+}
+
+fn mount_disk(flags: libc::c_ulong, options: &CStr) -> Result<()> {
+    own_mounts()?;
+    let [source, target, kind, data] = [c"none", c"/mnt", c"tmpfs", options].map(CStr::as_ptr);
+    // SAFETY: C strings.
+    check(unsafe { libc::mount(source, target, kind, flags, data.cast()) })
 }
 
 /// Where the disk of [`with_a_read_only_disk`] is.

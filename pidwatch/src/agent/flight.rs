@@ -10,12 +10,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::recording::Writer;
+use crate::{
+    recording::Writer,
+    runtime::private::{self, PrivateFolder, Unusable},
+};
 
 /// The room is spent on so many files: as much as one of them has is missing when the oldest has gone.
 const FILES: u64 = 8;
@@ -29,7 +33,7 @@ const SUFFIX: &str = ".pidwatch";
 /// The recorder.
 #[derive(Debug)]
 pub struct Flight {
-    folder: PathBuf,
+    folder: Rc<PrivateFolder>,
     most: u64,
     /// With which every file begins.
     preamble: Vec<u8>,
@@ -44,23 +48,26 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// In this folder, with at most so many bytes. `preamble` is the stream's first line.
-    pub fn new(folder: &Path, most: u64, preamble: Vec<u8>) -> Self {
+    /// In this folder, with at most so many bytes. `preamble` is the stream's first line. That the folder cannot be
+    /// used now is for the caller to log.
+    pub fn new(folder: Rc<PrivateFolder>, most: u64, preamble: Vec<u8>) -> Self {
+        // It was logged already.
+        let has_failed = folder.claim().is_err();
         Self {
-            folder: folder.to_owned(),
+            folder,
             most,
             preamble,
             writer: None,
             again: None,
-            has_failed: false,
+            has_failed,
             waiting: 0,
             lost: 0,
         }
     }
 
-    /// Where the recordings are.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Where the recordings are; `None` while the folder cannot be used.
+    pub fn usable_folder(&self) -> Option<&Path> {
+        self.folder.claim().is_ok().then(|| self.folder.path())
     }
 
     /// Takes lines, and says how many could not be kept since the last call.
@@ -91,7 +98,10 @@ impl Flight {
                     self.waiting = 0;
                 }
                 if std::mem::take(&mut self.has_failed) {
-                    tracing::warn!("the flight recorder goes on in {}", self.folder.display());
+                    tracing::warn!(
+                        "the flight recorder goes on in {}",
+                        self.folder.path().display()
+                    );
                 }
             }
             Err(error) => {
@@ -100,9 +110,10 @@ impl Flight {
                 self.again = Some(Instant::now() + AGAIN);
                 if !std::mem::replace(&mut self.has_failed, true) {
                     tracing::error!(
-                        "the flight recorder cannot write to {}: {error}; watching on without it, \
-                         and trying again every minute",
-                        self.folder.display()
+                        "the flight recorder cannot write to {}: {}; watching on without it, and trying \
+                         again every minute",
+                        self.folder.path().display(),
+                        Unusable(&error)
                     );
                 }
             }
@@ -116,13 +127,17 @@ impl Flight {
             self.writer = None;
         }
         if self.writer.is_none() {
-            let mut files = files(&self.folder)?;
+            self.folder.claim()?;
+            let mut files = files(self.folder.path())?;
             let next = files.last().map_or(1, |file| file.number.saturating_add(1));
             // Of a disk that was full, or an agent that was killed, before anything was in them.
             files.retain(|file| file.bytes > 0 || fs::remove_file(&file.path).is_err());
             make_room(&mut files, self.most.saturating_sub(most));
-            let path = self.folder.join(format!("{PREFIX}{next:08}{SUFFIX}"));
-            let mut writer = Writer::create(&path, u64::MAX)?;
+            let path = self
+                .folder
+                .path()
+                .join(format!("{PREFIX}{next:08}{SUFFIX}"));
+            let mut writer = Writer::to(private::create(&path)?, &path, u64::MAX);
             writer.lines().extend_from_slice(&self.preamble);
             self.writer = Some(writer);
         }
@@ -191,6 +206,10 @@ mod tests {
 
     const STARTED: &str = "{\"time\":\"2026-11-22T00:00:00Z\",\"node\":\"n\",\"type\":\"started\",\"version\":\"1\",\"kernel\":\"6\",\"cgroup_layout\":\"v2\",\"probes\":[]}\n";
 
+    fn flight_in(folder: &Path, most: u64) -> Flight {
+        Flight::new(Rc::new(PrivateFolder::new(folder)), most, STARTED.into())
+    }
+
     fn lost(n: u64) -> Vec<u8> {
         // Digits that do not repeat, or nothing would be left of them.
         let place = format!(
@@ -217,7 +236,7 @@ mod tests {
     async fn the_newest_is_kept_within_the_room() {
         let folder = tempfile::tempdir().unwrap();
         let most = 1 << 20;
-        let mut flight = Flight::new(folder.path(), most, STARTED.into());
+        let mut flight = flight_in(folder.path(), most);
         for n in 0..150_000 {
             assert_eq!(flight.push(&lost(n)), 0);
         }
@@ -235,7 +254,7 @@ mod tests {
     async fn a_restart_destroys_nothing() {
         let folder = tempfile::tempdir().unwrap();
         for run in 0..3 {
-            let mut flight = Flight::new(folder.path(), 64 << 20, STARTED.into());
+            let mut flight = flight_in(folder.path(), 64 << 20);
             flight.push(&lost(run));
             flight.write();
         }
@@ -244,16 +263,30 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_folder_nothing_is_kept_and_nothing_breaks() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut flight = Flight::new(&folder.path().join("none"), 1 << 20, STARTED.into());
+        let mut flight = flight_in(Path::new("/proc/none"), 1 << 20);
         assert_eq!(flight.push(&lost(1)), 1);
         assert_eq!(flight.push(&lost(2)), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_another_process_leaves_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = PrivateFolder::new(folder.path());
+        other.claim().unwrap();
+        let mut flight = flight_in(folder.path(), 1 << 20);
+        assert_eq!(flight.push(&lost(1)), 1);
+        drop(other);
+        assert_eq!(flight.push(&lost(2)), 1, "it is tried after a minute");
+        tokio::time::advance(AGAIN).await;
+        assert_eq!(flight.push(&lost(3)), 0);
+        flight.write();
+        assert_eq!(counts(folder.path()), [3]);
     }
 
     #[tokio::test]
     async fn what_waited_for_a_write_that_failed_is_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let mut flight = Flight::new(folder.path(), 1 << 20, STARTED.into());
+        let mut flight = flight_in(folder.path(), 1 << 20);
         for n in 0..3 {
             assert_eq!(flight.push(&lost(n)), 0, "they wait");
         }
@@ -266,7 +299,7 @@ mod tests {
     async fn empty_files_push_no_recording_out() {
         let folder = tempfile::tempdir().unwrap();
         let most = 64 << 10;
-        let mut flight = Flight::new(folder.path(), most, STARTED.into());
+        let mut flight = flight_in(folder.path(), most);
         flight.push(&lost(0));
         flight.write();
         drop(flight);
@@ -277,7 +310,7 @@ mod tests {
             )
             .unwrap();
         }
-        let mut flight = Flight::new(folder.path(), most, STARTED.into());
+        let mut flight = flight_in(folder.path(), most);
         flight.push(&lost(1));
         flight.write();
         assert_eq!(counts(folder.path()), [0, 1]);

@@ -26,13 +26,20 @@ use self::{
     kubernetes::{Api, Kubernetes},
     shared::Shared,
     sink::Agent,
-    state_dir::StateDir,
 };
 use crate::{
     cli::args::AgentArgs,
     node::watch::{self, WatchError},
-    runtime::diagnostics,
+    runtime::{
+        descriptors::{self, TooFewDescriptors},
+        diagnostics,
+        private::PrivateFolder,
+    },
 };
+
+/// File descriptors that the agent may use at once: some 70 for BPF, the runtime and logs (`ls /proc/PID/fd`), 64
+/// connections, 256 charges that stay open, and files that are read.
+const DESCRIPTORS: u64 = 512;
 
 /// The agent could not begin, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +52,9 @@ pub enum AgentError {
         /// The cause.
         error: io::Error,
     },
+    /// Clients would find no room.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The node cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -71,14 +81,17 @@ pub fn run(mut args: AgentArgs) -> Result<(), AgentError> {
     // It runs for long: also what is good to know.
     diagnostics::init(args.node.kernel_log, LevelFilter::INFO);
     args.node.polls_idle = true;
+    descriptors::raise_limit(DESCRIPTORS)?;
     let address = args.listen;
     let fail = |error| AgentError::Listen { address, error };
     // Before anything that takes time: who asks meanwhile waits, and is answered.
     let listener = http::bind(address).map_err(fail)?;
     let address = listener.local_addr().map_err(fail)?;
-    let state = StateDir::open(&args.state_dir);
-    if let (Some(state), None) = (&state, &args.node.state_file) {
-        args.node.state_file = Some(state.incidents(&args.node.roots.proc_root));
+    let state = Rc::new(PrivateFolder::new(&args.state_dir));
+    state_dir::prepare(&state, &args.node.roots.proc_root);
+    if args.node.state_file.is_none() {
+        args.node.state_file = Some(args.state_dir.join(state_dir::INCIDENTS));
+        args.node.state_folder = Some(state.clone());
     }
     let api = args.kubernetes_events.then(Api::find);
     tracing::info!("listening on http://{address}");

@@ -63,13 +63,11 @@ pub async fn report(shared: &Rc<Shared>, id: Option<&str>) -> Result<Report, Nig
         return Err(NightError::Busy);
     }
     let _one = CountGuard::new(&shared.reports);
-    let folder = match shared.flight.borrow_mut().as_mut() {
-        Some(flight) => {
-            flight.write();
-            flight.folder().to_owned()
-        }
-        None => return Err(NightError::Off),
-    };
+    let usable = shared.flight.borrow_mut().as_mut().and_then(|flight| {
+        flight.write();
+        flight.usable_folder().map(Path::to_owned)
+    });
+    let folder = usable.ok_or(NightError::Off)?;
     let reporter = read(&folder).await?;
     reporter.finish(id).map_err(NightError::Missing)
 }

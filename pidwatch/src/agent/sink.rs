@@ -4,21 +4,21 @@ use std::{io, rc::Rc};
 
 use super::{
     board::Board, event_log, event_log::EventLog, events, events::Batch, flight, flight::Flight,
-    kubernetes, kubernetes::Kubernetes, shared::Shared, state_dir::StateDir,
-    supervisor::Supervisor,
+    kubernetes, kubernetes::Kubernetes, shared::Shared, supervisor::Supervisor,
 };
 use crate::{
     cli::args::AgentArgs,
     clock::BootTime,
     node::watch::Sink,
     output::json::Json,
+    runtime::private::PrivateFolder,
     stream::{Event, Line},
 };
 
 /// The agent's part of the watch.
 pub struct Agent {
     shared: Rc<Shared>,
-    state: Option<StateDir>,
+    state: Rc<PrivateFolder>,
     /// Room of the flight recorder; 0 for none.
     flight_room: u64,
     max_series: usize,
@@ -36,7 +36,7 @@ impl Agent {
     /// When there is no file descriptor left.
     pub fn new(
         shared: Rc<Shared>,
-        state: Option<StateDir>,
+        state: Rc<PrivateFolder>,
         kubernetes: Option<Kubernetes>,
         args: &AgentArgs,
     ) -> io::Result<Self> {
@@ -116,8 +116,9 @@ impl Sink for Agent {
         let mut text = Vec::new();
         Json::write(&mut text, &line)?;
         self.log.push(&text);
-        if let Some(state) = self.state.as_ref().filter(|_| self.flight_room > 0) {
-            *flight.borrow_mut() = Some(Flight::new(state.path(), self.flight_room, text));
+        if self.flight_room > 0 {
+            let state = self.state.clone();
+            *flight.borrow_mut() = Some(Flight::new(state, self.flight_room, text));
         }
         if let Event::Started(started) = line.event {
             *board.borrow_mut() = Some(Board::new(started, self.max_series));

@@ -194,7 +194,9 @@ impl Node {
         let mut events = Vec::new();
         probe.sweep_all(now, &mut events);
         let state_file = settings.state_file.as_deref();
-        let state_file = state_file.map(|path| StateFile::new(path, &settings.roots.proc_root));
+        let state_file = state_file.map(|path| {
+            StateFile::new(path, &settings.roots.proc_root).in_folder(settings.state_folder.clone())
+        });
         let thresholds = settings.thresholds();
         let mut incidents = Tracker::new(thresholds.incident);
         if let Some(file) = &state_file {

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use clap::Args;
 use crate::{
     identity::Sockets,
     probe::{self, Choice},
+    runtime::private::PrivateFolder,
     thresholds::{self, Threshold, Thresholds},
     values::parse_duration,
 };
@@ -77,6 +79,9 @@ pub struct NodeSettings {
     /// Remember the open incidents here, so that a restart goes on with them.
     #[arg(long, value_name = "FILE", env = "PIDWATCH_STATE_FILE")]
     pub state_file: Option<PathBuf>,
+    /// The state file is used only while this folder is this process's.
+    #[arg(skip)]
+    pub state_folder: Option<Rc<PrivateFolder>>,
     /// Ask these container runtimes for names of pods and containers, by their CRI sockets
     /// (comma-separated); `none` asks nobody. Without it, whichever listens at the usual places.
     #[arg(

@@ -4,18 +4,25 @@
 //! old one or the new one. What it says is true only until the node restarts.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::saved_incident::SavedIncident;
-use crate::{cgroup::Tree, clock::WallClock, incident::Incident};
+use crate::{
+    cgroup::Tree,
+    clock::WallClock,
+    incident::Incident,
+    runtime::private::{self, PrivateFolder, Unusable},
+};
 
 /// Version of the format: another one's is not read.
 const FORMAT: u32 = 1;
+/// Larger than any state: a thousand incidents have a megabyte.
+const MOST_BYTES: u64 = 64 << 20;
 
 #[derive(Deserialize, Serialize)]
 struct SavedState {
@@ -30,6 +37,7 @@ struct SavedState {
 pub struct StateFile {
     path: PathBuf,
     proc_root: PathBuf,
+    folder: Option<Rc<PrivateFolder>>,
     /// It is told once that it cannot be written.
     has_failed: bool,
 }
@@ -40,8 +48,18 @@ impl StateFile {
         Self {
             path: path.to_owned(),
             proc_root: proc_root.to_owned(),
+            folder: None,
             has_failed: false,
         }
+    }
+
+    /// Used only while the folder is this process's.
+    pub fn in_folder(self, folder: Option<Rc<PrivateFolder>>) -> Self {
+        Self { folder, ..self }
+    }
+
+    fn claim(&self) -> io::Result<()> {
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.claim())
     }
 
     /// Where it is.
@@ -50,25 +68,32 @@ impl StateFile {
     }
 
     /// The incidents that were open when pidwatch ended, if the node is still up; none when there is
-    /// no file yet. A cgroup that is gone keeps its name; what cannot be made out is left out.
+    /// no file yet or the folder is another process's. A cgroup that is gone keeps its name; what cannot be made
+    /// out is left out.
     ///
     /// # Errors
     /// When there is a file that cannot be read, or is no state file of this version.
     pub fn load(&self, tree: &Tree) -> io::Result<Vec<Incident>> {
-        load(&self.path, &self.proc_root, tree)
+        match self.claim() {
+            Ok(()) => load(&self.path, &self.proc_root, tree),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// Writes the open incidents. What goes wrong is logged, once.
     pub fn save<'a>(&mut self, incidents: impl Iterator<Item = &'a Incident>) {
-        match save(&self.path, &self.proc_root, incidents) {
+        let saved = self
+            .claim()
+            .and_then(|()| save(&self.path, &self.proc_root, incidents));
+        match saved {
             Ok(()) => self.has_failed = false,
             Err(_) if self.has_failed => {}
             Err(error) => {
                 self.has_failed = true;
                 tracing::error!(
-                    "cannot write the state file {}: {error}; after a restart the open incidents \
-                     would be new ones",
-                    self.path.display()
+                    "cannot write the state file {}: {}; after a restart the open incidents would be new ones",
+                    self.path.display(),
+                    Unusable(&error)
                 );
             }
         }
@@ -88,16 +113,11 @@ fn save<'a>(
             .map(|incident| SavedIncident::of(incident, |time| clock.at(time)))
             .collect(),
     };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let mut file = File::create(&beside)?;
-    file.write_all(&serde_json::to_vec(&state)?)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    private::replace(path, &serde_json::to_vec(&state)?)
 }
 
 fn load(path: &Path, proc_root: &Path, tree: &Tree) -> io::Result<Vec<Incident>> {
-    let bytes = match fs::read(path) {
+    let bytes = match private::read(path, MOST_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),

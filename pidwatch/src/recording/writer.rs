@@ -40,7 +40,12 @@ impl Writer {
     /// When the file is there already, or cannot be made.
     pub fn create(path: &Path, max_size: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Self {
+        Ok(Self::to(file, path, max_size))
+    }
+
+    /// Begins a recording in `file`, which is new and at `path`.
+    pub fn to(file: File, path: &Path, max_size: u64) -> Self {
+        Self {
             path: path.to_owned(),
             file,
             written: 0,
@@ -48,7 +53,7 @@ impl Writer {
             preamble: Vec::new(),
             frame: header(),
             began: None,
-        })
+        }
     }
 
     /// Bytes in the file.

@@ -1,7 +1,10 @@
-//! What the process itself needs: the one thread's runtime, signals, a timer, diagnostics, memory.
+//! What the process itself needs: the one thread's runtime, signals, a timer, diagnostics, memory, file descriptors,
+//! private files.
 
+pub mod descriptors;
 pub mod diagnostics;
 pub mod memory;
+pub mod private;
 mod signals;
 mod stdout;
 mod timer;
