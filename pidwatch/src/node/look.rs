@@ -101,7 +101,7 @@ impl Node {
                 self.detector.observe(id, time, sample);
             }
             if looking.compares || !self.unseen.knows(id) {
-                self.compare_refusals(&[id]);
+                self.compare_refusals(id, now);
             }
             if slice.is_over() {
                 self.looking = Some(looking);
@@ -134,23 +134,36 @@ impl Node {
         watched.chain(self.touched.iter().copied()).collect()
     }
 
-    /// Counts what the limits of cgroups have refused and no hook has seen.
-    pub(super) fn compare_refusals(&mut self, cgroups: &[CgroupId]) {
-        // A failure whose event still waits for its turn would be counted twice.
-        if !self.waiting.is_empty() {
-            return;
+    /// Counts what a cgroup's limit has refused and no hook has seen, if its refusals were read a while ago, and reads
+    /// them anew.
+    fn compare_refusals(&mut self, id: CgroupId, now: Instant) {
+        if self.unseen.is_due(id, now) {
+            self.count_unseen(id);
+            self.read_refusals(id, now);
         }
-        for &id in cgroups {
-            let node = self.tree.get(id).filter(|node| node.children.is_empty());
-            let Some(refusals) = node.and_then(|node| self.files.pids_refused(&node.path)) else {
-                continue;
-            };
-            let failures = self.model.total(id).failures();
-            let unseen = self.unseen.compare(id, refusals, failures);
-            if unseen > 0 {
-                self.model.refused_unseen(id, unseen);
-                self.incidents.failed_unrecorded(id, unseen);
-            }
+    }
+
+    /// Counts the refusals of the last reading that are in no count. Not the model's, which is behind the hooks' while
+    /// records wait in the ring.
+    pub(super) fn count_unseen(&mut self, id: CgroupId) {
+        let Some(failures) = self.probe.failures(id) else {
+            return;
+        };
+        let counted = self.model.counted_failures(id, failures);
+        let uncounted = self.unseen.uncounted(id, counted);
+        if uncounted > 0 {
+            self.model.refused_unseen(id, uncounted);
+            self.incidents.failed_unrecorded(id, uncounted);
+        }
+    }
+
+    /// Reads what a cgroup's limit has refused.
+    pub(super) fn read_refusals(&mut self, id: CgroupId, now: Instant) {
+        let node = self.tree.get(id).filter(|node| node.children.is_empty());
+        let refusals = node.and_then(|node| self.files.pids_refused(&node.path));
+        if let (Some(refusals), Some(failures)) = (refusals, self.probe.failures(id)) {
+            let counted = self.model.counted_failures(id, failures);
+            self.unseen.read(id, refusals, counted, now);
         }
     }
 

@@ -220,7 +220,7 @@ impl Node {
         let mut unseen = Unseen::default();
         for (id, node) in tree.iter().filter(|(_, node)| node.children.is_empty()) {
             if let Some(refusals) = files.pids_refused(&node.path) {
-                unseen.found(id, refusals);
+                unseen.found(id, refusals, now);
             }
         }
         // Whoever wants to know of all cgroups need not wait for a window. Both at once, from then on: what
@@ -423,11 +423,15 @@ impl Node {
         self.apply(now, &Slice::ENDLESS, lines);
         // Read before the last counts, which then have every failure among these refusals.
         let refused = self.possibly_refused();
-        self.compare_refusals(&refused);
+        for &id in &refused {
+            self.read_refusals(id, now);
+        }
         self.probe.finish(now, &mut self.events);
         self.waiting.extend(self.events.drain(..));
         self.apply(now, &Slice::ENDLESS, lines);
-        self.compare_refusals(&refused);
+        for id in refused {
+            self.count_unseen(id);
+        }
         self.begin_look(now, lines);
         self.go_on_looking(now, &Slice::ENDLESS, lines);
         if let Some(half_way) = half_way {
@@ -518,11 +522,11 @@ impl Node {
                 if let Some(idle) = &mut self.idle {
                     idle.added(id);
                 }
-                self.unseen.added(id);
+                self.unseen.added(id, now);
                 if path.len() + 1 < PATH_MAX {
                     self.tree.insert(id, &path);
                     if let Some((above, _)) = self.tree.upwards(id).nth(1) {
-                        self.unseen.added_below(above);
+                        self.unseen.added_below(above, now);
                     }
                     self.walks.announced(id, Some(&path));
                 } else {

@@ -22,7 +22,7 @@ use std::{io, path::PathBuf, time::Duration};
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, RingBuf},
+    maps::{HashMap, MapData, MapError, RingBuf},
     programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun},
 };
 use aya_log::EbpfLogger;
@@ -168,6 +168,15 @@ impl Probe {
             .map(|(cgroup, _)| cgroup)
             .collect();
         self.sweep_some(silent.into_iter(), now, events);
+    }
+
+    /// Failures of all reasons that the hooks have counted in a cgroup by now; `None` where the map cannot be read.
+    pub fn failures(&self, cgroup: CgroupId) -> Option<u64> {
+        match self.cgroups.get(&cgroup.0, 0) {
+            Ok(entry) => Some(entry.failed),
+            Err(MapError::KeyNotFound) => Some(0),
+            Err(_) => None,
+        }
     }
 
     /// Goes on with what takes long where there are many cgroups or many ended tasks: reads some totals, and

@@ -48,6 +48,8 @@ struct CgroupState {
     reasons: [u64; Reason::ALL.len()],
     /// Failures that no record told of, by the reason that is inferred for them.
     short_reasons: [u64; Reason::ALL.len()],
+    /// Refusals that no hook saw.
+    unseen: u64,
     last_reasons: suppressed::Last,
     suppressed_told: u64,
     /// Suppressed failures that [`Model::take_unrecorded`] gave.
@@ -215,7 +217,16 @@ impl Model {
     pub fn refused_unseen(&mut self, cgroup: CgroupId, count: u64) {
         let state = self.states.entry(cgroup).or_default();
         state.reasons[Reason::PidsMax as usize] += count;
+        state.unseen += count;
         self.changed.insert(cgroup);
+    }
+
+    /// Failures of all reasons that are counted: those that the kernel side's entry for this id has by now, and those
+    /// of [`Model::refused_unseen`].
+    pub fn counted_failures(&self, cgroup: CgroupId, entry: u64) -> u64 {
+        let state = self.states.get(&cgroup);
+        let (before, unseen) = state.map_or((0, 0), |state| (state.before.failed, state.unseen));
+        entry.saturating_sub(before) + unseen
     }
 
     /// Failures of a cgroup that sent no record since the last call.
