@@ -1,7 +1,8 @@
 //! `pidwatch brake` and `release`: stop a leak without side effects on others, and always restore the limit.
 
 use std::fs;
-use std::process::Command;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -28,6 +29,7 @@ pub fn scenarios() -> Vec<Scenario> {
             LAYOUTS,
             without_a_free_pid_the_brake_stays_in_the_foreground
         ),
+        scenario!(HOST, a_brake_is_ended_though_its_command_was_killed),
         scenario!(HOST, another_program_s_limit_is_kept_after_the_brake),
         scenario!(
             HOST,
@@ -232,17 +234,45 @@ fn without_a_free_pid_the_brake_stays_in_the_foreground(env: &Env) -> Result<()>
     let setup = Setup::new(env, "full")?;
     let caller = Cgroup::new(&env.hierarchy, "caller")?;
     caller.set("pids.max", "1")?;
-    let run = setup.pidwatch(&["brake", &setup.name, "--cri-socket", "none", "--at", "20"]);
-    let mut run = run
-        .within(|command| surroundings::in_a_cgroup(command, &caller))
-        .spawn()?;
-    run.wait_for("Ctrl-C ends the brake")?;
+    // Ctrl-C, and a terminal that is closed.
+    for signal in [libc::SIGINT, libc::SIGHUP] {
+        let run = setup.pidwatch(&["brake", &setup.name, "--cri-socket", "none", "--at", "20"]);
+        let mut run = run
+            .within(|command| surroundings::in_a_cgroup(command, &caller))
+            .spawn()?;
+        run.wait_for("Ctrl-C ends the brake")?;
+        assert_eq!(setup.limit()?, "20");
+        assert_eq!(setup.findings()?[0].0, "brake-in-force");
+        run.signal(signal);
+        let run = run.finish()?;
+        assert_done(&run, &["pids.max is max again"]);
+        assert_eq!(setup.limit()?, "max");
+    }
+    Ok(())
+}
+
+/// Its process is started, and claims the lease, before the limit is lowered.
+fn a_brake_is_ended_though_its_command_was_killed(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "command")?;
+    let mut holder = Command::new(&env.pidwatch);
+    holder.args(["hold-brake", "--lease-dir", &setup.leases]);
+    holder.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = holder.spawn()?;
+    let mut stdin = holder.stdin.take().context("no pipe")?;
+    writeln!(stdin, "{}", setup.unit.id)?;
+    let mut steps = [0; 2];
+    let mut stdout = holder.stdout.take().context("no pipe")?;
+    stdout.read_exact(&mut steps)?;
+    assert_eq!(&steps, b"rh", "ready, and the brake is claimed");
+    // Stands for the command that is killed as soon as the limit is written.
+    assert_done(
+        &setup.brake(&["--at", "20", "--for", "2s"])?,
+        &["is braked"],
+    );
     assert_eq!(setup.limit()?, "20");
-    assert_eq!(setup.findings()?[0].0, "brake-in-force");
-    run.signal(libc::SIGINT);
-    let run = run.finish()?;
-    assert_done(&run, &["pids.max is max again"]);
-    assert_eq!(setup.limit()?, "max");
+    drop(stdin);
+    setup.wait_for_limit("max")?;
+    ensure!(holder.wait()?.success(), "the holder failed");
     Ok(())
 }
 

@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::{ActError, Ended, Leases, maintain, release};
+use super::{ActError, Ended, Leases, maintain, release, restore};
 use crate::runtime::{self, Signals};
 
-/// Steps that the holder reports on its standard output: it handles signals; it maintains the brake.
+/// Steps that the holder reports on its standard output: it handles signals; it has claimed the brake.
 const READY: u8 = b'r';
 const HELD: u8 = b'h';
 /// Interval between checks of `pids.max`: pidwatch's default window.
@@ -24,11 +24,12 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// Starts one that waits for a cgroup id; `arguments` make this program call [`wait_for_brake`].
+    /// Starts one for a cgroup that is about to be braked; `arguments` make this program call [`wait_for_brake`]. It
+    /// begins when this process closes the pipe to it, or is killed.
     ///
     /// # Errors
-    /// When no process can be created.
-    pub fn start(arguments: &[&std::ffi::OsStr]) -> io::Result<Self> {
+    /// When no process can be created, or it ends.
+    pub fn start(arguments: &[&std::ffi::OsStr], cgroup_id: u64) -> io::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         command
             .args(arguments)
@@ -42,6 +43,9 @@ impl Holder {
             process: command.spawn()?,
         };
         holder.expect(READY)?;
+        let pipe = holder.process.stdin.as_mut();
+        writeln!(pipe.ok_or(io::ErrorKind::BrokenPipe)?, "{cgroup_id}")?;
+        holder.expect(HELD)?;
         Ok(holder)
     }
 
@@ -61,25 +65,16 @@ impl Holder {
         }
     }
 
-    /// Hands the brake over; on return the process maintains it.
-    ///
-    /// # Errors
-    /// When the process has ended.
-    pub fn take_over(mut self, cgroup_id: u64) -> io::Result<()> {
-        let mut pipe = self.process.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        writeln!(pipe, "{cgroup_id}")?;
-        self.expect(HELD)
-    }
-
-    /// Ends the process; there is no brake.
+    /// Waits for its end; there is no brake.
     pub fn dismiss(mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
 }
 
-/// Main function of the holder: reads the cgroup id from standard input and maintains its brake; returns at
-/// end of file.
+/// Main function of the holder: reads the cgroup id from standard input and claims its brake. At the end of the input
+/// the brake is in force, or was refused, or the process that lowers the limit was killed before or after that; a
+/// lease tells which, and is maintained.
 ///
 /// # Errors
 /// When standard input cannot be read, or as [`hold`].
@@ -99,11 +94,17 @@ pub fn wait_for_brake(leases: &Leases, mount: &Path) -> Result<(), HoldError> {
         return Ok(());
     };
     let claim = leases.hold(cgroup_id).map_err(ActError::from)?;
-    // Whoever waits for it may be gone; the brake is maintained all the same.
-    let _ = report_step(HELD);
+    report_step(HELD).map_err(HoldError::Process)?;
     if claim.is_none() {
         // Another process maintains it already.
         return Ok(());
+    }
+    io::stdin()
+        .read_to_end(&mut Vec::new())
+        .map_err(HoldError::Process)?;
+    if leases.load(cgroup_id).is_ok_and(|lease| lease.is_none()) {
+        let locked = leases.lock().map_err(ActError::from)?;
+        return Ok(locked.remove(cgroup_id).map_err(ActError::from)?);
     }
     runtime.block_on(maintain_until_end(
         leases,
@@ -160,6 +161,8 @@ async fn maintain_until_end(
     mut report: impl FnMut(&Ended),
 ) -> Result<(), HoldError> {
     let mut is_over = false;
+    // Without the folder, the previous limit is known here only.
+    let mut known = leases.load(cgroup_id).ok().flatten();
     loop {
         tokio::select! {
             biased;
@@ -171,17 +174,23 @@ async fn maintain_until_end(
         } else {
             maintain(leases, mount, cgroup_id)
         };
+        let step = match &known {
+            Some(lease) if step.is_err() && leases.is_removed() => restore(mount, lease),
+            _ => step,
+        };
         // Errors are retried: the limit must be restored.
         let Ok(ended) = step else {
-            // Without the folder there is no lease to end.
-            if leases.is_removed() {
+            if known.is_none() && leases.is_removed() {
                 return Ok(());
             }
             continue;
         };
         match &ended {
-            Ended::Not(_) => {}
-            Ended::SetBack(..) => report(&ended),
+            Ended::Not(lease) => known = Some(lease.clone()),
+            Ended::SetBack(lease, _) => {
+                known = Some(lease.clone());
+                report(&ended);
+            }
             Ended::Restored(_) | Ended::Otherwise(_) | Ended::Earlier => {
                 report(&ended);
                 return Ok(());

@@ -67,14 +67,23 @@ impl Leases {
     pub fn open(folder: &Path, proc_root: &Path) -> Result<Self, LeaseError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|error| file_error(folder, error))?;
-        Self::existing(folder, proc_root)
+        Self::private(folder, proc_root)
     }
 
-    /// Opens an existing folder.
+    /// Opens the folder if it exists.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] if it does not exist; otherwise when it is not private.
-    pub fn existing(folder: &Path, proc_root: &Path) -> Result<Self, LeaseError> {
+    /// When it is not private.
+    pub fn existing(folder: &Path, proc_root: &Path) -> Result<Option<Self>, LeaseError> {
+        match Self::private(folder, proc_root) {
+            Err(LeaseError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            leases => leases.map(Some),
+        }
+    }
+
+    fn private(folder: &Path, proc_root: &Path) -> Result<Self, LeaseError> {
         let meta = fs::symlink_metadata(folder).map_err(|error| file_error(folder, error))?;
         let is_private = meta.is_dir()
             && meta.uid() == rustix::process::geteuid().as_raw()
@@ -148,11 +157,12 @@ impl Leases {
         flock(&file, FlockOperation::NonBlockingLockShared).is_err()
     }
 
-    /// All leases of this boot.
+    /// All leases of this boot that can be read. Those that cannot go to `unreadable`: one damaged file must not keep the
+    /// others' limits from being restored.
     ///
     /// # Errors
-    /// When the folder or a lease cannot be read.
-    pub fn all(&self) -> Result<Vec<Lease>, LeaseError> {
+    /// When the folder cannot be read.
+    pub fn all(&self, mut unreadable: impl FnMut(LeaseError)) -> Result<Vec<Lease>, LeaseError> {
         let mut leases = Vec::new();
         let entries =
             fs::read_dir(&self.folder).map_err(|error| file_error(&self.folder, error))?;
@@ -164,7 +174,10 @@ impl Leases {
                 .extension()
                 .is_some_and(|extension| extension == "json")
             {
-                leases.extend(self.read(&path)?);
+                match self.read(&path) {
+                    Ok(lease) => leases.extend(lease),
+                    Err(error) => unreadable(error),
+                }
             }
         }
         leases.sort_by(|a, b| a.path.cmp(&b.path));
@@ -265,6 +278,24 @@ mod tests {
         folder
     }
 
+    fn all(leases: &Leases) -> Vec<Lease> {
+        leases.all(|error| panic!("{error}")).unwrap()
+    }
+
+    #[test]
+    fn a_damaged_lease_does_not_hide_the_others() {
+        let folder = private();
+        let leases = Leases::open(folder.path(), Path::new("/proc")).unwrap();
+        leases.lock().unwrap().save(&lease(7)).unwrap();
+        for text in ["", "{}", "{\"pidwatch_brake\":9}"] {
+            fs::write(folder.path().join("8.json"), text).unwrap();
+            let mut unreadable = Vec::new();
+            let read = leases.all(|error| unreadable.push(error.to_string()));
+            assert_eq!(read.unwrap(), [lease(7)]);
+            assert!(unreadable[0].contains("8.json"), "{unreadable:?}");
+        }
+    }
+
     #[test]
     fn a_lease_is_loaded_until_it_is_removed_or_the_node_reboots() {
         let folder = private();
@@ -273,7 +304,7 @@ mod tests {
         locked.save(&lease(7)).unwrap();
         locked.save(&lease(3)).unwrap();
         assert_eq!(leases.load(7).unwrap(), Some(lease(7)));
-        assert_eq!(leases.all().unwrap(), [lease(3), lease(7)]);
+        assert_eq!(all(&leases), [lease(3), lease(7)]);
         locked.remove(7).unwrap();
         locked.remove(7).unwrap();
         assert_eq!(leases.load(7).unwrap(), None);
@@ -281,7 +312,7 @@ mod tests {
             folder: leases.folder.clone(),
             boot_id: "another boot".into(),
         };
-        assert_eq!(later.all().unwrap(), []);
+        assert_eq!(all(&later), []);
     }
 
     #[test]
@@ -306,16 +337,5 @@ mod tests {
         assert!(leases.hold(7).unwrap().is_none());
         drop(holder);
         assert!(!leases.is_held(7));
-    }
-
-    #[test]
-    fn an_invalid_file_is_named_in_the_error() {
-        let folder = private();
-        let leases = Leases::open(folder.path(), Path::new("/proc")).unwrap();
-        for text in ["", "{}", "{\"pidwatch_brake\":9}"] {
-            fs::write(folder.path().join("7.json"), text).unwrap();
-            let error = leases.all().unwrap_err().to_string();
-            assert!(error.contains("7.json"), "{error}");
-        }
     }
 }

@@ -68,6 +68,11 @@ impl LimitFile {
         file.write_all(limit.to_string().as_bytes())
     }
 
+    /// Whether this process may write `pids.max`: the mount may be read-only.
+    pub fn is_writable(&self) -> bool {
+        self.open_file("pids.max", OFlags::WRONLY).is_ok()
+    }
+
     fn read(&self, name: &str) -> io::Result<Option<String>> {
         let mut text = String::new();
         let read = self

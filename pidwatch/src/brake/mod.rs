@@ -5,14 +5,21 @@
 
 mod act;
 mod hold;
+mod keeper;
 mod leases;
 mod limit_file;
 mod owner;
+mod settings;
 
 pub use pidwatch_core::brake::*;
 
-pub use self::act::{ActError, Applied, BrakeRequest, Ended, apply, full_above, maintain, release};
+pub use self::act::{
+    ActError, Applied, BrakeRequest, Ended, Exhausted, apply, exhausted_above, maintain, release,
+    renew, restore, would_apply,
+};
 pub use self::hold::{HoldError, Holder, hold, wait_for_brake};
+pub use self::keeper::{Keeper, Kept};
 pub use self::leases::{LeaseError, Leases};
 pub use self::limit_file::LimitFile;
 pub use self::owner::{FindError, find, is_static_pod};
+pub use self::settings::{AutomaticBrake, BrakeMode};

@@ -4,13 +4,13 @@ use std::{
     ffi::OsStr,
     fmt::Write as _,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{
     brake::{
         self, ActError, Applied, BrakeRequest, Candidate, Ended, Ending, FindError, HoldError,
-        Holder, Lease, LeaseError, Leases, PidsMax, Protected, protected,
+        Holder, Lease, LeaseError, Leases, Protected, protected,
     },
     cgroup::{self, Layout, LayoutError},
     cli::args::{BrakeArgs, HoldBrakeArgs, ReleaseArgs},
@@ -18,6 +18,7 @@ use crate::{
     escape,
     identity::Owner,
     node::{Roots, sockets},
+    procfs::Proc,
     runtime,
     survey::processes::cgroup_of,
     values::about,
@@ -92,21 +93,27 @@ pub fn run(args: &BrakeArgs) -> Result<(), BrakeError> {
     let owner = runtime.block_on(brake::find(&args.owner, &layout.mount, &sockets))?;
     drop(runtime);
     let path = may_be_braked(&owner, args, &layout)?;
-    let leases = Leases::open(&roots.lease_dir, &roots.proc_root)?;
     let request = BrakeRequest {
         cgroup_id: owner.id.0,
         path,
         owner: owner.name(),
         at: args.at,
         lasts: args.lasts,
+        automatic: false,
+    };
+    let node = &Place {
+        mount: layout.mount.clone(),
+        proc: Proc::new(&roots.proc_root),
     };
     if args.dry_run {
-        let applied = brake::apply(&leases, &layout.mount, &request, true)?;
-        return say(&would(&applied, &layout.mount));
+        let leases = Leases::existing(&roots.lease_dir, &roots.proc_root)?;
+        let applied = brake::would_apply(leases.as_ref(), &layout.mount, &request)?;
+        return say(&would(&applied, node));
     }
+    let leases = Leases::open(&roots.lease_dir, &roots.proc_root)?;
     // Started first: once the limit is written there may be no PID left.
-    let holder = Holder::start(&arguments(roots));
-    let applied = brake::apply(&leases, &layout.mount, &request, false);
+    let holder = Holder::start(&arguments(roots), request.cgroup_id);
+    let applied = brake::apply(&leases, &layout.mount, &request);
     // Whatever failed, a lease that is there is maintained until its end.
     if applied.is_err() && matches!(leases.load(request.cgroup_id), Ok(None)) {
         if let Ok(holder) = holder {
@@ -115,9 +122,11 @@ pub fn run(args: &BrakeArgs) -> Result<(), BrakeError> {
         applied?;
         return Ok(());
     }
-    let is_left = holder.is_ok_and(|holder| holder.take_over(request.cgroup_id).is_ok());
+    let is_left = holder.is_ok();
+    // From now on the holder maintains it.
+    drop(holder);
     let said = match &applied {
-        Ok(applied) => say(&done(applied, &layout.mount, is_left)),
+        Ok(applied) => say(&done(applied, node, is_left)),
         Err(_) => Ok(()),
     };
     if !is_left {
@@ -140,25 +149,25 @@ pub fn release(args: &ReleaseArgs) -> Result<(), BrakeError> {
         braked,
     };
     let name = args.owner.as_deref().unwrap_or("");
-    let leases = match Leases::existing(&args.roots.lease_dir, &args.roots.proc_root) {
-        Err(LeaseError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            return if args.all {
-                Ok(())
-            } else {
-                Err(none(name, Vec::new()))
-            };
-        }
-        leases => leases?,
+    let leases = Leases::existing(&args.roots.lease_dir, &args.roots.proc_root)?;
+    let Some(leases) = leases else {
+        return if args.all {
+            Ok(())
+        } else {
+            Err(none(name, Vec::new()))
+        };
     };
-    let all = leases.all()?;
+    // What can be read is released; the exit status says that something could not.
+    let mut outcome = Ok(());
+    let all = leases.all(|error| outcome = Err(error.into()))?;
     let is_meant = |lease: &&Lease| args.all || lease.owner == name || lease.path == name;
     let meant: Vec<_> = all.iter().filter(is_meant).collect();
     if meant.is_empty() && !args.all {
+        outcome?;
         let braked = all.iter().map(|lease| lease.owner.clone()).collect();
         return Err(none(name, braked));
     }
     // One that fails does not keep the others braked.
-    let mut outcome = Ok(());
     for lease in meant {
         let released = brake::release(&leases, &layout.mount, lease.cgroup_id);
         let said = match released {
@@ -235,6 +244,12 @@ fn arguments(roots: &Roots) -> [&OsStr; 7] {
     ]
 }
 
+/// Where limits are read.
+struct Place {
+    mount: PathBuf,
+    proc: Proc,
+}
+
 fn say(text: &str) -> Result<(), BrakeError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -243,7 +258,7 @@ fn say(text: &str) -> Result<(), BrakeError> {
     }
 }
 
-fn would(applied: &Applied, mount: &Path) -> String {
+fn would(applied: &Applied, node: &Place) -> String {
     let lease = &applied.lease;
     let mut text = format!(
         "would lower pids.max of {} from {} to {}; it has {} tasks\n",
@@ -252,11 +267,11 @@ fn would(applied: &Applied, mount: &Path) -> String {
         lease.limit(),
         applied.usage
     );
-    warn(&mut text, lease, mount);
+    warn(&mut text, lease, node);
     text + "nothing changed (dry run)\n"
 }
 
-fn done(applied: &Applied, mount: &Path, is_left: bool) -> String {
+fn done(applied: &Applied, node: &Place, is_left: bool) -> String {
     let lease = &applied.lease;
     let until = WallClock::now().at(lease.until());
     let until = until
@@ -272,7 +287,7 @@ fn done(applied: &Applied, mount: &Path, is_left: bool) -> String {
         applied.usage,
         lease.limit()
     );
-    warn(&mut text, lease, mount);
+    warn(&mut text, lease, node);
     let end = if is_left {
         format!(
             "to end it early: pidwatch release {}\n",
@@ -285,13 +300,16 @@ fn done(applied: &Applied, mount: &Path, is_left: bool) -> String {
 }
 
 /// Side effects, and what a brake cannot do.
-fn warn(text: &mut String, lease: &Lease, mount: &Path) {
-    if let Some((path, limit)) = brake::full_above(mount, lease.path.as_bytes()) {
-        let path = escape::for_terminal(&path);
+fn warn(text: &mut String, lease: &Lease, node: &Place) {
+    if let Some(full) = brake::exhausted_above(&node.mount, &node.proc, lease.path.as_bytes()) {
+        let of = full.cgroup.as_deref();
+        let of = of.map_or_else(String::new, |path| {
+            format!(" of {}", escape::for_terminal(path))
+        });
         let _ = writeln!(
             text,
-            "warning: pids.max of {path} ({limit}) is exhausted; a brake frees no PIDs, ending tasks of {} does",
-            lease.owner
+            "warning: {}{of} ({}) is exhausted; a brake frees no PIDs, ending tasks of {} does",
+            full.name, full.value, lease.owner
         );
     }
     text.push_str(
@@ -301,19 +319,12 @@ fn warn(text: &mut String, lease: &Lease, mount: &Path) {
 
 fn ended_text(owner: &str, ended: &Ended) -> String {
     match ended {
-        Ended::Not(lease) => format!("{owner} is still braked at {}", lease.limit()),
-        Ended::SetBack(lease, theirs) => format!(
-            "{owner}: another program set pids.max to {theirs}; set back to {} until the lease ends",
-            lease.limit()
-        ),
-        Ended::Restored(before) => format!("{owner} is released: pids.max is {before} again"),
-        Ended::Otherwise(Ending::Gone) => format!("{owner} no longer exists"),
-        Ended::Otherwise(Ending::Replaced(PidsMax::Unlimited)) => {
-            format!("{owner} is released: pids.max stays max, set by another program")
+        Ended::Not(_) => format!("{owner} is still braked: {ended}"),
+        Ended::SetBack(..) | Ended::Otherwise(Ending::Gone) | Ended::Earlier => {
+            format!("{owner}: {ended}")
         }
-        Ended::Otherwise(Ending::Replaced(theirs)) => {
-            format!("{owner} is released: pids.max stays {theirs}, set by another program")
+        Ended::Restored(_) | Ended::Otherwise(Ending::Replaced(_)) => {
+            format!("{owner} is released: {ended}")
         }
-        Ended::Earlier => format!("{owner} was already released"),
     }
 }

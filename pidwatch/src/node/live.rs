@@ -46,35 +46,14 @@ impl<'a> Live<'a> {
             .get_or_init(|| self.files.proc().node_tasks())
     }
 
-    /// `kernel.pid_max` and `kernel.threads-max`. The usage of `pid_max` has in it the IDs that are free and
-    /// not given out again, so that it is full when creations fail.
+    /// `kernel.pid_max` and `kernel.threads-max`.
     pub fn of_node(&self) -> Vec<Limit> {
         self.node.get_or_init(|| self.read_node()).clone()
     }
 
     fn read_node(&self) -> Vec<Limit> {
-        let Some(tasks) = self.node_tasks() else {
-            return Vec::new();
-        };
-        [
-            (
-                "kernel.pid_max",
-                "pid_max",
-                self.files.proc().unusable_ids(),
-            ),
-            ("kernel.threads-max", "threads-max", 0),
-        ]
-        .into_iter()
-        .filter_map(|(name, file, unusable)| {
-            let value = self.files.proc().sysctl(file)?;
-            Some(Limit {
-                name,
-                value,
-                usage: (tasks + unusable).min(value.max(tasks)),
-                owner: LimitOwner::Node,
-            })
-        })
-        .collect()
+        let limits = |tasks| self.files.proc().node_limits(tasks);
+        self.node_tasks().map_or(Vec::new(), limits)
     }
 
     /// A limit by its name and owner, if it is set and can be read.

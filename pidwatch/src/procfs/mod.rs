@@ -12,6 +12,8 @@ use std::{
 
 use pidwatch_common::evidence::RESERVED_PIDS;
 
+use crate::limits::{Limit, LimitOwner};
+
 /// Low IDs are those of kernel threads, which stay: 300 look-ups, some half a millisecond, now and then.
 const IDS_EVERY: Duration = Duration::from_secs(10);
 
@@ -55,6 +57,25 @@ impl Proc {
             .1
             .parse()
             .ok()
+    }
+
+    /// `kernel.pid_max` and `kernel.threads-max`, used by so many tasks. The usage of `pid_max` includes the IDs that
+    /// are free and not given out again, so that it is full when creations fail.
+    pub fn node_limits(&self, tasks: u64) -> Vec<Limit> {
+        let limits = [
+            ("kernel.pid_max", "pid_max", self.unusable_ids()),
+            ("kernel.threads-max", "threads-max", 0),
+        ];
+        let set = limits.into_iter().filter_map(|(name, file, unusable)| {
+            let value = self.sysctl(file)?;
+            Some(Limit {
+                name,
+                value,
+                usage: (tasks + unusable).min(value.max(tasks)),
+                owner: LimitOwner::Node,
+            })
+        });
+        set.collect()
     }
 
     /// IDs that are free and not given out again: those below `RESERVED_PIDS` (kernel/pid.c), once the search

@@ -60,23 +60,35 @@ pub fn read(proc_root: &Path, cgroup_root: &Path, lease_dir: &Path, helpers: Hel
             .push(format!("the kubelet's configuration: {error}")),
     }
     match read_brakes(lease_dir, proc_root) {
-        Ok(brakes) => survey.brakes = brakes,
+        Ok((brakes, unreadable)) => {
+            survey.brakes = brakes;
+            let unread = unreadable.iter().map(|error| format!("brakes: {error}"));
+            survey.unseen.extend(unread);
+        }
         Err(error) => survey.unseen.push(format!("brakes: {error}")),
     }
     survey
 }
 
-fn read_brakes(lease_dir: &Path, proc_root: &Path) -> Result<Vec<SeenBrake>, LeaseError> {
+/// The brakes on this node, and the leases that cannot be read.
+fn read_brakes(
+    lease_dir: &Path,
+    proc_root: &Path,
+) -> Result<(Vec<SeenBrake>, Vec<LeaseError>), LeaseError> {
     // The folder is created by the first brake and is readable by root only.
-    if !lease_dir.exists() || !rustix::process::geteuid().is_root() {
-        return Ok(Vec::new());
+    if !rustix::process::geteuid().is_root() {
+        return Ok((Vec::new(), Vec::new()));
     }
-    let leases = Leases::existing(lease_dir, proc_root)?;
-    let seen = leases.all()?.into_iter().map(|lease| SeenBrake {
+    let Some(leases) = Leases::existing(lease_dir, proc_root)? else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let mut unreadable = Vec::new();
+    let all = leases.all(|error| unreadable.push(error))?;
+    let seen = all.into_iter().map(|lease| SeenBrake {
         is_held: leases.is_held(lease.cgroup_id),
         lease,
     });
-    Ok(seen.collect())
+    Ok((seen.collect(), unreadable))
 }
 
 /// Where the node's files are: its init's root, from wherever pidwatch runs. That may be looked at by

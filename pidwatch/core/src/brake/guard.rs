@@ -62,9 +62,11 @@ impl fmt::Display for Protected {
     }
 }
 
-/// System units: init, journal, udev, logins, network, container runtimes, kubelet, and pidwatch itself.
-const SYSTEM_UNITS: [&str; 27] = [
+/// System units: init, logs, udev, logins, network, time, storage, cloud agents, container runtimes, Kubernetes, and
+/// pidwatch itself.
+const SYSTEM_UNITS: [&str; 50] = [
     "NetworkManager.service",
+    "amazon-ssm-agent.service",
     "auditd.service",
     "chronyd.service",
     "containerd.service",
@@ -73,24 +75,46 @@ const SYSTEM_UNITS: [&str; 27] = [
     "dbus-broker.service",
     "dbus.service",
     "docker.service",
+    "etcd.service",
+    "firewalld.service",
+    "google-guest-agent.service",
     "init.scope",
+    "iscsid.service",
+    "k0scontroller.service",
+    "k0sworker.service",
     "k3s-agent.service",
     "k3s.service",
+    "kube-apiserver.service",
+    "kube-controller-manager.service",
+    "kube-proxy.service",
+    "kube-scheduler.service",
     "kubelet.service",
+    "multipathd.service",
     "networking.service",
+    "ntpd.service",
     "pidwatch.service",
     "podman.service",
+    "polkit.service",
     "rke2-agent.service",
     "rke2-server.service",
+    "rpcbind.service",
+    "rsyslog.service",
     "snap.microk8s.daemon-containerd.service",
     "snap.microk8s.daemon-kubelite.service",
     "ssh.service",
     "sshd.service",
     "systemd-journald.service",
     "systemd-logind.service",
+    "systemd-machined.service",
     "systemd-networkd.service",
+    "systemd-oomd.service",
     "systemd-resolved.service",
+    "systemd-timesyncd.service",
     "systemd-udevd.service",
+    "systemd-userdbd.service",
+    "waagent.service",
+    "walinuxagent.service",
+    "wpa_supplicant.service",
 ];
 
 /// Namespaces of Kubernetes itself and of network plugins that do not run there.

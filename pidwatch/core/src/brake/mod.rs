@@ -8,10 +8,12 @@
 
 mod guard;
 mod lease;
+mod phase;
 mod pids_max;
 
 pub use self::guard::{Candidate, Protected, protected};
 pub use self::lease::{Ending, Lease, Step};
+pub use self::phase::{BrakeActor, BrakePhase};
 pub use self::pids_max::PidsMax;
 
 /// Why a brake is refused.

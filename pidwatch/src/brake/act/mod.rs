@@ -1,7 +1,7 @@
 //! Lowers and restores limits. A crash after any step leaves a state that [`maintain`] repairs.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,6 +11,7 @@ use crate::{
     cgroup::{directory, parents_of},
     clock::BootTime,
     escape,
+    procfs::Proc,
 };
 
 /// The limit could not be changed.
@@ -64,6 +65,17 @@ pub struct BrakeRequest {
     pub at: Option<u64>,
     /// Length of the lease.
     pub lasts: Duration,
+    /// Whether the agent brakes by itself.
+    pub automatic: bool,
+}
+
+impl BrakeRequest {
+    fn refused(&self, reason: BrakeRefusal) -> ActError {
+        ActError::Refused {
+            owner: self.owner.clone(),
+            reason,
+        }
+    }
 }
 
 /// A brake in force.
@@ -75,49 +87,85 @@ pub struct Applied {
     pub usage: u64,
 }
 
-/// Lowers the limit, or with `dry_run` returns what it would do.
+/// What a brake is about to write.
+struct Plan {
+    lease: Lease,
+    usage: u64,
+    /// `pids.max` as it is.
+    current: PidsMax,
+    /// The limit without the brake.
+    others: PidsMax,
+}
+
+impl Plan {
+    /// A second brake on a cgroup changes the limit or the end of the first, whose lease is `known`.
+    fn new(
+        file: &CgroupFiles,
+        known: Option<Lease>,
+        request: &BrakeRequest,
+    ) -> Result<Self, ActError> {
+        let (current, usage) = (file.limit()?, file.usage()?);
+        let others = match &known {
+            Some(lease) if lease.is_own(current) => lease.before,
+            _ => current,
+        };
+        let limit =
+            limit_for(request.at, usage, others).map_err(|reason| request.refused(reason))?;
+        let until = after(request.lasts);
+        let mut lease = match known {
+            Some(mut lease) => {
+                lease.brake_at(limit, current);
+                lease.ends_at(until);
+                lease
+            }
+            None => {
+                let cgroup = (
+                    request.cgroup_id,
+                    request.path.clone(),
+                    request.owner.clone(),
+                );
+                Lease::new(cgroup, current, limit, until)
+            }
+        };
+        lease.automatic = request.automatic;
+        Ok(Self {
+            lease,
+            usage,
+            current,
+            others,
+        })
+    }
+}
+
+/// What [`apply`] would do; writes nothing. `leases`: those that exist.
+///
+/// # Errors
+/// When the rules refuse it or a file cannot be read.
+pub fn would_apply(
+    leases: Option<&Leases>,
+    mount: &Path,
+    request: &BrakeRequest,
+) -> Result<Applied, ActError> {
+    let file = CgroupFiles::open(mount, &request.path, request.cgroup_id)?;
+    let known = leases.map(|leases| leases.load(request.cgroup_id));
+    let Plan { lease, usage, .. } = Plan::new(&file, known.transpose()?.flatten(), request)?;
+    Ok(Applied { lease, usage })
+}
+
+/// Lowers the limit.
 ///
 /// # Errors
 /// When the rules refuse it or a file cannot be written. The limit is then unchanged, unless a lease remains.
-pub fn apply(
-    leases: &Leases,
-    mount: &Path,
-    request: &BrakeRequest,
-    dry_run: bool,
-) -> Result<Applied, ActError> {
+pub fn apply(leases: &Leases, mount: &Path, request: &BrakeRequest) -> Result<Applied, ActError> {
     let locked = leases.lock()?;
     let file = CgroupFiles::open(mount, &request.path, request.cgroup_id)?;
-    let (current, usage) = (file.limit()?, file.usage()?);
-    let known = leases.load(request.cgroup_id)?;
-    // A second brake on the same cgroup changes the limit or the end of the first.
-    let others = match &known {
-        Some(lease) if lease.is_own(current) => lease.before,
-        _ => current,
-    };
-    let refused = |reason| ActError::Refused {
-        owner: request.owner.clone(),
-        reason,
-    };
-    let limit = limit_for(request.at, usage, others).map_err(refused)?;
-    let until = after(request.lasts);
-    let mut lease = match known {
-        Some(mut lease) => {
-            lease.brake_at(limit, current);
-            lease.ends_at(until);
-            lease
-        }
-        None => {
-            let cgroup = (
-                request.cgroup_id,
-                request.path.clone(),
-                request.owner.clone(),
-            );
-            Lease::new(cgroup, current, limit, until)
-        }
-    };
-    if dry_run {
-        return Ok(Applied { lease, usage });
-    }
+    let Plan {
+        mut lease,
+        current,
+        others,
+        ..
+    } = Plan::new(&file, leases.load(request.cgroup_id)?, request)?;
+    let limit = lease.limit();
     locked.save(&lease)?;
     if let Err(error) = file.set_limit(PidsMax::Tasks(limit)) {
         if current != PidsMax::Tasks(limit) && !lease.is_own(current) {
@@ -133,7 +181,7 @@ pub fn apply(
             locked.save(&lease)?;
             file.set_limit(lease.before)?;
             locked.remove(lease.cgroup_id)?;
-            return Err(refused(reason));
+            return Err(request.refused(reason));
         }
         lease.brake_at(usage, PidsMax::Tasks(limit));
         locked.save(&lease)?;
@@ -157,6 +205,26 @@ pub enum Ended {
     Earlier,
 }
 
+impl fmt::Display for Ended {
+    /// As a sentence about an owner that is named beside it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Not(lease) => write!(f, "pids.max is {}", lease.limit()),
+            Self::SetBack(lease, theirs) => write!(
+                f,
+                "another program set pids.max to {theirs}; set back to {} until the lease ends",
+                lease.limit()
+            ),
+            Self::Restored(before) => write!(f, "pids.max is {before} again"),
+            Self::Otherwise(Ending::Gone) => f.write_str("it no longer exists"),
+            Self::Otherwise(Ending::Replaced(theirs)) => {
+                write!(f, "pids.max stays {theirs}, set by another program")
+            }
+            Self::Earlier => f.write_str("it was already released"),
+        }
+    }
+}
+
 /// Takes the step that is due for a brake.
 ///
 /// # Errors
@@ -171,6 +239,41 @@ pub fn maintain(leases: &Leases, mount: &Path, cgroup_id: u64) -> Result<Ended, 
 /// When a file cannot be read or written; the process that maintains the brake then ends it.
 pub fn release(leases: &Leases, mount: &Path, cgroup_id: u64) -> Result<Ended, ActError> {
     end(leases, mount, cgroup_id, Some(BootTime::now()))
+}
+
+/// Ends a brake whose lease file is gone: restores the previous limit, if the brake's is still in force.
+///
+/// # Errors
+/// When the limit cannot be read or written.
+pub fn restore(mount: &Path, lease: &Lease) -> Result<Ended, ActError> {
+    let file = match CgroupFiles::open(mount, &lease.path, lease.cgroup_id) {
+        Err(ActError::Gone(_)) => return Ok(Ended::Otherwise(Ending::Gone)),
+        file => file?,
+    };
+    let current = match file.limit() {
+        Err(ActError::Gone(_)) => return Ok(Ended::Otherwise(Ending::Gone)),
+        limit => limit?,
+    };
+    if lease.is_own(current) {
+        file.set_limit(lease.before)?;
+        Ok(Ended::Restored(lease.before))
+    } else {
+        Ok(Ended::Otherwise(Ending::Replaced(current)))
+    }
+}
+
+/// Extends a lease that is over, unless it was ended otherwise.
+///
+/// # Errors
+/// When the lease cannot be read or written; the limit is then restored at the next step.
+pub fn renew(leases: &Leases, cgroup_id: u64, lasts: Duration) -> Result<Option<Lease>, ActError> {
+    let locked = leases.lock()?;
+    let Some(mut lease) = leases.load(cgroup_id)? else {
+        return Ok(None);
+    };
+    lease.ends_at(after(lasts));
+    locked.save(&lease)?;
+    Ok(Some(lease))
 }
 
 fn end(
@@ -229,14 +332,41 @@ fn end(
     }
 }
 
-/// Path and value of the nearest exhausted `pids.max` above a cgroup; a brake does not free any of it.
-pub fn full_above(mount: &Path, path: &[u8]) -> Option<(Vec<u8>, u64)> {
-    parents_of(path).find_map(|above| {
+/// A limit that is exhausted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// Path of the cgroup whose `pids.max` it is; `None` for the node's.
+    pub cgroup: Option<Vec<u8>>,
+    /// Its name, as in `limits`.
+    pub name: &'static str,
+    /// Its value.
+    pub value: u64,
+}
+
+/// The nearest exhausted `pids.max` above a cgroup, or else the node's exhausted limit; a brake frees none of it.
+pub fn exhausted_above(mount: &Path, proc: &Proc, path: &[u8]) -> Option<Exhausted> {
+    let of_cgroup = parents_of(path).find_map(|above| {
         let read = |name: &str| std::fs::read_to_string(directory(mount, above).join(name)).ok();
-        let limit: u64 = read("pids.max")?.trim().parse().ok()?;
+        let value: u64 = read("pids.max")?.trim().parse().ok()?;
         let usage: u64 = read("pids.current")?.trim().parse().ok()?;
-        (usage >= limit).then(|| (above.to_owned(), limit))
-    })
+        (usage >= value).then(|| Exhausted {
+            cgroup: Some(above.to_owned()),
+            name: "pids.max",
+            value,
+        })
+    });
+    let of_node = || {
+        let limits = proc.node_limits(proc.node_tasks()?);
+        let full = limits
+            .into_iter()
+            .find(|limit| limit.usage >= limit.value)?;
+        Some(Exhausted {
+            cgroup: None,
+            name: full.name,
+            value: full.value,
+        })
+    };
+    of_cgroup.or_else(of_node)
 }
 
 /// The moment after a time from now.

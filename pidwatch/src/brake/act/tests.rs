@@ -44,8 +44,9 @@ impl Setup {
             owner: "b".into(),
             at,
             lasts,
+            automatic: false,
         };
-        apply(&self.leases, &self.mount(), &request, false)
+        apply(&self.leases, &self.mount(), &request)
     }
 }
 
@@ -63,7 +64,7 @@ fn releasing_a_brake_restores_the_previous_limit() {
         let ended = release(&setup.leases, &setup.mount(), setup.id()).unwrap();
         assert_eq!(ended, Ended::Restored(before.parse().unwrap()));
         assert_eq!(setup.limit(), before);
-        assert_eq!(setup.leases.all().unwrap(), []);
+        assert_eq!(setup.leases.all(|error| panic!("{error}")).unwrap(), []);
         let again = release(&setup.leases, &setup.mount(), setup.id()).unwrap();
         assert_eq!(again, Ended::Earlier);
     }
@@ -127,7 +128,7 @@ fn a_refused_brake_changes_nothing() {
         assert!(matches!(error, ActError::Refused { .. }), "{error}");
     }
     assert_eq!(setup.limit(), "300");
-    assert_eq!(setup.leases.all().unwrap(), []);
+    assert_eq!(setup.leases.all(|error| panic!("{error}")).unwrap(), []);
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn no_lease_remains_if_the_limit_cannot_be_written() {
     std::os::unix::fs::symlink("/proc/sys/kernel/ngroups_max", &file).unwrap();
     let error = setup.brake(None, MINUTE).unwrap_err();
     assert!(matches!(error, ActError::Limit { .. }), "{error}");
-    assert_eq!(setup.leases.all().unwrap(), []);
+    assert_eq!(setup.leases.all(|error| panic!("{error}")).unwrap(), []);
 }
 
 #[test]
@@ -150,7 +151,7 @@ fn removing_the_cgroup_ends_its_brake() {
     fs::remove_dir_all(setup.mount().join("a")).unwrap();
     let ended = maintain(&setup.leases, &setup.mount(), id).unwrap();
     assert_eq!(ended, Ended::Otherwise(Ending::Gone));
-    assert_eq!(setup.leases.all().unwrap(), []);
+    assert_eq!(setup.leases.all(|error| panic!("{error}")).unwrap(), []);
 }
 
 #[test]
@@ -162,22 +163,39 @@ fn a_dry_run_changes_nothing() {
         owner: "b".into(),
         at: None,
         lasts: MINUTE,
+        automatic: false,
     };
-    let applied = apply(&setup.leases, &setup.mount(), &request, true).unwrap();
+    let applied = would_apply(Some(&setup.leases), &setup.mount(), &request).unwrap();
     assert_eq!(applied.lease.limit(), 300);
     assert_eq!(setup.limit(), "max");
-    assert_eq!(setup.leases.all().unwrap(), []);
+    assert_eq!(setup.leases.all(|error| panic!("{error}")).unwrap(), []);
 }
 
 #[test]
 fn an_exhausted_limit_above_is_found() {
     let setup = Setup::new("max", 300);
-    assert_eq!(full_above(&setup.mount(), b"/a/b"), None);
+    let proc_root = setup.folder.path().join("proc");
+    fs::create_dir_all(proc_root.join("sys/kernel")).unwrap();
+    let proc = Proc::new(&proc_root);
+    let of_node = |tasks: u64| {
+        let text = format!("0.0 0.0 0.0 2/{tasks} 4711");
+        fs::write(proc_root.join("loadavg"), text).unwrap();
+    };
+    for (name, text) in [("pid_max", "32768"), ("threads-max", "7000")] {
+        fs::write(proc_root.join("sys/kernel").join(name), text).unwrap();
+    }
+    let above = || {
+        let full = exhausted_above(&setup.mount(), &proc, b"/a/b")?;
+        Some((full.cgroup, full.name, full.value))
+    };
+    of_node(6999);
+    assert_eq!(above(), None);
+    of_node(7000);
+    assert_eq!(above(), Some((None, "kernel.threads-max", 7000)));
     for (name, text) in [("pids.max", "900"), ("pids.current", "900")] {
         fs::write(setup.mount().join("a").join(name), text).unwrap();
     }
-    let full = full_above(&setup.mount(), b"/a/b");
-    assert_eq!(full, Some((b"/a".to_vec(), 900)));
+    assert_eq!(above(), Some((Some(b"/a".to_vec()), "pids.max", 900)));
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub struct Lease {
     wrote: Vec<u64>,
     /// End, in nanoseconds of the boot-time clock.
     until_ns: u64,
+    /// Whether the agent braked by itself; it renews such a lease while the brake refuses tasks.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// The next step for a lease; each lists its writes in order.
@@ -69,6 +72,7 @@ impl Lease {
             before,
             wrote: vec![limit],
             until_ns: until.nanos(),
+            automatic: false,
         }
     }
 
