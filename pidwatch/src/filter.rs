@@ -78,6 +78,7 @@ impl Filter {
                 self.matches(&failed.owner) || self.matches(failed.sufferer())
             }
             Event::State(state) => self.matches(&state.owner),
+            Event::Brake(brake) => self.matches(&brake.owner),
             Event::Cgroup(change) => self.matches(&change.owner),
             Event::Incident(incident) => self.matches_incident(incident),
             Event::Started(_) | Event::Lost { .. } | Event::Node(_) => true,

@@ -4,8 +4,8 @@
 //! [`detect`] -> [`incident`] -> [`stream`] -> [`output`]. [`node`] wires it; commands consume its lines.
 
 pub use pidwatch_core::{
-    clock, detect, escape, history, incident, limits, model, output, report, stream, thresholds,
-    values,
+    clock, detect, escape, history, incident, limits, model, output, policy, report, stream,
+    thresholds, values,
 };
 
 pub mod agent;

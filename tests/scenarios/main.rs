@@ -9,6 +9,7 @@ mod agent;
 mod agent_bad_days;
 mod agent_cost;
 mod alerting;
+mod automatic_brake;
 mod bad_days;
 mod brake;
 mod check;
@@ -112,6 +113,7 @@ fn main() {
         recordings::scenarios(),
         footprint::scenarios(),
         bad_days::scenarios(),
+        automatic_brake::scenarios(),
         brake::scenarios(),
         check::scenarios(),
         compatibility::scenarios(),

@@ -15,6 +15,7 @@ pub mod incident;
 pub mod limits;
 pub mod model;
 pub mod output;
+pub mod policy;
 pub mod probe;
 pub mod report;
 mod serde_text;

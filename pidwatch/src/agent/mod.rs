@@ -81,6 +81,7 @@ pub fn run(mut args: AgentArgs) -> Result<(), AgentError> {
     // It runs for long: also what is good to know.
     diagnostics::init(args.node.kernel_log, LevelFilter::INFO);
     args.node.polls_idle = true;
+    args.node.brake = Some(args.brake.clone());
     descriptors::raise_limit(DESCRIPTORS)?;
     let address = args.listen;
     let fail = |error| AgentError::Listen { address, error };

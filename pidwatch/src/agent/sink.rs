@@ -73,7 +73,7 @@ impl Agent {
         for line in lines {
             let is_logged = matches!(
                 line.event,
-                Event::State(_) | Event::Incident(_) | Event::Lost { .. }
+                Event::State(_) | Event::Incident(_) | Event::Brake(_) | Event::Lost { .. }
             );
             if !is_logged && flight.is_none() && batch.is_none() {
                 continue;

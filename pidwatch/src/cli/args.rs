@@ -12,6 +12,7 @@ use clap::{
 };
 
 use crate::{
+    brake::AutomaticBrake,
     connect::Address,
     filter::Filter,
     limits::Severity,
@@ -267,6 +268,9 @@ pub struct AgentArgs {
     /// this is a pod.
     #[arg(long, env = "PIDWATCH_KUBERNETES_EVENTS")]
     pub kubernetes_events: bool,
+    /// The automatic brake.
+    #[command(flatten)]
+    pub brake: AutomaticBrake,
     /// How the node is watched.
     #[command(flatten)]
     pub node: NodeSettings,

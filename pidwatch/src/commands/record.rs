@@ -130,7 +130,7 @@ impl Sink for Recorder {
         let matters = |line: &Line| {
             matches!(
                 line.event,
-                Event::State(_) | Event::Incident(_) | Event::Lost { .. }
+                Event::State(_) | Event::Incident(_) | Event::Brake(_) | Event::Lost { .. }
             )
         };
         for line in lines.drain(..).filter(matters) {

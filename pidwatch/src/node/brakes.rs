@@ -4,7 +4,7 @@
 //! folder for changes at each refusal is therefore enough.
 
 use std::{
-    fs, io,
+    fs,
     time::{Duration, SystemTime},
 };
 
@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 
 use super::Roots;
 use crate::{
-    brake::{Lease, LeaseError, Leases, PidsMax},
+    brake::{Lease, Leases, PidsMax},
     cgroup::CgroupId,
     clock::BootTime,
     limits::{FailedClone, LimitOwner, Reason},
@@ -34,6 +34,15 @@ pub struct Brakes {
     ended: Vec<(Lease, BootTime)>,
     /// Cgroups whose last failure was caused by a brake.
     refused: HashSet<CgroupId>,
+    /// Not taken yet.
+    changes: Vec<LeaseChange>,
+}
+
+/// A lease that came or went.
+#[derive(Debug)]
+pub enum LeaseChange {
+    Applied(Lease),
+    Ended(Lease),
 }
 
 impl Brakes {
@@ -45,6 +54,7 @@ impl Brakes {
             leases: Vec::new(),
             ended: Vec::new(),
             refused: HashSet::new(),
+            changes: Vec::new(),
         }
     }
 
@@ -62,6 +72,12 @@ impl Brakes {
     /// Whether the last failure in this cgroup was caused by a brake; unrecorded failures are attributed to it.
     pub fn refused_last(&self, cgroup: CgroupId) -> bool {
         self.refused.contains(&cgroup)
+    }
+
+    /// The leases that came or went since the last call.
+    pub fn take_changes(&mut self) -> Vec<LeaseChange> {
+        self.follow();
+        std::mem::take(&mut self.changes)
     }
 
     /// Removes a cgroup.
@@ -96,13 +112,11 @@ impl Brakes {
             return;
         }
         let read = Leases::existing(&self.roots.lease_dir, &self.roots.proc_root);
-        let read = match read.and_then(|leases| leases.all()) {
-            Ok(read) => read,
-            Err(LeaseError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                Vec::new()
-            }
-            // Read again at the next refusal.
-            Err(_) => return,
+        // One that cannot be read is read again at the next refusal.
+        let Ok(read) =
+            read.and_then(|leases| leases.map_or(Ok(Vec::new()), |leases| leases.all(|_| {})))
+        else {
+            return;
         };
         // A second change within the file system's tick would not show.
         let is_settled = |at: &SystemTime| at.elapsed().is_ok_and(|age| age > TICK);
@@ -110,6 +124,12 @@ impl Brakes {
         let now = BootTime::now();
         self.ended.retain(|(_, ended)| now.since(*ended) < KEPT);
         let before = std::mem::replace(&mut self.leases, read);
+        let is_new = |lease: &&Lease| {
+            let mut known = before.iter();
+            known.all(|known| known.cgroup_id != lease.cgroup_id)
+        };
+        let new = self.leases.iter().filter(is_new).cloned();
+        self.changes.extend(new.map(LeaseChange::Applied));
         for lease in before {
             if self
                 .leases
@@ -118,7 +138,8 @@ impl Brakes {
             {
                 self.ended
                     .retain(|(ended, _)| ended.cgroup_id != lease.cgroup_id);
-                self.ended.push((lease, now));
+                self.ended.push((lease.clone(), now));
+                self.changes.push(LeaseChange::Ended(lease));
             }
         }
     }

@@ -61,6 +61,13 @@ impl Flags {
         self.reported.get(&owner).map(|flag| flag.source)
     }
 
+    /// Owners in a state, each with whose verdict that is.
+    pub fn in_state(&self, state: State) -> impl Iterator<Item = (CgroupId, CgroupId)> {
+        let all = self.reported.iter();
+        all.filter(move |(_, flag)| flag.state == state)
+            .map(|(&owner, flag)| (owner, flag.source))
+    }
+
     /// Notes a change of an owner or of one of its parts: it says why the owner is `ok` again, or in doubt for
     /// another reason than before.
     pub fn note(&mut self, owner: CgroupId, change: StateChange) {

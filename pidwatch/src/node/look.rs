@@ -198,6 +198,7 @@ impl Node {
             let incident = stream::IncidentEvent::of(&incident, |time| self.clock.at(time));
             lines.push(self.line(time, Event::Incident(Box::new(incident))));
         }
+        self.brake(time, now, lines);
     }
 
     /// A cgroup as it is now; an owner with everything below it.

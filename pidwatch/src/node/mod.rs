@@ -7,6 +7,7 @@
 //! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
 
 mod brakes;
+mod braking;
 mod census;
 mod examinations;
 mod examine;
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 
 use self::{
     brakes::Brakes,
+    braking::Braking,
     census::Census,
     examinations::Examinations,
     flags::Flags,
@@ -129,6 +131,7 @@ pub struct Node {
     namespaces: Namespaces,
     flags: Flags,
     brakes: Brakes,
+    braking: Option<Braking>,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     unseen: Unseen,
@@ -248,6 +251,7 @@ impl Node {
             namespaces: Namespaces::default(),
             flags: Flags::default(),
             brakes: Brakes::new(&settings.roots),
+            braking: Braking::new(settings, &layout, now),
             flagged_owners: HashSet::new(),
             unseen,
             unseen_due: now + unseen::EVERY,
@@ -440,6 +444,7 @@ impl Node {
             // It has everybody; whoever waits for the end need not wait for that twice.
             self.show_all = false;
         }
+        self.end_brakes(BootTime::now(), now, lines);
         self.begin_closing(now, lines);
         self.go_on_closing(now, &Slice::ENDLESS, lines);
     }
@@ -513,6 +518,8 @@ impl Node {
                 // A refusal by a brake is intended.
                 if !self.brakes.refused(&failed) {
                     self.refused(&failed, &anchor);
+                } else if let Some(braking) = &mut self.braking {
+                    braking.refused(&failed);
                 }
                 let event = Event::CloneFailed(Box::new((&failed).into()));
                 lines.push(self.line(failed.failure.time, event));

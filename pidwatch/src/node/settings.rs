@@ -9,6 +9,7 @@ use std::{
 use clap::Args;
 
 use crate::{
+    brake::AutomaticBrake,
     identity::Sockets,
     probe::{self, Choice},
     runtime::private::PrivateFolder,
@@ -102,6 +103,9 @@ pub struct NodeSettings {
     /// them is new.
     #[arg(skip)]
     pub polls_idle: bool,
+    /// Brakes are maintained here, and owners are braked if it says so.
+    #[arg(skip)]
+    pub brake: Option<AutomaticBrake>,
 }
 
 impl NodeSettings {

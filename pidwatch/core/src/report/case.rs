@@ -464,6 +464,7 @@ fn timeline(scene: &Scene<'_>, moments: &Moments) -> Vec<TimelineEntry> {
         all.push((time, EntryKind::Report(Derived::Eased), text));
     }
     all.extend(changes(scene).map(|(time, text)| (time, EntryKind::Report(Derived::Raised), text)));
+    all.extend(brakes(scene).map(|(time, text)| (time, EntryKind::Report(Derived::Brake), text)));
     all.sort_by_key(|entry| entry.0);
     let start = all.first().map_or(scene.from, |entry| entry.0);
     all.into_iter()
@@ -498,6 +499,23 @@ fn changes(scene: &Scene<'_>) -> impl Iterator<Item = (Timestamp, Words)> {
         })
         .collect();
     changes.into_iter()
+}
+
+/// What brakes on the culprits did while the incident was open.
+fn brakes<'a>(scene: &'a Scene<'_>) -> impl Iterator<Item = (Timestamp, Words)> + 'a {
+    let culprits = scene.incident().culprits.iter();
+    let tracks = culprits.filter_map(|culprit| scene.track(&culprit.owner));
+    let steps = tracks.flat_map(|track| &track.brakes);
+    let (from, to) = (scene.incident().opened, scene.told.last);
+    let during = steps.filter(move |(time, _)| (from..=to).contains(time));
+    during.map(|(time, brake)| {
+        let text = words![
+            code(&name_of(&brake.owner)),
+            ": ",
+            code_free(&brake.why).to_string()
+        ];
+        (*time, text)
+    })
 }
 
 /// A text that pidwatch wrote, with names from outside in it.

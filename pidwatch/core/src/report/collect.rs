@@ -20,8 +20,8 @@ use crate::{
     incident::Phase,
     limits::{Basis, Errno, Reason},
     stream::{
-        Breakdown, ByKind, Change, CloneFailure, Event, IncidentEvent, LimitId, LimitUse, Line,
-        NodeWindow, OwnerRef, RateEvent, Rejection, Started, StateEvent, Word,
+        BrakeEvent, Breakdown, ByKind, Change, CloneFailure, Event, IncidentEvent, LimitId,
+        LimitUse, Line, NodeWindow, OwnerRef, RateEvent, Rejection, Started, StateEvent, Word,
     },
 };
 
@@ -87,6 +87,8 @@ pub struct Track {
     pub zombies: u64,
     /// Its states, oldest first.
     pub changes: Vec<(Timestamp, StateEvent)>,
+    /// Steps of brakes on it, oldest first.
+    pub brakes: Vec<(Timestamp, BrakeEvent)>,
     /// Changes of state that led to a leak or a full limit.
     pub flags: u64,
     /// Its cgroup was removed.
@@ -107,6 +109,7 @@ impl Track {
             forbidden: 0,
             zombies: 0,
             changes: Vec::new(),
+            brakes: Vec::new(),
             flags: 0,
             removed: None,
         }
@@ -311,6 +314,7 @@ impl Collected {
                     }
                 }
             }
+            Event::Brake(brake) => self.brake(time, brake),
             Event::Lost { place, count } => {
                 let room = self.lost.len() < LIMITS;
                 match self.lost.get_mut(place) {
@@ -472,6 +476,15 @@ impl Collected {
             track.changes.remove(0);
         }
         track.changes.push((time, state.clone()));
+    }
+
+    fn brake(&mut self, time: Timestamp, brake: &BrakeEvent) {
+        let owner = self.members.owner(&brake.owner);
+        let track = self.track(&owner);
+        if track.brakes.len() >= CHANGES {
+            track.brakes.remove(0);
+        }
+        track.brakes.push((time, brake.clone()));
     }
 
     fn incident(&mut self, time: Timestamp, incident: &IncidentEvent) {

@@ -321,6 +321,7 @@ fn timeline(case: &Case, clock: Clock) -> Vec<Happening> {
             EntryKind::Report(Derived::LastFailure) => ("Last refusal", Tone::Bad),
             EntryKind::Report(Derived::Eased) => ("Growth ended", Tone::Good),
             EntryKind::Report(Derived::Raised) => ("Limit changed", Tone::Neutral),
+            EntryKind::Report(Derived::Brake) => ("Brake", Tone::Good),
             EntryKind::Incident(Word::Known(What::Restarted)) => ("Restarted", Tone::Neutral),
             EntryKind::Incident(Word::Known(What::Closed)) => ("Closed", Tone::Good),
             EntryKind::Incident(Word::Later(_)) => ("", Tone::Neutral),

@@ -213,6 +213,8 @@ pub enum Derived {
     Eased,
     /// The limit was set to another value.
     Raised,
+    /// A culprit was braked, or released.
+    Brake,
 }
 
 /// A point of a timeline.

@@ -4,6 +4,7 @@
 //! comes from outside (names, paths) is in it escaped, so that a line is valid UTF-8 whatever they
 //! hold.
 
+mod brake;
 mod breakdown;
 mod evidence;
 mod example;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::brake::BrakeEvent;
 pub use self::breakdown::Breakdown;
 pub use self::evidence::EvidenceEntry;
 pub use self::failure::{Caller, CloneFailure, Parent};
@@ -66,6 +68,8 @@ pub enum Event {
     State(Box<StateEvent>),
     /// An incident opened, went on, or ended.
     Incident(Box<IncidentEvent>),
+    /// A brake, or what the automatic brake makes of an owner.
+    Brake(Box<BrakeEvent>),
     /// A cgroup came or went.
     Cgroup(CgroupEvent),
     /// Something was lost.
@@ -89,6 +93,7 @@ impl Event {
             Self::CloneFailed(_) => "clone_failed",
             Self::State(_) => "state",
             Self::Incident(_) => "incident",
+            Self::Brake(_) => "brake",
             Self::Cgroup(_) => "cgroup",
             Self::Lost { .. } => "lost",
             Self::Node(_) => "node",
@@ -130,12 +135,13 @@ impl Change {
 }
 
 /// Every value of [`Line`]'s `type`.
-const TYPES: [&str; 8] = [
+const TYPES: [&str; 9] = [
     "started",
     "rate",
     "clone_failed",
     "state",
     "incident",
+    "brake",
     "cgroup",
     "lost",
     "node",

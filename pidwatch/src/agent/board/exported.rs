@@ -22,8 +22,9 @@ impl Board {
             ..OwnerSample::default()
         };
         let mut folded = 0;
-        for entry in self.owners.values() {
+        for (id, entry) in &self.owners {
             let rate = &entry.rate;
+            let brakes = u64::from(self.brakes.is_active(id.0));
             match &entry.place {
                 Some(SeriesPlace::Own(before)) => owners.push(OwnerSample {
                     labels: &entry.labels,
@@ -41,9 +42,11 @@ impl Board {
                         (None, Some(verdict)) => verdict.state.known().unwrap_or_default(),
                         (None, None) => State::Ok,
                     }),
+                    brakes,
                 }),
                 Some(SeriesPlace::Other) => {
                     folded += 1;
+                    sum.brakes += brakes;
                     let add = |sum: &mut Option<u64>, n: Option<u64>| {
                         *sum = sum.zip(n.or(Some(0))).map(|(sum, n)| sum + n);
                     };
@@ -66,6 +69,7 @@ impl Board {
             failures: self.failures,
             node: &self.last,
             incidents: self.incidents(),
+            brakes: &self.brakes,
             lost: self.lost.iter().map(|(place, n)| (&**place, *n)).collect(),
             started: &self.started,
         }

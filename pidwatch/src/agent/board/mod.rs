@@ -25,7 +25,7 @@ use crate::{
     incident::Phase,
     limits::Reason,
     model::Counts,
-    output::prometheus::{MOST_SAMPLES, other_labels, owner_labels},
+    output::prometheus::{BrakeCounts, MOST_SAMPLES, other_labels, owner_labels},
     probe::LossCounts,
     stream::{
         CgroupEvent, Change, Event, IncidentEvent, Line, NodeWindow, RateEvent, Started,
@@ -96,6 +96,7 @@ pub struct Board {
     opened: BTreeMap<Cow<'static, str>, u64>,
     open: Vec<IncidentEvent>,
     closed: VecDeque<(Timestamp, IncidentEvent)>,
+    brakes: BrakeCounts,
     lost: BTreeMap<Cow<'static, str>, u64>,
 }
 
@@ -129,6 +130,7 @@ impl Board {
             opened: BTreeMap::new(),
             open: Vec::new(),
             closed: VecDeque::new(),
+            brakes: BrakeCounts::default(),
         }
     }
 
@@ -169,6 +171,7 @@ impl Board {
             Event::Node(node) => self.window(node, line.time, now),
             Event::State(state) => self.state(*state, line.time),
             Event::Incident(incident) => self.incident(*incident, line.time),
+            Event::Brake(brake) => self.brakes.take(&brake),
             Event::Cgroup(change) => self.changed(&change, now),
             Event::Lost { place, count } => {
                 *self.lost.entry(place.into()).or_default() += count;

@@ -15,8 +15,8 @@ use crate::{
     identity::identify,
     output::text::{called, why},
     stream::{
-        self, CloneFailure, Event, IncidentEvent, LimitHolder, LimitId, Line, OwnerRef, RateEvent,
-        Word, name_of_path,
+        self, BrakeEvent, CloneFailure, Event, IncidentEvent, LimitHolder, LimitId, Line, OwnerRef,
+        RateEvent, Word, name_of_path,
     },
     values::count,
 };
@@ -76,6 +76,8 @@ pub enum NoteReason {
     PidLeakDetected,
     /// A creation of a task was refused.
     CloneFailed,
+    /// A leak is stopped, would be, or is no longer.
+    PidBrake,
 }
 
 impl NoteReason {
@@ -84,6 +86,7 @@ impl NoteReason {
         match self {
             Self::PidLeakDetected => "PidLeakDetected",
             Self::CloneFailed => "CloneFailed",
+            Self::PidBrake => "PidBrake",
         }
     }
 }
@@ -147,6 +150,7 @@ impl Notes {
             Event::Rate(rate) => self.rate(rate, now, say),
             Event::CloneFailed(failed) => self.failed(failed, now, say),
             Event::Incident(incident) => self.incident(incident, now, say),
+            Event::Brake(brake) => self.brake(brake, now, say),
             Event::Started(_) | Event::Cgroup(_) | Event::Node(_) | Event::Lost { .. } => {}
         }
     }
@@ -186,6 +190,23 @@ impl Notes {
             let text = || format!("{} leaks tasks: {why}", owner.name());
             self.say(key, text, time, say);
         }
+    }
+
+    /// A step of a brake, of the pod or else of the node.
+    fn brake(&mut self, brake: &BrakeEvent, time: BootTime, say: &mut impl FnMut(Note)) {
+        let pod = Subject::pod(&brake.owner);
+        let related = pod.is_none().then(|| Subject::of(&brake.owner));
+        let key = NoteKey {
+            about: pod.unwrap_or(Subject::Node),
+            related,
+            reason: NoteReason::PidBrake,
+            what: match &brake.phase {
+                Word::Known(step) => step.name().into(),
+                Word::Later(name) => name.to_string().into(),
+            },
+        };
+        let text = || format!("{}: {}", brake.owner.name(), brake.why);
+        self.say(key, text, time, say);
     }
 
     /// Tells the pod whose creation was refused, or of one whose name is not known the node. Of others

@@ -12,14 +12,15 @@ use jiff::Timestamp;
 
 use super::owner::{Badge, OwnerEntry, RefusalEntry};
 use crate::{
+    brake::BrakePhase,
     cgroup::CgroupId,
     clock::{self, between},
     detect::State,
     escape,
     history::{History, Reading},
     stream::{
-        self, CgroupEvent, Change, CloneFailure, Event, IncidentEvent, IncidentNow, LimitForecast,
-        LimitHolder, LimitUse, Line, NodeWindow, OwnerRef, RateEvent, StateNow,
+        self, BrakeEvent, CgroupEvent, Change, CloneFailure, Event, IncidentEvent, IncidentNow,
+        LimitForecast, LimitHolder, LimitUse, Line, NodeWindow, OwnerRef, RateEvent, StateNow,
     },
 };
 
@@ -45,6 +46,8 @@ pub enum LogKind {
     State,
     /// An incident opened or closed.
     Incident,
+    /// A brake, or what the automatic brake makes of an owner.
+    Brake,
     /// A cgroup came or went.
     Cgroup,
     /// Something was lost.
@@ -124,6 +127,7 @@ impl NodeStore {
                 return true;
             }
             Event::CloneFailed(failed) => self.failed(&failed, time),
+            Event::Brake(brake) => self.brake(&brake, time),
             Event::Cgroup(change) => self.changed(&change, time),
             Event::State(state) => self.state(*state, time),
             Event::Incident(incident) => self.incident(*incident, time),
@@ -172,6 +176,17 @@ impl NodeStore {
             known.limits = state.limits;
         }
         known.verdict = Some(now).filter(|now| !now.is_calm());
+    }
+
+    fn brake(&mut self, brake: &BrakeEvent, time: Timestamp) {
+        let phase = brake.phase.name(BrakePhase::name);
+        let text = format!(
+            "{}: {}",
+            escape::for_terminal(phase.as_bytes()),
+            escape::for_terminal(brake.why.as_bytes())
+        );
+        let is_bad = brake.phase == BrakePhase::Failed;
+        self.note(LogKind::Brake, time, Some(&brake.owner), text, is_bad);
     }
 
     /// The limits above an owner, as they are now.

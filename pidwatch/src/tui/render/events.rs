@@ -87,6 +87,7 @@ fn draw_entry(canvas: &mut Canvas<'_>, entry: ListEntry<'_>, (x, y, width): (u16
                 "incident",
                 if event.is_bad { theme.bad } else { theme.good },
             ),
+            LogKind::Brake => ("brake", if event.is_bad { theme.bad } else { theme.warn }),
             LogKind::Cgroup => ("cgroup", theme.dim),
             LogKind::Lost => ("lost", theme.bad),
         },

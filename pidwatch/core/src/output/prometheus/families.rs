@@ -187,6 +187,18 @@ pub(super) const INCIDENT_OPEN: Family = of_node(
     &["limit"],
     "Incidents that are open, by the limit that they are about.",
 );
+pub(super) const BRAKE_ACTIVE: Family = of_owner(
+    "pidwatch_brake_active",
+    MetricKind::Gauge,
+    &[],
+    "1 while the owner is braked: its pids.max is lowered until a lease ends.",
+);
+pub(super) const BRAKES_TOTAL: Family = of_node(
+    "pidwatch_brakes_total",
+    MetricKind::Counter,
+    &["phase"],
+    "Brakes by what happened to them; every phase is there from the start.",
+);
 pub(super) const LOST: Family = of_node(
     "pidwatch_lost_total",
     MetricKind::Counter,
@@ -213,7 +225,7 @@ pub(super) const BUILD: Family = of_node(
 );
 
 /// Every family, in the order in which they are written.
-pub const FAMILIES: [&Family; 22] = [
+pub const FAMILIES: [&Family; 24] = [
     &TASKS,
     &PROCESSES,
     &ZOMBIES,
@@ -225,6 +237,7 @@ pub const FAMILIES: [&Family; 22] = [
     &GROWTH,
     &EXHAUSTION,
     &STATE,
+    &BRAKE_ACTIVE,
     &NODE_TASKS,
     &NODE_EXHAUSTION,
     &NODE_LIMIT,
@@ -232,6 +245,7 @@ pub const FAMILIES: [&Family; 22] = [
     &NODE_FAILURES,
     &INCIDENTS,
     &INCIDENT_OPEN,
+    &BRAKES_TOTAL,
     &LOST,
     &PROBE,
     &FOLDED,

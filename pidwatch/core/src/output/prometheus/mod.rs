@@ -7,14 +7,16 @@
 //! Written here and not by a library: those that there are write one of the two formats, and build
 //! every label anew for every sample; here an owner's labels are one text, made once.
 
+mod brakes;
 mod families;
 
 use std::fmt::{Display, Write as _};
 
+pub use self::brakes::BrakeCounts;
 use self::families::{
-    BUILD, CREATED, EXHAUSTION, EXITED, FAILURES, FOLDED, GROWTH, INCIDENT_OPEN, INCIDENTS, LOST,
-    NODE_EXHAUSTION, NODE_FAILURES, NODE_LIMIT, NODE_LIMIT_USAGE, NODE_TASKS, PROBE, PROCESSES,
-    REJECTIONS, STATE, TASKS, TASKS_LIMIT, ZOMBIES,
+    BRAKE_ACTIVE, BRAKES_TOTAL, BUILD, CREATED, EXHAUSTION, EXITED, FAILURES, FOLDED, GROWTH,
+    INCIDENT_OPEN, INCIDENTS, LOST, NODE_EXHAUSTION, NODE_FAILURES, NODE_LIMIT, NODE_LIMIT_USAGE,
+    NODE_TASKS, PROBE, PROCESSES, REJECTIONS, STATE, TASKS, TASKS_LIMIT, ZOMBIES,
 };
 pub use self::families::{FAMILIES, Family, Format, MOST_SAMPLES, MetricKind, OWNER_LABELS};
 use crate::{
@@ -43,6 +45,8 @@ pub struct OwnerSample<'a> {
     pub verdict: Option<&'a StateNow>,
     /// Its state.
     pub state: Option<State>,
+    /// Brakes in force: one, or those of the owners that are summed up.
+    pub brakes: u64,
 }
 
 /// The node at one moment.
@@ -60,6 +64,8 @@ pub struct MetricsView<'a> {
     pub node: &'a NodeWindow,
     /// Names of limits, with how many incidents of each opened and how many are open.
     pub incidents: Vec<(&'a str, u64, u64)>,
+    /// What happened to brakes.
+    pub brakes: &'a BrakeCounts,
     /// Losses by where.
     pub lost: Vec<(&'a str, u64)>,
     /// How the stream began.
@@ -238,6 +244,10 @@ fn owners(page: &mut MetricsPage, view: &MetricsView<'_>) {
             page.sample_of(&STATE, owner.labels, state.name(), 1);
         }
     }
+    page.family(&BRAKE_ACTIVE);
+    for owner in view.owners.iter().filter(|owner| owner.brakes > 0) {
+        page.sample(&BRAKE_ACTIVE, owner.labels, owner.brakes);
+    }
 }
 
 fn node(page: &mut MetricsPage, view: &MetricsView<'_>) {
@@ -272,6 +282,10 @@ fn node(page: &mut MetricsPage, view: &MetricsView<'_>) {
     page.family(&INCIDENT_OPEN);
     for (limit, _, open) in &view.incidents {
         page.sample_of(&INCIDENT_OPEN, "", limit, open);
+    }
+    page.family(&BRAKES_TOTAL);
+    for (phase, count) in view.brakes.phases() {
+        page.sample_of(&BRAKES_TOTAL, "", phase.name(), count);
     }
     page.family(&LOST);
     for (place, count) in &view.lost {

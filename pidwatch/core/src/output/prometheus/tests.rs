@@ -63,6 +63,7 @@ fn page(format: Format) -> String {
                 total,
                 verdict: Some(&verdict),
                 state: Some(State::Leaking),
+                brakes: 1,
             },
             OwnerSample {
                 labels: &quiet,
@@ -74,6 +75,7 @@ fn page(format: Format) -> String {
         failures: total.failed,
         node: &node,
         incidents: vec![("kernel.pid_max", 1, 0)],
+        brakes: &BrakeCounts::default(),
         lost: vec![("ring_rate", 7)],
         started: &started,
     };

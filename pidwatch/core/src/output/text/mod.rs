@@ -15,12 +15,13 @@ pub use self::phrases::{called, why};
 use self::phrases::{cut_front, safe};
 use super::Lines;
 use crate::{
+    brake::BrakePhase,
     cgroup::LayoutKind,
     detect,
     incident::Phase,
     stream::{
-        Breakdown, CgroupEvent, Change, CloneFailure, Event, IncidentEvent, Line, OwnerRef,
-        ProbeReport, ProbeState, RateEvent, Rejection, Started, StateEvent,
+        BrakeEvent, Breakdown, CgroupEvent, Change, CloneFailure, Event, IncidentEvent, Line,
+        OwnerRef, ProbeReport, ProbeState, RateEvent, Rejection, Started, StateEvent,
     },
 };
 
@@ -301,6 +302,21 @@ impl Text {
         self.styled(RED.bold(), &self.sentence(&line))
     }
 
+    fn brake(&self, time: Timestamp, brake: &BrakeEvent) -> String {
+        let style = match brake.phase.known() {
+            Some(BrakePhase::Applied | BrakePhase::SetBack | BrakePhase::Failed) => YELLOW.bold(),
+            _ => YELLOW,
+        };
+        let line = format!(
+            "{}  BRAKE {}: {}  {}",
+            self.time(time),
+            safe(brake.phase.name(BrakePhase::name)),
+            safe(&brake.why),
+            brake.owner.name()
+        );
+        self.styled(style, &self.sentence(&line))
+    }
+
     fn cgroup(&self, time: Timestamp, change: &CgroupEvent) -> String {
         let word = safe(change.change.name(Change::name));
         let what = format!("{}  cgroup {word}: ", self.time(time));
@@ -330,6 +346,7 @@ impl Lines for Text {
             Event::Cgroup(change) => writeln!(out, "{}", self.cgroup(time, &change)),
             Event::State(state) => self.state(out, time, &state),
             Event::Incident(incident) => writeln!(out, "{}", self.incident(time, &incident)),
+            Event::Brake(brake) => writeln!(out, "{}", self.brake(time, &brake)),
             Event::Lost { place, count } => {
                 let line = format!("{}  LOST {count} at {}", self.time(time), safe(&place));
                 writeln!(out, "{}", self.styled(YELLOW.bold(), &line))
