@@ -66,6 +66,7 @@ fn everything() -> Value {
         "dashboard": { "enabled": true },
         "networkPolicy": { "enabled": true },
         "kubernetesEvents": { "enabled": true },
+        "brake": { "enabled": true },
         "affinity": { "nodeAffinity": {} },
         "podAnnotations": { "a": "b" },
         "podLabels": { "c": "d" },
@@ -211,6 +212,32 @@ fn the_agent_may_do_what_it_must_and_nothing_else() {
         args.contains(&json!("--listen=[$(POD_IP)]:9757")),
         "{args:?}"
     );
+}
+
+#[test]
+fn only_a_brake_that_acts_may_write_to_cgroups() {
+    for (brake, argument, is_writable) in [
+        (json!({}), None, false),
+        (json!({ "dryRun": true }), None, false),
+        (
+            json!({ "enabled": true, "dryRun": true }),
+            Some("--brake=dry-run"),
+            false,
+        ),
+        (json!({ "enabled": true }), Some("--brake=on"), true),
+    ] {
+        let daemon_set = object(&rendered(&json!({ "brake": brake })), "DaemonSet");
+        let container = &daemon_set["spec"]["template"]["spec"]["containers"][0];
+        let args = container["args"].as_array().expect("arguments");
+        let args = args.iter().filter_map(Value::as_str);
+        let mut given = args.filter(|text| text.starts_with("--brake"));
+        assert_eq!(given.next(), argument);
+        let mounts = container["volumeMounts"].as_array().expect("mounts");
+        let mount = |name: &str| mounts.iter().find(|mount| mount["name"] == name);
+        let cgroups = mount("cgroup").expect("cgroups");
+        assert_eq!(cgroups["readOnly"], !is_writable, "{brake}");
+        assert_eq!(mount("leases").is_some(), is_writable, "{brake}");
+    }
 }
 
 /// No role, no binding and no token: nothing to be had at the API server.

@@ -72,6 +72,7 @@ fn the_tarball_has_all_that_belongs_to_the_program() {
         "completions/pidwatch.fish",
         "man/pidwatch.1",
         "pidwatch.service",
+        "brake.conf",
         "sbom.cdx.json",
     ] {
         let length = std::fs::metadata(top.join(name)).map(|meta| meta.len());

@@ -5,9 +5,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pidwatch_tests::agent::{Metrics, assert_counts, eventually, get};
+use pidwatch_tests::agent::{Metrics, assert_counts, eventually, eventually_within, get};
 use pidwatch_tests::env::Env;
 use pidwatch_tests::systemd::{Unit, done};
 use pidwatch_tests::truth::Truth;
@@ -23,10 +24,16 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(UNDER_SYSTEMD, its_settings_come_from_its_file),
         scenario!(UNDER_SYSTEMD, wrong_settings_are_told_once),
         scenario!(UNDER_SYSTEMD, killed_or_hanging_it_is_started_again),
+        scenario!(
+            UNDER_SYSTEMD,
+            with_its_drop_in_it_brakes_until_it_is_stopped
+        )
+        .minutes(5),
     ]
 }
 
 const UNIT: &str = include_str!("../../deploy/systemd/pidwatch.service");
+const DROP_IN: &str = include_str!("../../deploy/systemd/brake.conf");
 const NAME: &str = "pidwatch.service";
 const PROGRAM: &str = "/usr/local/bin/pidwatch";
 const SETTINGS: &str = "/etc/default/pidwatch";
@@ -179,5 +186,38 @@ fn killed_or_hanging_it_is_started_again(env: &Env) -> Result<()> {
     }
     let journal = unit.journal()?;
     ensure!(journal.contains("Watchdog timeout"), "{journal}");
+    Ok(())
+}
+
+fn with_its_drop_in_it_brakes_until_it_is_stopped(env: &Env) -> Result<()> {
+    const SOON: &str = "PIDWATCH_DETECT=stale_age=10s,stale_idle=6s,evidence_time=10s\n";
+    let mut unit = installed(env)?;
+    unit.edit(DROP_IN)?;
+    fs::create_dir_all("/etc/default")?;
+    unit.file(Path::new(SETTINGS), SOON)?;
+    unit.control("start")?;
+    let _slice = Unit::install("braked.slice", "[Slice]\nTasksMax=2000\n")?;
+    let leak = Unit::install(
+        "leak.service",
+        &format!(
+            "[Service]\nSlice=braked.slice\nTasksMax=infinity\n\
+             ExecStart=/bin/sh -c 'sleep 600 | {} leak --per-second 20'\n",
+            env.load.display()
+        ),
+    )?;
+    leak.control("start")?;
+    let cgroup = leak.property("ControlGroup")?;
+    let limit = Path::new("/sys/fs/cgroup").join(cgroup.trim_start_matches('/'));
+    let limit = || -> Result<String> {
+        Ok(fs::read_to_string(limit.join("pids.max"))?
+            .trim()
+            .to_owned())
+    };
+    eventually_within(Duration::from_mins(3), "the leak is braked", || {
+        Ok(limit()? != "max")
+    })?;
+    println!("    braked at {} of 2000", limit()?);
+    unit.control("stop")?;
+    assert_eq!(limit()?, "max");
     Ok(())
 }

@@ -141,10 +141,19 @@ pub fn assert_counts(address: SocketAddr, env: &Env) -> Result<()> {
 }
 
 /// Tries until it is so.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
+pub fn eventually(what: &str, is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    eventually_within(PATIENCE, what, is_so)
+}
+
+/// The same of what takes longer.
+pub fn eventually_within(
+    limit: Duration,
+    what: &str,
+    mut is_so: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let until = Instant::now() + limit;
     while !is_so()? {
-        ensure!(Instant::now() < until, "not so within {PATIENCE:?}: {what}");
+        ensure!(Instant::now() < until, "not so within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())

@@ -39,3 +39,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 $(POD_IP):{{ .Values.agent.port }}
 {{- end -}}
 {{- end -}}
+
+{{/* Not empty where the agent lowers limits. */}}
+{{- define "pidwatch.brakes" -}}
+{{- if and .Values.brake.enabled (not .Values.brake.dryRun) }}true{{ end -}}
+{{- end -}}

@@ -171,6 +171,7 @@ fn tarball(release: &Release, binary: &Binary, pages: &Pages, list: &str) -> Res
     }
     for (name, source) in [
         ("pidwatch.service", "deploy/systemd/pidwatch.service"),
+        ("brake.conf", "deploy/systemd/brake.conf"),
         ("alerts.yaml", "deploy/chart/files/alerts.yaml"),
         ("dashboard.json", "deploy/chart/files/dashboard.json"),
         ("README.md", "README.md"),
