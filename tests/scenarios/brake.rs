@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use pidwatch_tests::agent::{Agent, Folder};
 use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
@@ -38,13 +39,14 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, removing_the_cgroup_ends_its_brake),
         scenario!(HOST, protected_owners_are_not_braked),
         scenario!(HOST, an_exhausted_limit_above_is_named),
+        scenario!(LAYOUTS, an_agent_brakes_and_releases_without_a_new_task),
     ]
 }
 
 /// A unit below a slice with a shared limit.
 struct Setup<'a> {
     env: &'a Env,
-    _folder: TempDir,
+    folder: TempDir,
     /// Created by the first brake.
     leases: String,
     slice: Cgroup,
@@ -60,7 +62,7 @@ impl<'a> Setup<'a> {
         Ok(Self {
             env,
             leases: format!("{}/brakes", folder.path().display()),
-            _folder: folder,
+            folder,
             unit: slice.child(&name)?,
             slice,
             name,
@@ -360,7 +362,7 @@ fn protected_owners_are_not_braked(env: &Env) -> Result<()> {
     )?;
     refused(
         &[&setup.name, "--never", &setup.name],
-        &["listed in --never"],
+        &["never to be braked"],
     )?;
     refused(&["nobody.service"], &["no owner `nobody.service`"])?;
     setup.unit.set("pids.max", "40")?;
@@ -391,5 +393,67 @@ fn an_exhausted_limit_above_is_named(env: &Env) -> Result<()> {
     let run = setup.brake(&[])?;
     assert_done(&run, &[&setup.slice.path, "a brake frees no PIDs"]);
     load.finish()?;
+    Ok(())
+}
+
+/// Neither the agent nor the commands could create one.
+fn an_agent_brakes_and_releases_without_a_new_task(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "socket")?;
+    let state = Folder::new("socket")?;
+    let arguments = ["--lease-dir", setup.leases.as_str()];
+    let mut agent = Agent::start(env, state.path(), &arguments)?;
+    let full = Cgroup::new(&env.hierarchy, "full")?;
+    full.set("cgroup.procs", &agent.pidwatch.id().to_string())?;
+    full.set("pids.max", "1")?;
+    let caller = Cgroup::new(&env.hierarchy, "caller")?;
+    caller.set("pids.max", "1")?;
+    let run = |args: &[&str]| {
+        let run = setup.pidwatch(args);
+        run.within(|command| surroundings::in_a_cgroup(command, &caller))
+            .finish()
+    };
+    let brake = ["brake", &setup.name, "--at", "20"];
+    let dry_run = run(&["brake", &setup.name, "--at", "20", "--dry-run"])?;
+    assert_done(&dry_run, &["would lower", "nothing changed"]);
+    assert_eq!(setup.limit()?, "max");
+    assert_done(&run(&brake)?, &["is braked", "to end it early"]);
+    assert_eq!(setup.limit()?, "20");
+    assert!(setup.holder().is_err(), "the agent maintains it");
+    assert_eq!(setup.findings()?[0].0, "brake-in-force");
+    setup.unit.set("pids.max", "700")?;
+    setup.wait_for_limit("20")?;
+    // Again, with another limit.
+    assert_done(
+        &run(&["brake", &setup.name, "--at", "30", "--for", "1h"])?,
+        &["pids.max 30 (was 700)"],
+    );
+    assert_done(&run(&["release", &setup.name])?, &["pids.max is 700 again"]);
+    assert_eq!(setup.limit()?, "700");
+    run(&["release", &setup.name])?.assert_refused(1, &["is not braked"]);
+    run(&["brake", &setup.slice.path])?.assert_refused(1, &["not a container, pod or unit"]);
+    run(&["brake", "nobody.service"])?.assert_refused(1, &["no owner `nobody.service`"]);
+    assert_done(&run(&brake)?, &["is braked"]);
+    agent.pidwatch.wait(|seen| {
+        let of_brakes = seen.of_type("brake");
+        of_brakes
+            .filter(|event| event.text("/phase") == Some("applied"))
+            .count()
+            == 3
+    })?;
+    let recording = agent.pidwatch.stop()?;
+    assert_eq!(setup.limit()?, "700", "restored at the agent's end");
+    let all: Vec<_> = recording.of_type("brake").collect();
+    let phases: Vec<_> = all
+        .iter()
+        .filter_map(|event| event.text("/phase"))
+        .collect();
+    assert_eq!(
+        phases,
+        [
+            "applied", "set_back", "applied", "released", "applied", "released"
+        ]
+    );
+    assert!(all.iter().all(|event| event.text("/by") == Some("command")));
+    assert!(!setup.folder.path().join("agent.sock").exists());
     Ok(())
 }

@@ -56,10 +56,13 @@ impl Agent {
     /// names unless they say otherwise.
     pub fn start(env: &Env, folder: &Path, arguments: &[&str]) -> Result<Self> {
         let mut all = vec!["agent"];
+        // Not the node's own, whose agent may run.
+        let leases = folder.join("run/brakes").display().to_string();
         for (option, value) in [
             ("--listen", "127.0.0.1:0"),
             ("--window", "200ms"),
             ("--cri-socket", "none"),
+            ("--lease-dir", &leases),
         ] {
             if !arguments.contains(&option) {
                 all.extend([option, value]);

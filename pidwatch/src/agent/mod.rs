@@ -6,6 +6,7 @@
 //! lost there, counted, and nowhere else. Only a disk that hangs, and does not fail, is waited for.
 
 mod board;
+mod control;
 mod event_log;
 mod events;
 mod flight;
@@ -29,7 +30,10 @@ use self::{
 };
 use crate::{
     cli::args::AgentArgs,
-    node::watch::{self, WatchError},
+    node::{
+        ControlQueue,
+        watch::{self, WatchError},
+    },
     runtime::{
         descriptors::{self, TooFewDescriptors},
         diagnostics,
@@ -82,6 +86,9 @@ pub fn run(mut args: AgentArgs) -> Result<(), AgentError> {
     diagnostics::init(args.node.kernel_log, LevelFilter::INFO);
     args.node.polls_idle = true;
     args.node.brake = Some(args.brake.clone());
+    let requests = Rc::new(ControlQueue::default());
+    args.node.requests = Some(requests.clone());
+    let lease_dir = args.node.roots.lease_dir.clone();
     descriptors::raise_limit(DESCRIPTORS)?;
     let address = args.listen;
     let fail = |error| AgentError::Listen { address, error };
@@ -101,6 +108,7 @@ pub fn run(mut args: AgentArgs) -> Result<(), AgentError> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::task::spawn_local(http::serve(listener, shared.clone()));
         tokio::task::spawn_local(supervisor::feed(shared.clone()));
+        tokio::task::spawn_local(control::serve(lease_dir, requests));
         let kubernetes = api.map(|api| Kubernetes::begin(api?, &shared.name));
         let kubernetes = kubernetes.transpose().unwrap_or_else(|error| {
             tracing::error!("{error}; watching on");

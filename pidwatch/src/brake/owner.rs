@@ -58,6 +58,14 @@ pub async fn find(name: &str, mount: &Path, sockets: &Sockets) -> Result<Owner, 
     // Matches by path, unit or id, and candidates that only a container runtime can name.
     owners.retain(|owner| fits(owner, name) || is_pods_name(owner, name));
     learn_names(&mut owners, sockets).await;
+    pick(owners, name)
+}
+
+/// The one owner with this name.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn pick(mut owners: Vec<Owner>, name: &str) -> Result<Owner, FindError> {
     owners.retain(|owner| fits(owner, name));
     let shown = |owner: &Owner| {
         let path = owner.path.as_deref().unwrap_or_default();

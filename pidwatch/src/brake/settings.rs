@@ -54,3 +54,16 @@ pub struct AutomaticBrake {
     )]
     pub never: Vec<String>,
 }
+
+impl AutomaticBrake {
+    /// Nobody is braked but by an order.
+    pub fn off() -> Self {
+        Self {
+            mode: BrakeMode::Off,
+            horizon: Duration::ZERO,
+            lasts: Duration::ZERO,
+            most: 0,
+            never: Vec::new(),
+        }
+    }
+}

@@ -118,7 +118,7 @@ pub struct BrakeArgs {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        env = "PIDWATCH_NEVER_BRAKE"
+        env = "PIDWATCH_BRAKE_NEVER"
     )]
     pub never: Vec<String>,
     /// Where the node's files are.

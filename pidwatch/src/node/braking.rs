@@ -32,7 +32,7 @@ const ADOPT_EVERY: Duration = Duration::from_secs(10);
 /// The automatic brake, and the leases that this process maintains.
 pub(super) struct Braking {
     settings: AutomaticBrake,
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
     /// Cgroup of this process.
     caller: Box<[u8]>,
     /// What was reported of owners that are not braked, and when.
@@ -51,7 +51,7 @@ enum Remark {
 }
 
 /// A brake in one phase, as an event has it.
-struct News {
+pub(super) struct News {
     phase: BrakePhase,
     by: BrakeActor,
     lease: Option<Lease>,
@@ -59,7 +59,7 @@ struct News {
 }
 
 impl News {
-    fn of(phase: BrakePhase, lease: &Lease, why: String) -> Self {
+    pub(super) fn of(phase: BrakePhase, lease: &Lease, why: String) -> Self {
         let by = match lease.automatic {
             true => BrakeActor::Agent,
             false => BrakeActor::Command,
@@ -123,6 +123,33 @@ impl Braking {
             own: HashSet::new(),
             adopt_due: now,
         })
+    }
+
+    /// Why an owner is not braked for a process in the cgroup `caller`; `never`: exceptions beside those configured.
+    pub(super) fn protects(
+        &self,
+        owner: &Owner,
+        caller: Option<&[u8]>,
+        never: &[String],
+    ) -> Option<Protected> {
+        let path = owner.path.as_deref().unwrap_or_default();
+        let names = owner.names.as_deref();
+        let is_protected = |listed: &[String]| {
+            protected(&Candidate {
+                path,
+                identity: &owner.identity,
+                namespace: names.and_then(|names| names.namespace.as_deref()),
+                is_static_pod: is_static_pod(path),
+                callers: &[&self.caller, caller.unwrap_or_default()],
+                listed,
+            })
+        };
+        is_protected(&self.settings.never).or_else(|| is_protected(never))
+    }
+
+    /// The lease of this cgroup is maintained here.
+    pub(super) fn own_now(&mut self, id: CgroupId) {
+        self.own.insert(id.0);
     }
 
     /// A brake refused a task.
@@ -204,13 +231,10 @@ impl Braking {
     }
 
     fn request(&self, owner: &Owner) -> Option<BrakeRequest> {
+        let request = BrakeRequest::of(owner, None, self.settings.lasts)?;
         Some(BrakeRequest {
-            cgroup_id: owner.id.0,
-            path: String::from_utf8(owner.path.as_deref()?.to_vec()).ok()?,
-            owner: owner.name(),
-            at: None,
-            lasts: self.settings.lasts,
             automatic: true,
+            ..request
         })
     }
 
@@ -313,7 +337,13 @@ impl Node {
         }
     }
 
-    fn report_kept(&mut self, kept: &[Kept], time: BootTime, now: Instant, lines: &mut Vec<Line>) {
+    pub(super) fn report_kept(
+        &mut self,
+        kept: &[Kept],
+        time: BootTime,
+        now: Instant,
+        lines: &mut Vec<Line>,
+    ) {
         for (id, news) in kept.iter().filter_map(News::of_kept) {
             let line = self.brake_line(id, news, time, now);
             lines.push(line);
@@ -334,9 +364,7 @@ impl Node {
             let id = CgroupId(lease.cgroup_id);
             let news = match &change {
                 LeaseChange::Applied(lease) => {
-                    let (before, limit) = (lease.before, lease.limit());
-                    let why = format!("pids.max lowered from {before} to {limit}");
-                    News::of(BrakePhase::Applied, lease, why)
+                    News::of(BrakePhase::Applied, lease, pids_max_change(lease))
                 }
                 LeaseChange::Ended(lease) => {
                     let ended = self.how_it_ended(lease);
@@ -366,7 +394,13 @@ impl Node {
         }
     }
 
-    fn brake_line(&mut self, id: CgroupId, news: News, time: BootTime, now: Instant) -> Line {
+    pub(super) fn brake_line(
+        &mut self,
+        id: CgroupId,
+        news: News,
+        time: BootTime,
+        now: Instant,
+    ) -> Line {
         let is_known = self.is_known(id);
         let owner = match &news.lease {
             // Its cgroup may be gone for long.
@@ -402,7 +436,7 @@ impl Node {
             .map(|(owner, verdict)| LeakingOwner {
                 is_limit_shared: self.is_limit_shared(&owner, verdict),
                 is_victim: self.is_victim(owner.id),
-                protected: protects(&owner, braking),
+                protected: braking.protects(&owner, None, &[]),
                 verdict: verdict.clone(),
                 owner,
             })
@@ -425,7 +459,7 @@ impl Node {
         }
     }
 
-    fn is_victim(&self, id: CgroupId) -> bool {
+    pub(super) fn is_victim(&self, id: CgroupId) -> bool {
         self.incidents.open().any(|incident| {
             let is_culprit = incident.culprits.iter().any(|other| other.owner.id == id);
             let mut victims = incident.victims.iter();
@@ -440,15 +474,11 @@ fn is_pod_of(path: &[u8], owner: &Owner) -> bool {
     pod.is_some() && identify(path).pod_uid.as_deref() == pod
 }
 
-fn protects(owner: &Owner, braking: &Braking) -> Option<Protected> {
-    let path = owner.path.as_deref().unwrap_or_default();
-    let names = owner.names.as_deref();
-    protected(&Candidate {
-        path,
-        identity: &owner.identity,
-        namespace: names.and_then(|names| names.namespace.as_deref()),
-        is_static_pod: is_static_pod(path),
-        caller: &braking.caller,
-        listed: &braking.settings.never,
-    })
+/// What a brake did, in words.
+pub(super) fn pids_max_change(lease: &Lease) -> String {
+    format!(
+        "pids.max lowered from {} to {}",
+        lease.before,
+        lease.limit()
+    )
 }

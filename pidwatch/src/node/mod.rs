@@ -9,6 +9,7 @@
 mod brakes;
 mod braking;
 mod census;
+mod control;
 mod examinations;
 mod examine;
 mod flags;
@@ -31,7 +32,7 @@ mod walks;
 pub mod watch;
 mod window;
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, rc::Rc, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 use pidwatch_common::record::PATH_MAX;
@@ -51,6 +52,7 @@ use self::{
     unseen::Unseen,
 };
 pub use self::{
+    control::ControlQueue,
     live::Live,
     name::node_name,
     readings::Readings,
@@ -132,6 +134,8 @@ pub struct Node {
     flags: Flags,
     brakes: Brakes,
     braking: Option<Braking>,
+    requests: Option<Rc<ControlQueue>>,
+    roots: Roots,
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     unseen: Unseen,
@@ -252,6 +256,8 @@ impl Node {
             flags: Flags::default(),
             brakes: Brakes::new(&settings.roots),
             braking: Braking::new(settings, &layout, now),
+            requests: settings.requests.clone(),
+            roots: settings.roots.clone(),
             flagged_owners: HashSet::new(),
             unseen,
             unseen_due: now + unseen::EVERY,
@@ -344,6 +350,7 @@ impl Node {
                 tokio::select! {
                     ready = self.probe.ready() => ready?,
                     passed = self.timer.until(tick) => passed?,
+                    () = ControlQueue::wait(self.requests.as_deref()) => {}
                 }
             }
             self.turn(lines);
@@ -371,6 +378,7 @@ impl Node {
             self.waiting.extend(self.events.drain(..));
         }
         self.apply(now, &slice, lines);
+        self.handle_requests(now, lines);
         self.go_on_walking(now, &slice);
         self.go_on_counting(&slice);
         self.go_on_examining(now, &slice);

@@ -1,6 +1,8 @@
 //! How a node is watched, as the command line says it.
 
 use std::{
+    ffi::OsStr,
+    io,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -8,8 +10,9 @@ use std::{
 
 use clap::Args;
 
+use super::ControlQueue;
 use crate::{
-    brake::AutomaticBrake,
+    brake::{AutomaticBrake, Holder},
     identity::Sockets,
     probe::{self, Choice},
     runtime::private::PrivateFolder,
@@ -36,7 +39,7 @@ pub struct Roots {
         env = "PIDWATCH_CGROUP_ROOT"
     )]
     pub cgroup_root: PathBuf,
-    /// Folder with the leases of `pidwatch brake`, one file per braked cgroup.
+    /// Folder with the leases of brakes, one file per braked cgroup. The agent's socket `agent.sock` is beside it.
     #[arg(
         long,
         value_name = "DIR",
@@ -44,6 +47,39 @@ pub struct Roots {
         env = "PIDWATCH_LEASE_DIR"
     )]
     pub lease_dir: PathBuf,
+}
+
+impl Roots {
+    /// The folders as they are found from everywhere.
+    ///
+    /// # Errors
+    /// When the working directory is unknown.
+    pub fn absolute(&self) -> io::Result<Self> {
+        let absolute = |path: &Path| std::path::absolute(path);
+        Ok(Self {
+            proc_root: absolute(&self.proc_root)?,
+            cgroup_root: absolute(&self.cgroup_root)?,
+            lease_dir: absolute(&self.lease_dir)?,
+        })
+    }
+
+    /// Starts the process that will maintain a brake ([`Holder::start`]).
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn start_holder(&self, cgroup_id: u64) -> io::Result<Holder> {
+        let roots = self.absolute()?;
+        let arguments: [&OsStr; 7] = [
+            "hold-brake".as_ref(),
+            "--lease-dir".as_ref(),
+            roots.lease_dir.as_os_str(),
+            "--proc-root".as_ref(),
+            roots.proc_root.as_os_str(),
+            "--cgroup-root".as_ref(),
+            roots.cgroup_root.as_os_str(),
+        ];
+        Holder::start(&arguments, cgroup_id)
+    }
 }
 
 /// How the node is watched.
@@ -106,6 +142,9 @@ pub struct NodeSettings {
     /// Brakes are maintained here, and owners are braked if it says so.
     #[arg(skip)]
     pub brake: Option<AutomaticBrake>,
+    /// Requests to brake or release owners come from here.
+    #[arg(skip)]
+    pub requests: Option<Rc<ControlQueue>>,
 }
 
 impl NodeSettings {

@@ -18,8 +18,8 @@ pub struct Candidate<'a> {
     pub namespace: Option<&'a str>,
     /// Whether it belongs to a static pod.
     pub is_static_pod: bool,
-    /// Cgroup of the calling process.
-    pub caller: &'a [u8],
+    /// Cgroups of this process and of the one that asks.
+    pub callers: &'a [&'a [u8]],
     /// Configured exceptions: units, namespaces or cgroup paths.
     pub listed: &'a [String],
 }
@@ -37,7 +37,7 @@ pub enum Protected {
     UnknownNamespace,
     /// A static pod.
     StaticPod,
-    /// The caller runs in it.
+    /// This process or the one that asks runs in it.
     Caller,
     /// A configured exception.
     Listed(String),
@@ -56,8 +56,8 @@ impl fmt::Display for Protected {
                  --cri-socket",
             ),
             Self::StaticPod => f.write_str("it is a static pod; the cluster depends on those"),
-            Self::Caller => f.write_str("this command runs in it, and could not be run again to release it"),
-            Self::Listed(name) => write!(f, "`{name}` is listed in --never"),
+            Self::Caller => f.write_str("pidwatch or the session that asks runs in it, and could not release it"),
+            Self::Listed(name) => write!(f, "`{name}` is listed as never to be braked"),
         }
     }
 }
@@ -144,7 +144,7 @@ pub fn protected(of: &Candidate<'_>) -> Option<Protected> {
     if of.is_static_pod {
         return Some(Protected::StaticPod);
     }
-    if is_within(of.caller, of.path) {
+    if of.callers.iter().any(|caller| is_within(caller, of.path)) {
         return Some(Protected::Caller);
     }
     let path = std::str::from_utf8(of.path).ok();
@@ -173,7 +173,7 @@ mod tests {
             identity: &identify(path.as_bytes()),
             namespace,
             is_static_pod: false,
-            caller: caller.as_bytes(),
+            callers: &[b"/agent.scope", caller.as_bytes()],
             listed: &["monitoring".into(), "db.service".into()],
         })
     }
@@ -219,6 +219,7 @@ mod tests {
         assert_eq!(of(session, None, session), Some(Protected::Caller));
         let below = format!("{session}/x");
         assert_eq!(of(session, None, &below), Some(Protected::Caller));
+        assert_eq!(of("/agent.scope", None, "/x"), Some(Protected::Caller));
         let other = "/user.slice/user-0.slice/session-11.scope";
         assert_eq!(of(session, None, other), None);
     }

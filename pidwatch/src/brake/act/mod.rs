@@ -1,16 +1,20 @@
 //! Lowers and restores limits. A crash after any step leaves a state that [`maintain`] repairs.
 
 use std::{
+    borrow::Cow,
     fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{BrakeRefusal, Ending, Lease, LeaseError, Leases, LimitFile, PidsMax, Step, limit_for};
 use crate::{
     cgroup::{directory, parents_of},
     clock::BootTime,
     escape,
+    identity::Owner,
     procfs::Proc,
 };
 
@@ -70,6 +74,18 @@ pub struct BrakeRequest {
 }
 
 impl BrakeRequest {
+    /// Of somebody; `None` if the path is not UTF-8.
+    pub fn of(owner: &Owner, at: Option<u64>, lasts: Duration) -> Option<Self> {
+        Some(Self {
+            cgroup_id: owner.id.0,
+            path: String::from_utf8(owner.path.as_deref()?.to_vec()).ok()?,
+            owner: owner.name(),
+            at,
+            lasts,
+            automatic: false,
+        })
+    }
+
     fn refused(&self, reason: BrakeRefusal) -> ActError {
         ActError::Refused {
             owner: self.owner.clone(),
@@ -79,7 +95,7 @@ impl BrakeRequest {
 }
 
 /// A brake in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// Its lease.
     pub lease: Lease,
@@ -333,12 +349,12 @@ fn end(
 }
 
 /// A limit that is exhausted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exhausted {
-    /// Path of the cgroup whose `pids.max` it is; `None` for the node's.
-    pub cgroup: Option<Vec<u8>>,
+    /// Path of the cgroup whose `pids.max` it is, safe to show; `None` for the node's.
+    pub cgroup: Option<String>,
     /// Its name, as in `limits`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value.
     pub value: u64,
 }
@@ -350,8 +366,8 @@ pub fn exhausted_above(mount: &Path, proc: &Proc, path: &[u8]) -> Option<Exhaust
         let value: u64 = read("pids.max")?.trim().parse().ok()?;
         let usage: u64 = read("pids.current")?.trim().parse().ok()?;
         (usage >= value).then(|| Exhausted {
-            cgroup: Some(above.to_owned()),
-            name: "pids.max",
+            cgroup: Some(escape::for_terminal(above)),
+            name: "pids.max".into(),
             value,
         })
     });
@@ -362,7 +378,7 @@ pub fn exhausted_above(mount: &Path, proc: &Proc, path: &[u8]) -> Option<Exhaust
             .find(|limit| limit.usage >= limit.value)?;
         Some(Exhausted {
             cgroup: None,
-            name: full.name,
+            name: full.name.into(),
             value: full.value,
         })
     };

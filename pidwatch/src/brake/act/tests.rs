@@ -186,16 +186,16 @@ fn an_exhausted_limit_above_is_found() {
     }
     let above = || {
         let full = exhausted_above(&setup.mount(), &proc, b"/a/b")?;
-        Some((full.cgroup, full.name, full.value))
+        Some((full.cgroup, full.name.into_owned(), full.value))
     };
     of_node(6999);
     assert_eq!(above(), None);
     of_node(7000);
-    assert_eq!(above(), Some((None, "kernel.threads-max", 7000)));
+    assert_eq!(above(), Some((None, "kernel.threads-max".into(), 7000)));
     for (name, text) in [("pids.max", "900"), ("pids.current", "900")] {
         fs::write(setup.mount().join("a").join(name), text).unwrap();
     }
-    assert_eq!(above(), Some((Some(b"/a".to_vec()), "pids.max", 900)));
+    assert_eq!(above(), Some((Some("/a".into()), "pids.max".into(), 900)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,8 +14,8 @@ use hashbrown::HashMap;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    ActError, Applied, BrakeRequest, Ended, Lease, LeaseError, Leases, LimitFile, apply, maintain,
-    release, renew, restore, would_apply,
+    ActError, Applied, BrakeRequest, Ended, Holder, Lease, LeaseError, Leases, LimitFile,
+    ReleaseError, Releases, apply, maintain, release, renew, restore, would_apply,
 };
 use crate::clock::BootTime;
 
@@ -101,6 +102,11 @@ impl Keeper {
     pub fn brake(&mut self, request: &BrakeRequest) -> Result<Option<Applied>, ActError> {
         let leases = self.folder.make_leases()?;
         self.announce()?;
+        if let Some(held) = self.held.get_mut(&request.cgroup_id) {
+            let applied = apply(&leases, &self.folder.mount, request)?;
+            held.lease = applied.lease.clone();
+            return Ok(Some(applied));
+        }
         let Some(claim) = leases.hold(request.cgroup_id)? else {
             return Ok(None);
         };
@@ -124,6 +130,42 @@ impl Keeper {
     pub fn would_brake(&self, request: &BrakeRequest) -> Result<Applied, ActError> {
         let leases = self.folder.leases()?;
         would_apply(leases.as_ref(), &self.folder.mount, request)
+    }
+
+    /// Releases the brake with this owner's name or path, or all, also those of other processes. Those that were
+    /// maintained here go to `news`.
+    ///
+    /// # Errors
+    /// As [`Releases::make`].
+    pub fn release(
+        &mut self,
+        name: Option<&str>,
+        news: &mut Vec<Kept>,
+    ) -> Result<Releases, ReleaseError> {
+        let leases = self.folder.leases()?;
+        Releases::make(leases.as_ref(), name, |lease| {
+            let leases = leases.as_ref().expect("a lease is in the folder");
+            let ended = release(leases, &self.folder.mount, lease.cgroup_id)?;
+            if let Some(held) = self.held.remove(&lease.cgroup_id) {
+                news.push(Kept::Step(held.lease, ended.clone()));
+            }
+            Ok(ended)
+        })
+    }
+
+    /// Hands the brakes to processes of their own: this one ends, and not the brakes. Where no process can be created, the
+    /// limit is restored.
+    pub fn leave(&mut self, mut start: impl FnMut(u64) -> io::Result<Holder>) {
+        for (id, held) in self.held.drain() {
+            drop(held);
+            // Once its pipe is closed, it maintains the lease.
+            if start(id).map(drop).is_err()
+                && let Ok(Some(leases)) = self.folder.leases()
+            {
+                // As it fails, `check` reports the brake.
+                let _ = release(&leases, &self.folder.mount, id);
+            }
+        }
     }
 
     fn keep(&mut self, claim: File, lease: Lease) {
