@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use pidwatch_tests::agent::Folder;
 use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
@@ -23,6 +24,7 @@ pub fn scenarios() -> Vec<Scenario> {
             .minutes(4),
         scenario!(HOST, the_terminal_is_given_back_on_signals),
         scenario!(HOST, the_terminal_is_given_to_the_shell_and_taken_again),
+        scenario!(HOST, a_key_brakes_and_releases_an_owner),
         scenario!(HOST, a_recording_is_paused_and_moved_in),
         scenario!(HOST, keys_are_heard_while_a_storm_runs),
     ]
@@ -312,5 +314,59 @@ fn keys_are_heard_while_a_storm_runs(env: &Env) -> Result<()> {
         took[took.len() - 1],
         idle.elapsed()
     );
+    Ok(())
+}
+
+fn a_key_brakes_and_releases_an_owner(env: &Env) -> Result<()> {
+    let slice = Cgroup::new(&env.hierarchy, "keys.slice")?;
+    let unit = slice.child(format!("key-{}.service", std::process::id()))?;
+    let load = Load::new(env, "hold").with("processes", 3);
+    let mut load = load.inside(&unit).start()?;
+    load.ready()?;
+    let held = unit.read("pids.current")?.to_string();
+    let folder = Folder::new("keys")?;
+    let leases = folder.path().join("run/brakes");
+    let limit = || -> Result<String> {
+        let text = fs::read_to_string(unit.directory.join("pids.max"))?;
+        Ok(text.trim().to_owned())
+    };
+    let arguments = format!(
+        "--cri-socket none --lease-dir {} --cgroup '{}'",
+        leases.display(),
+        unit.path
+    );
+    let tmux = top(env, (80, 24), &arguments)?;
+    tmux.wait("OWNER (1)")?;
+    tmux.keys(&["b"])?;
+    let screen = tmux.wait("y: brake it")?;
+    println!("{screen}");
+    // Any other key leaves it alone.
+    tmux.keys(&["n"])?;
+    tmux.wait_until("no question", |screen| !screen.contains("y: brake it"))?;
+    assert_eq!(limit()?, "max");
+    tmux.keys(&["b"])?;
+    tmux.wait("y: brake it")?;
+    tmux.keys(&["y"])?;
+    tmux.wait("is braked")?;
+    assert_eq!(limit()?, held);
+    tmux.keys(&["Enter", "b"])?;
+    let screen = tmux.wait("y: release it")?;
+    println!("{screen}");
+    tmux.keys(&["y"])?;
+    tmux.wait("is released")?;
+    assert_eq!(limit()?, "max");
+    // It outlives the screen.
+    tmux.keys(&["b"])?;
+    tmux.wait("y: brake it")?;
+    tmux.keys(&["y"])?;
+    tmux.wait("is braked")?;
+    tmux.keys(&["q"])?;
+    tmux.wait("ended with 0")?;
+    assert_eq!(limit()?, held);
+    let release = Invocation::new(env).args(["release", "--all", "--lease-dir"]);
+    let released = release.args([&leases]).finish()?;
+    ensure!(released.status.success(), "{released:?}");
+    assert_eq!(limit()?, "max");
+    load.finish()?;
     Ok(())
 }

@@ -103,6 +103,8 @@ pub enum KeyCommand {
     ZoomOut,
     /// Shows a shorter span.
     ZoomIn,
+    /// Brakes an owner, or releases it.
+    Brake,
     /// Saves the report of an incident.
     Save,
     /// Shows or hides cgroups that come and go.
@@ -132,6 +134,8 @@ pub enum KeyPlace {
     Owners,
     /// On the page of an owner.
     Detail,
+    /// In the table of this node's owners, and on the page of one.
+    Live,
     /// In the list of incidents and events, and on an incident's page.
     Events,
     /// Where a recording is shown.
@@ -182,6 +186,7 @@ pub const BINDINGS: &[KeyBinding] = &[
     binding(&[KeyPress::Char('s'), KeyPress::Char('>')], "s >", KeyPlace::Owners, KeyCommand::SortNext, "sort by the next column", "sort"),
     binding(&[KeyPress::Char('<')], "<", KeyPlace::Owners, KeyCommand::SortPrevious, "sort by the column before", ""),
     binding(&[KeyPress::Char('r')], "r", KeyPlace::Owners, KeyCommand::Reverse, "sort the other way round", ""),
+    binding(&[KeyPress::Char('b')], "b", KeyPlace::Live, KeyCommand::Brake, "brake the owner: no new tasks for 15 min; again: release", "brake"),
     binding(&[KeyPress::Char('t')], "t", KeyPlace::Owners, KeyCommand::Tree, "tree of cgroups, or flat", "tree"),
     binding(&[KeyPress::Char('n')], "n", KeyPlace::Owners, KeyCommand::Group, "group by namespace, by pod, or not", "group"),
     binding(&[KeyPress::Char('+'), KeyPress::Char('-'), KeyPress::Char('=')], "+ -", KeyPlace::Owners, KeyCommand::Fold, "fold or unfold (tree, groups)", ""),

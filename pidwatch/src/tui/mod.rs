@@ -6,6 +6,7 @@
 
 pub mod ansi;
 pub mod app;
+mod brake;
 pub mod input;
 pub mod keys;
 pub mod remembered;
@@ -35,6 +36,7 @@ use self::{
     theme::{Theme, is_utf8},
 };
 use crate::{
+    brake::AutomaticBrake,
     cli::args::{ThemeName, TopArgs},
     connect::Address,
     limits,
@@ -92,6 +94,7 @@ pub fn run(args: &TopArgs) -> Result<(), TopError> {
         let mut screen = Screen::new(args, messages)?;
         let outcome = screen.show().await;
         screen.remember();
+        screen.leave_brakes();
         drop(screen);
         outcome
     })
@@ -232,6 +235,7 @@ impl<'a> Screen<'a> {
             (Shown::Node(node), _) => {
                 let settings = NodeSettings {
                     polls_idle: true,
+                    brake: Some(AutomaticBrake::off()),
                     ..node.clone()
                 };
                 let node = Node::start(&settings).map_err(SourceError::Node)?;
@@ -369,6 +373,8 @@ impl<'a> Screen<'a> {
             Action::None | Action::Draw | Action::Quit => {}
             Action::Redraw => self.term.resize().map_err(TopError::Terminal)?,
             Action::Suspend => self.suspend(true)?,
+            Action::AskToBrake(id) => self.ask_to_brake(id),
+            Action::CarryOut(order) => self.carry_out(&order),
             Action::SaveReport(id) => self.app.message = Some(self.save_report(&id)),
             // When it is due, which may be at once.
             Action::LookAtLimits => {}

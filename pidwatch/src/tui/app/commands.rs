@@ -92,6 +92,7 @@ impl App {
             KeyCommand::ZoomIn => self.span = self.span.saturating_sub(1),
             KeyCommand::ZoomOut => self.span = (self.span + 1).min(SPANS.len() - 1),
             KeyCommand::Save => return self.save(),
+            KeyCommand::Brake => return self.ask_to_brake(),
             KeyCommand::Cgroups => self.shows_cgroups = !self.shows_cgroups,
             KeyCommand::Earlier => return Action::Skip(-STEP_S),
             KeyCommand::Later => return Action::Skip(STEP_S),
@@ -213,6 +214,18 @@ impl App {
         };
         self.arrange();
         Action::Draw
+    }
+
+    /// The owner that is looked at or selected.
+    fn ask_to_brake(&mut self) -> Action {
+        let id = match (&self.page, self.selected().map(|row| &row.key)) {
+            (Some(Page::Owner(id)), _) | (None, Some(RowKey::Owner(id))) => *id,
+            _ => {
+                self.message = Some("select an owner to brake it".into());
+                return Action::Draw;
+            }
+        };
+        Action::AskToBrake(id)
     }
 
     /// The incident that is looked at, selected, or the only one.

@@ -21,6 +21,7 @@ use self::{
 };
 use super::keys::{KeyPlace, KeyPress, Mouse};
 use crate::{
+    brake::ControlRequest,
     cgroup::CgroupId,
     escape,
     filter::Filter,
@@ -118,6 +119,10 @@ pub enum Action {
     Quit,
     /// Gives the terminal to the shell.
     Suspend,
+    /// Asks whether an owner is to be braked, or released.
+    AskToBrake(CgroupId),
+    /// Brakes or releases.
+    CarryOut(ControlRequest),
     /// Writes the report of an incident.
     SaveReport(String),
     /// Looks at the limits.
@@ -130,6 +135,17 @@ pub enum Action {
     Seek(f64),
     /// Goes on by itself, or stops.
     Play(bool),
+}
+
+/// A question that is answered with `y`, or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// What will happen.
+    pub lines: Vec<String>,
+    /// What `y` does, in words.
+    pub yes: &'static str,
+    /// What `y` does.
+    pub request: ControlRequest,
 }
 
 /// A part of the screen.
@@ -227,6 +243,8 @@ pub struct App {
     pub span: usize,
     /// Limits.
     pub limits: LimitsPage,
+    /// A question that waits for its answer.
+    pub prompt: Option<Prompt>,
     /// Something to tell once.
     pub message: Option<String>,
     /// Which colours, by their place among all.
@@ -260,6 +278,7 @@ impl App {
             shows_cgroups: false,
             span: 1,
             limits: LimitsPage::default(),
+            prompt: None,
             message: None,
             theme: 0,
             themes: 1,
@@ -408,8 +427,13 @@ impl App {
             (None, View::Owners) => vec![KeyPlace::Owners],
             (None, View::Limits) => vec![],
         };
-        if matches!(self.origin, Origin::Recording { .. }) {
-            places.push(KeyPlace::Recording);
+        let is_owners = places
+            .iter()
+            .any(|place| matches!(place, KeyPlace::Detail | KeyPlace::Owners));
+        match self.origin {
+            Origin::Recording { .. } => places.push(KeyPlace::Recording),
+            Origin::Live if is_owners => places.push(KeyPlace::Live),
+            Origin::Live | Origin::Starting | Origin::Agent { .. } => {}
         }
         places
     }
@@ -417,6 +441,13 @@ impl App {
     /// What a key does.
     pub fn on_key(&mut self, key: KeyPress) -> Action {
         self.message = None;
+        if let Some(prompt) = self.prompt.take() {
+            return match key {
+                KeyPress::Char('y' | 'Y') => Action::CarryOut(prompt.request),
+                KeyPress::Ctrl('c') => Action::Quit,
+                _ => Action::Draw,
+            };
+        }
         if self.typing {
             return self.type_filter(key);
         }
@@ -461,6 +492,9 @@ impl App {
     pub fn on_mouse(&mut self, mouse: Mouse) -> Action {
         use super::keys::{Gesture, KeyCommand};
         self.message = None;
+        if self.prompt.take().is_some() {
+            return Action::Draw;
+        }
         match mouse.gesture {
             Gesture::WheelUp => self.run(KeyCommand::Move(-3)),
             Gesture::WheelDown => self.run(KeyCommand::Move(3)),

@@ -16,6 +16,7 @@ pub fn lines(app: &App, width: u16) -> PageLines {
     let mut places = vec![
         (KeyPlace::Owners, "In the table of owners"),
         (KeyPlace::Detail, "On an owner's page"),
+        (KeyPlace::Live, "On an owner of this node"),
         (KeyPlace::Events, "In incidents and events"),
         (KeyPlace::Recording, "In a recording"),
     ];

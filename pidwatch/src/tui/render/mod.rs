@@ -11,11 +11,14 @@ mod incident;
 mod lines;
 mod owners;
 
-use ratatui::buffer::Buffer;
+use ratatui::{buffer::Buffer, layout::Rect};
 
-use self::{canvas::Canvas, lines::PageLines};
+use self::{
+    canvas::Canvas,
+    lines::{LineStyle, PageLines},
+};
 use super::{
-    app::{App, Areas, LimitsPage, Page, View},
+    app::{App, Areas, LimitsPage, Page, Prompt, View},
     theme::Theme,
 };
 
@@ -37,19 +40,50 @@ pub fn draw(app: &App, theme: &Theme, buffer: &mut Buffer) -> Areas {
         help::lines(app, body.width).draw(&mut canvas, body, app.scroll, &mut areas);
         return areas;
     }
-    match (&app.page, app.view) {
-        (Some(Page::Owner(id)), _) => detail::draw(&mut canvas, app, *id, body, &mut areas),
-        (Some(Page::Incident(id)), _) => {
-            let lines = incident::lines(app, id, theme, body.width);
-            lines.draw(&mut canvas, body, app.scroll, &mut areas);
-        }
-        (None, View::Owners) => owners::draw(&mut canvas, app, body, &mut areas),
-        (None, View::Events) => events::draw(&mut canvas, app, body, &mut areas),
-        (None, View::Limits) => {
-            limits(app, body.width).draw(&mut canvas, body, app.scroll, &mut areas);
-        }
+    if let Some(prompt) = &app.prompt {
+        let above = draw_prompt(&mut canvas, prompt, body);
+        draw_view(&mut canvas, app, above, &mut areas);
+    } else {
+        draw_view(&mut canvas, app, body, &mut areas);
     }
     areas
+}
+
+/// The question, in the lowest rows; what is left for the view.
+fn draw_prompt(canvas: &mut Canvas<'_>, prompt: &Prompt, body: Rect) -> Rect {
+    let mut lines = PageLines::default();
+    let width = body.width.saturating_sub(1);
+    for text in &prompt.lines {
+        lines.wrapped(LineStyle::Warn, text, width);
+    }
+    let keys = format!("y: {}   any other key: cancel", prompt.yes);
+    lines.wrapped(LineStyle::Title, &keys, width);
+    let height = (lines.len() as u16 + 1).min(body.height);
+    let above = Rect {
+        height: body.height - height,
+        ..body
+    };
+    let line = canvas.theme.glyphs.line.repeat(usize::from(body.width));
+    canvas.text(body.x, above.bottom(), body.width, &line, canvas.theme.dim);
+    let place = Rect::new(body.x, above.bottom() + 1, body.width, height - 1);
+    lines.draw(canvas, place, 0, &mut Areas::default());
+    above
+}
+
+fn draw_view(canvas: &mut Canvas<'_>, app: &App, body: Rect, areas: &mut Areas) {
+    let theme = canvas.theme;
+    match (&app.page, app.view) {
+        (Some(Page::Owner(id)), _) => detail::draw(canvas, app, *id, body, areas),
+        (Some(Page::Incident(id)), _) => {
+            let lines = incident::lines(app, id, theme, body.width);
+            lines.draw(canvas, body, app.scroll, areas);
+        }
+        (None, View::Owners) => owners::draw(canvas, app, body, areas),
+        (None, View::Events) => events::draw(canvas, app, body, areas),
+        (None, View::Limits) => {
+            limits(app, body.width).draw(canvas, body, app.scroll, areas);
+        }
+    }
 }
 
 /// What `check` says, as it says it.

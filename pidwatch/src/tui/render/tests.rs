@@ -8,6 +8,7 @@ use ratatui::{Terminal, backend::TestBackend, layout::Rect};
 
 use super::*;
 use crate::{
+    brake::ControlRequest,
     cli::args::ThemeName,
     incident::Phase,
     stream::Event,
@@ -220,4 +221,19 @@ fn what_matters_at_22_09_is_on_the_first_screen() {
     }
     let line = |word: &str| text.lines().position(|line| line.contains(word));
     assert!(line("LEAK") < line("VICTIM"));
+}
+
+#[test]
+fn a_question_is_below_the_view() {
+    let mut app = at_2209();
+    let line = "would lower pids.max of shop/cart-0/app from max to 30112; it has 30112 tasks";
+    app.prompt = Some(Prompt {
+        lines: vec![
+            line.into(),
+            "exec probes in it fail while it is braked".into(),
+        ],
+        yes: "brake it for 15 min",
+        request: ControlRequest::Release(None),
+    });
+    check("question", &mut app);
 }

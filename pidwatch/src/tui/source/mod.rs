@@ -10,9 +10,11 @@ pub mod sse;
 use std::path::Path;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 pub use self::{agent::AgentSource, news::SourceEvent, playback::Playback};
 use crate::{
+    brake::{ControlRequest, ControlResponse},
     cgroup::CgroupId,
     node::{Node, NodeError},
     recording::ReadError,
@@ -56,6 +58,17 @@ impl LiveSource {
             node,
             reporter: Reporter::default(),
         }
+    }
+
+    /// Has the node carry out a request of this process.
+    pub fn handle(&mut self, request: &ControlRequest, now: Instant) -> ControlResponse {
+        self.node
+            .handle(request, std::process::id(), now, &mut self.lines)
+    }
+
+    /// The node.
+    pub fn node(&mut self) -> &mut Node {
+        &mut self.node
     }
 
     async fn next(&mut self, news: &mut Vec<SourceEvent>) -> Result<(), NodeError> {

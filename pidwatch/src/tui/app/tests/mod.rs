@@ -568,4 +568,34 @@ fn a_recording_is_paused_and_moved_in() {
     assert_eq!(app.on_mouse(middle), Action::Seek(0.5));
 }
 
+#[test]
+fn a_question_is_answered_with_y_or_dropped() {
+    let mut app = at_2209();
+    let ask = |app: &mut App| {
+        app.prompt = Some(Prompt {
+            lines: vec!["would lower pids.max".into()],
+            yes: "brake it",
+            request: ControlRequest::Release(None),
+        });
+    };
+    let selected = app.selected().map(|row| row.key.clone());
+    let Some(RowKey::Owner(id)) = selected else {
+        panic!("{selected:?}");
+    };
+    assert_eq!(press(&mut app, "b"), Action::AskToBrake(id));
+    for other in ["n", "q", "j"] {
+        ask(&mut app);
+        assert_eq!(press(&mut app, other), Action::Draw, "{other}");
+        assert_eq!(app.prompt, None);
+    }
+    ask(&mut app);
+    let carried_out = Action::CarryOut(ControlRequest::Release(None));
+    assert_eq!(press(&mut app, "y"), carried_out);
+    assert_eq!(app.prompt, None);
+    app.order.mode = Mode::Namespace;
+    app.arrange();
+    press(&mut app, "b");
+    assert!(app.message.is_some_and(|text| text.contains("select")));
+}
+
 mod numbers;
