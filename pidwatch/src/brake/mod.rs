@@ -23,7 +23,7 @@ pub use self::control::{
     ended_text, in_force, is_trusted, send, socket,
 };
 pub use self::hold::{HoldError, Holder, hold, wait_for_brake};
-pub use self::keeper::{Keeper, Kept};
+pub use self::keeper::{Keeper, KeeperEvent};
 pub use self::leases::{LeaseError, Leases};
 pub use self::limit_file::LimitFile;
 pub use self::owner::{FindError, find, is_static_pod, pick};

@@ -1,27 +1,22 @@
-//! The agent's brake: stops proven leaks before a limit that others share is exhausted, and maintains the brakes that
-//! other processes left behind.
-//!
-//! In: the detector's verdicts, open incidents, leases. Out: `brake` events, one for each change.
+//! The agent's brake: whom to stop before a limit that others share is exhausted, and what has been reported of whom.
 
 use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use tokio::time::Instant;
 
-use super::{Node, NodeSettings, brakes::LeaseChange};
+use super::NodeSettings;
 use crate::{
     brake::{
         ActError, Applied, AutomaticBrake, BrakeActor, BrakeMode, BrakePhase, BrakeRequest,
-        Candidate, Ended, Ending, Keeper, Kept, Lease, PidsMax, Protected, is_static_pod,
-        protected,
+        Candidate, Ended, Ending, Keeper, KeeperEvent, Lease, Protected, is_static_pod, protected,
     },
     cgroup::{CgroupId, Layout},
     clock::BootTime,
-    detect::{State, Verdict},
-    identity::{Owner, identify},
+    detect::Verdict,
+    identity::Owner,
     limits::{FailedClone, LimitOwner},
     policy::{Decision, Spared, Suspect, decide},
-    stream::{BrakeEvent, Event, Line},
     survey::processes::cgroup_of,
     values::about,
 };
@@ -31,14 +26,14 @@ const ADOPT_EVERY: Duration = Duration::from_secs(10);
 
 /// The automatic brake, and the leases that this process maintains.
 pub(super) struct Braking {
-    settings: AutomaticBrake,
+    pub(super) settings: AutomaticBrake,
     pub(super) keeper: Keeper,
     /// Cgroup of this process.
     caller: Box<[u8]>,
     /// What was reported of owners that are not braked, and when.
     remarks: HashMap<CgroupId, (Remark, Instant)>,
     /// Cgroups whose leases were maintained here: the lease folder tells nothing new of them.
-    own: HashSet<u64>,
+    pub(super) own: HashSet<u64>,
     adopt_due: Instant,
 }
 
@@ -52,10 +47,10 @@ enum Remark {
 
 /// A brake in one phase, as an event has it.
 pub(super) struct News {
-    phase: BrakePhase,
-    by: BrakeActor,
-    lease: Option<Lease>,
-    why: String,
+    pub(super) phase: BrakePhase,
+    pub(super) by: BrakeActor,
+    pub(super) lease: Option<Lease>,
+    pub(super) why: String,
 }
 
 impl News {
@@ -81,26 +76,26 @@ impl News {
         }
     }
 
-    fn of_kept(kept: &Kept) -> Option<(CgroupId, Self)> {
+    pub(super) fn of_kept(kept: &KeeperEvent) -> Option<(CgroupId, Self)> {
         let (phase, lease, why) = match kept {
-            Kept::Adopted(lease) => {
+            KeeperEvent::Adopted(lease) => {
                 let why = "the process that maintained it has ended; maintained by this one";
                 (BrakePhase::Applied, lease, why.to_owned())
             }
-            Kept::Renewed(lease) => {
+            KeeperEvent::Renewed(lease) => {
                 let lasts = about(lease.until().since(BootTime::now()));
                 let why = format!("it refused tasks; renewed for {lasts}");
                 (BrakePhase::Renewed, lease, why)
             }
-            Kept::Failed(lease, error) => (BrakePhase::Failed, lease, error.to_string()),
-            Kept::Step(lease, ended) => (phase_of(ended)?, lease, ended.to_string()),
+            KeeperEvent::Failed(lease, error) => (BrakePhase::Failed, lease, error.to_string()),
+            KeeperEvent::Step(lease, ended) => (phase_of(ended)?, lease, ended.to_string()),
         };
         let id = CgroupId(lease.cgroup_id);
         Some((id, Self::of(phase, lease, why)))
     }
 }
 
-fn phase_of(ended: &Ended) -> Option<BrakePhase> {
+pub(super) fn phase_of(ended: &Ended) -> Option<BrakePhase> {
     Some(match ended {
         Ended::Not(_) => return None,
         Ended::SetBack(..) => BrakePhase::SetBack,
@@ -160,7 +155,7 @@ impl Braking {
     }
 
     /// Takes the steps that are due for the leases.
-    fn maintain(&mut self, now: Instant, kept: &mut Vec<Kept>) {
+    pub(super) fn maintain(&mut self, now: Instant, kept: &mut Vec<KeeperEvent>) {
         if now >= self.adopt_due {
             self.adopt_due = now + ADOPT_EVERY;
             if let Err(error) = self.keeper.adopt(kept) {
@@ -190,14 +185,14 @@ impl Braking {
     }
 
     /// Forgets what was said of owners long ago: it is said again as long as it holds.
-    fn forget_remarks(&mut self, now: Instant) {
+    pub(super) fn forget_remarks(&mut self, now: Instant) {
         let lasts = self.settings.lasts;
         self.remarks
             .retain(|_, (_, since)| now.duration_since(*since) < lasts);
     }
 
     /// Brakes an owner if that has to be; what there is to report.
-    fn look_at(&mut self, suspect: &LeakingOwner, now: Instant) -> Option<News> {
+    pub(super) fn look_at(&mut self, suspect: &LeakingOwner, now: Instant) -> Option<News> {
         let LeakingOwner { owner, verdict, .. } = suspect;
         let (id, settings) = (owner.id, &self.settings);
         if self.keeper.lease(id.0).is_some() {
@@ -288,12 +283,12 @@ fn why_braked(owner: &Owner, verdict: &Verdict, applied: &Applied, is_dry: bool)
 }
 
 /// An owner that leaks.
-struct LeakingOwner {
-    owner: Owner,
-    verdict: Verdict,
-    is_limit_shared: bool,
-    is_victim: bool,
-    protected: Option<Protected>,
+pub(super) struct LeakingOwner {
+    pub(super) owner: Owner,
+    pub(super) verdict: Verdict,
+    pub(super) is_limit_shared: bool,
+    pub(super) is_victim: bool,
+    pub(super) protected: Option<Protected>,
 }
 
 impl LeakingOwner {
@@ -305,173 +300,6 @@ impl LeakingOwner {
             protected: self.protected.clone(),
         }
     }
-}
-
-impl Node {
-    /// Maintains brakes and brakes whoever has to be, after each look.
-    pub(super) fn brake(&mut self, time: BootTime, now: Instant, lines: &mut Vec<Line>) {
-        if let Some(mut braking) = self.braking.take() {
-            let mut kept = Vec::new();
-            braking.maintain(now, &mut kept);
-            self.report_kept(&kept, time, now, lines);
-            if braking.settings.mode != BrakeMode::Off {
-                braking.forget_remarks(now);
-                for suspect in self.leaking_owners(&braking) {
-                    let id = suspect.owner.id;
-                    let news = braking.look_at(&suspect, now);
-                    lines.extend(news.map(|news| self.brake_line(id, news, time, now)));
-                }
-                braking.own.extend(braking.keeper.ids());
-            }
-            self.braking = Some(braking);
-        }
-        self.report_other_brakes(time, now, lines);
-    }
-
-    /// Restores the limits at the end, unless another agent maintains them from now on.
-    pub(super) fn end_brakes(&mut self, time: BootTime, now: Instant, lines: &mut Vec<Line>) {
-        if let Some(mut braking) = self.braking.take() {
-            let mut kept = Vec::new();
-            braking.keeper.end(&mut kept);
-            self.report_kept(&kept, time, now, lines);
-        }
-    }
-
-    pub(super) fn report_kept(
-        &mut self,
-        kept: &[Kept],
-        time: BootTime,
-        now: Instant,
-        lines: &mut Vec<Line>,
-    ) {
-        for (id, news) in kept.iter().filter_map(News::of_kept) {
-            let line = self.brake_line(id, news, time, now);
-            lines.push(line);
-        }
-    }
-
-    /// Brakes of other processes, from the lease folder.
-    fn report_other_brakes(&mut self, time: BootTime, now: Instant, lines: &mut Vec<Line>) {
-        for change in self.brakes.take_changes() {
-            let (LeaseChange::Applied(lease) | LeaseChange::Ended(lease)) = &change;
-            let is_own = self.braking.as_mut().is_some_and(|braking| match change {
-                LeaseChange::Applied(_) => braking.own.contains(&lease.cgroup_id),
-                LeaseChange::Ended(_) => braking.own.remove(&lease.cgroup_id),
-            });
-            if is_own {
-                continue;
-            }
-            let id = CgroupId(lease.cgroup_id);
-            let news = match &change {
-                LeaseChange::Applied(lease) => {
-                    News::of(BrakePhase::Applied, lease, pids_max_change(lease))
-                }
-                LeaseChange::Ended(lease) => {
-                    let ended = self.how_it_ended(lease);
-                    let phase = phase_of(&ended).unwrap_or(BrakePhase::Released);
-                    News::of(phase, lease, ended.to_string())
-                }
-            };
-            let line = self.brake_line(id, news, time, now);
-            lines.push(line);
-        }
-    }
-
-    /// The end of a brake that another process ended, from the limit that is in force.
-    fn how_it_ended(&self, lease: &Lease) -> Ended {
-        let Some(node) = self.tree.get(CgroupId(lease.cgroup_id)) else {
-            return Ended::Otherwise(Ending::Gone);
-        };
-        let limit = match self.files.pids_max(&node.path) {
-            Ok(Some(tasks)) => PidsMax::Tasks(tasks),
-            Ok(None) => PidsMax::Unlimited,
-            Err(_) => return Ended::Earlier,
-        };
-        if limit == lease.before {
-            Ended::Restored(limit)
-        } else {
-            Ended::Otherwise(Ending::Replaced(limit))
-        }
-    }
-
-    pub(super) fn brake_line(
-        &mut self,
-        id: CgroupId,
-        news: News,
-        time: BootTime,
-        now: Instant,
-    ) -> Line {
-        let is_known = self.is_known(id);
-        let owner = match &news.lease {
-            // Its cgroup may be gone for long.
-            Some(lease) if !is_known => {
-                let path = lease.path.as_bytes().into();
-                let owner = self.named(Owner::new(id, Some(path)));
-                self.share(owner)
-            }
-            _ => self.shared_owner(id, now),
-        };
-        let lease = news.lease.as_ref();
-        let event = BrakeEvent {
-            owner,
-            phase: news.phase.into(),
-            by: news.by.into(),
-            limit: lease.map(Lease::limit),
-            before: lease.map(|lease| lease.before),
-            until: lease.map(|lease| self.clock.at(lease.until())),
-            why: news.why,
-        };
-        self.line(time, Event::Brake(Box::new(event)))
-    }
-
-    fn leaking_owners(&self, braking: &Braking) -> Vec<LeakingOwner> {
-        let leaking = self.flags.in_state(State::Leaking);
-        let known = leaking.filter_map(|(id, source)| {
-            let verdict = self.detector.verdict(source)?;
-            let path = &self.tree.get(id)?.path;
-            let owner = self.named(Owner::new(id, Some(path.clone())));
-            Some((owner, verdict))
-        });
-        known
-            .map(|(owner, verdict)| LeakingOwner {
-                is_limit_shared: self.is_limit_shared(&owner, verdict),
-                is_victim: self.is_victim(owner.id),
-                protected: braking.protects(&owner, None, &[]),
-                verdict: verdict.clone(),
-                owner,
-            })
-            .collect()
-    }
-
-    /// Whether the limit that an owner exhausts next is the node's, or that of a cgroup above the owner and its pod.
-    fn is_limit_shared(&self, owner: &Owner, verdict: &Verdict) -> bool {
-        let Some(ahead) = &verdict.exhaustion else {
-            return false;
-        };
-        match ahead.limit.owner {
-            LimitOwner::Node => true,
-            LimitOwner::Cgroup(limit) => {
-                let above = self.tree.upwards(owner.id).skip(1);
-                let above = above.filter(|(_, path)| !is_pod_of(path, owner));
-                above.map(|(id, _)| id).any(|id| id == limit)
-            }
-            LimitOwner::PidNamespace(_) | LimitOwner::User(_) => false,
-        }
-    }
-
-    pub(super) fn is_victim(&self, id: CgroupId) -> bool {
-        self.incidents.open().any(|incident| {
-            let is_culprit = incident.culprits.iter().any(|other| other.owner.id == id);
-            let mut victims = incident.victims.iter();
-            !is_culprit && victims.any(|other| other.owner.id == id)
-        })
-    }
-}
-
-/// The containers of a pod are one workload, and its limit is theirs.
-fn is_pod_of(path: &[u8], owner: &Owner) -> bool {
-    let pod = owner.identity.pod_uid.as_deref();
-    pod.is_some() && identify(path).pod_uid.as_deref() == pod
 }
 
 /// What a brake did, in words.

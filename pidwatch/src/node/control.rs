@@ -2,12 +2,7 @@
 //!
 //! In: requests of the agent's clients, or of `top`. Out: an response for each, and `brake` events.
 
-use std::{cell::RefCell, collections::VecDeque};
-
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::{
     Node,
@@ -23,49 +18,6 @@ use crate::{
     stream::Line,
     survey::processes::cgroup_of,
 };
-
-/// Requests that wait for their turn.
-#[derive(Debug, Default)]
-pub struct ControlQueue {
-    waiting: RefCell<VecDeque<Pending>>,
-    came: Notify,
-}
-
-/// A request, and who waits for its response.
-#[derive(Debug)]
-struct Pending {
-    request: ControlRequest,
-    /// The process that gave it.
-    process: u32,
-    response: oneshot::Sender<ControlResponse>,
-}
-
-impl ControlQueue {
-    /// Hands over the request of a process, and waits for the response.
-    pub async fn send(&self, request: ControlRequest, process: u32) -> ControlResponse {
-        let (response, answered) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Pending {
-            request,
-            process,
-            response,
-        });
-        self.came.notify_one();
-        let ended = |_| ControlResponse::Unable("it ends".to_owned());
-        answered.await.unwrap_or_else(ended)
-    }
-
-    /// Waits for a request; without a queue, forever.
-    pub(super) async fn wait(requests: Option<&Self>) {
-        match requests {
-            Some(requests) => requests.came.notified().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn take(&self) -> Option<Pending> {
-        self.waiting.borrow_mut().pop_front()
-    }
-}
 
 impl Node {
     /// Handles the requests that wait.

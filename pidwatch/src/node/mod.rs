@@ -6,10 +6,12 @@
 //! Invariant: after [`Node::start`] no task is created and nothing is waited for but the ring and
 //! the clock. Work that grows with the number of cgroups is done in slices ([`Slice`]), one a turn.
 
+mod brake;
 mod brakes;
 mod braking;
 mod census;
 mod control;
+mod control_queue;
 mod examinations;
 mod examine;
 mod flags;
@@ -52,7 +54,7 @@ use self::{
     unseen::Unseen,
 };
 pub use self::{
-    control::ControlQueue,
+    control_queue::ControlQueue,
     live::Live,
     name::node_name,
     readings::Readings,

@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 
-use super::ControlQueue;
+use super::control_queue::ControlQueue;
 use crate::{
     brake::{AutomaticBrake, Holder},
     identity::Sockets,

@@ -59,7 +59,7 @@ struct Held {
 
 /// What became of a brake.
 #[derive(Debug)]
-pub enum Kept {
+pub enum KeeperEvent {
     /// It was left behind by another process and is maintained here now.
     Adopted(Lease),
     /// Its lease was renewed.
@@ -140,14 +140,14 @@ impl Keeper {
     pub fn release(
         &mut self,
         name: Option<&str>,
-        news: &mut Vec<Kept>,
+        news: &mut Vec<KeeperEvent>,
     ) -> Result<Releases, ReleaseError> {
         let leases = self.folder.leases()?;
         Releases::make(leases.as_ref(), name, |lease| {
             let leases = leases.as_ref().expect("a lease is in the folder");
             let ended = release(leases, &self.folder.mount, lease.cgroup_id)?;
             if let Some(held) = self.held.remove(&lease.cgroup_id) {
-                news.push(Kept::Step(held.lease, ended.clone()));
+                news.push(KeeperEvent::Step(held.lease, ended.clone()));
             }
             Ok(ended)
         })
@@ -208,7 +208,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the leases cannot be read.
-    pub fn adopt(&mut self, news: &mut Vec<Kept>) -> Result<(), LeaseError> {
+    pub fn adopt(&mut self, news: &mut Vec<KeeperEvent>) -> Result<(), LeaseError> {
         let Some(leases) = self.folder.leases()? else {
             return Ok(());
         };
@@ -220,7 +220,7 @@ impl Keeper {
             }
             self.announce()?;
             if let Some(claim) = leases.hold(id)? {
-                news.push(Kept::Adopted(lease.clone()));
+                news.push(KeeperEvent::Adopted(lease.clone()));
                 self.keep(claim, lease);
             }
         }
@@ -238,7 +238,7 @@ impl Keeper {
 
     /// Takes the step that is due for each brake: once a window. Automatic ones that refused tasks are renewed for
     /// `renewal`, if there is one.
-    pub fn tick(&mut self, renewal: Option<Duration>, news: &mut Vec<Kept>) {
+    pub fn tick(&mut self, renewal: Option<Duration>, news: &mut Vec<KeeperEvent>) {
         self.each(news, |leases, mount, held| {
             let is_over = BootTime::now() >= held.lease.until();
             let is_renewed = is_over && held.lease.automatic && held.has_refused;
@@ -246,15 +246,15 @@ impl Keeper {
                 && let Some(lease) = renew(leases, held.lease.cgroup_id, lasts)?
             {
                 held.has_refused = false;
-                return Ok(Kept::Renewed(lease));
+                return Ok(KeeperEvent::Renewed(lease));
             }
             let ended = maintain(leases, mount, held.lease.cgroup_id)?;
-            Ok(Kept::Step(held.lease.clone(), ended))
+            Ok(KeeperEvent::Step(held.lease.clone(), ended))
         });
     }
 
     /// Restores the limits, unless another agent is there to maintain them.
-    pub fn end(&mut self, news: &mut Vec<Kept>) {
+    pub fn end(&mut self, news: &mut Vec<KeeperEvent>) {
         let is_last = self.presence.as_ref().is_none_or(|presence| {
             flock(presence, FlockOperation::NonBlockingLockExclusive).is_ok()
         });
@@ -264,48 +264,47 @@ impl Keeper {
         }
         self.each(news, |leases, mount, held| {
             let ended = release(leases, mount, held.lease.cgroup_id)?;
-            Ok(Kept::Step(held.lease.clone(), ended))
+            Ok(KeeperEvent::Step(held.lease.clone(), ended))
         });
     }
 
     fn each(
         &mut self,
-        news: &mut Vec<Kept>,
-        mut step: impl FnMut(&Leases, &Path, &mut Held) -> Result<Kept, ActError>,
+        news: &mut Vec<KeeperEvent>,
+        mut step: impl FnMut(&Leases, &Path, &mut Held) -> Result<KeeperEvent, ActError>,
     ) {
         let Folder { mount, .. } = &self.folder;
         self.held.retain(|_, held| {
             let kept = match self.folder.leases() {
                 Ok(Some(leases)) => step(&leases, mount, held),
                 // Without the folder, the previous limit is known here only.
-                Ok(None) => {
-                    restore(mount, &held.lease).map(|ended| Kept::Step(held.lease.clone(), ended))
-                }
+                Ok(None) => restore(mount, &held.lease)
+                    .map(|ended| KeeperEvent::Step(held.lease.clone(), ended)),
                 Err(error) => Err(error.into()),
             };
             let kept = match kept {
                 Ok(kept) => kept,
                 Err(error) => {
                     if !std::mem::replace(&mut held.has_failed, true) {
-                        news.push(Kept::Failed(held.lease.clone(), error));
+                        news.push(KeeperEvent::Failed(held.lease.clone(), error));
                     }
                     return true;
                 }
             };
             held.has_failed = false;
             match &kept {
-                Kept::Renewed(lease) => held.lease = lease.clone(),
-                Kept::Step(_, Ended::Not(lease)) => {
+                KeeperEvent::Renewed(lease) => held.lease = lease.clone(),
+                KeeperEvent::Step(_, Ended::Not(lease)) => {
                     // Another `pidwatch brake` may have changed it.
                     held.lease = lease.clone();
                     return true;
                 }
-                Kept::Step(_, Ended::SetBack(lease, _)) => held.lease = lease.clone(),
-                Kept::Step(..) => {
+                KeeperEvent::Step(_, Ended::SetBack(lease, _)) => held.lease = lease.clone(),
+                KeeperEvent::Step(..) => {
                     news.push(kept);
                     return false;
                 }
-                Kept::Adopted(_) | Kept::Failed(..) => {}
+                KeeperEvent::Adopted(_) | KeeperEvent::Failed(..) => {}
             }
             news.push(kept);
             true

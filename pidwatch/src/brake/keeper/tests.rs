@@ -57,26 +57,26 @@ impl Setup {
     }
 }
 
-fn tick(keeper: &mut Keeper, renewal: Option<Duration>) -> Vec<Kept> {
+fn tick(keeper: &mut Keeper, renewal: Option<Duration>) -> Vec<KeeperEvent> {
     let mut news = Vec::new();
     keeper.tick(renewal, &mut news);
     news
 }
 
-fn adopt(keeper: &mut Keeper) -> Vec<Kept> {
+fn adopt(keeper: &mut Keeper) -> Vec<KeeperEvent> {
     let mut news = Vec::new();
     keeper.adopt(&mut news).unwrap();
     news
 }
 
-fn end(keeper: &mut Keeper) -> Vec<Kept> {
+fn end(keeper: &mut Keeper) -> Vec<KeeperEvent> {
     let mut news = Vec::new();
     keeper.end(&mut news);
     news
 }
 
-fn is_restored(news: &[Kept], limit: PidsMax) -> bool {
-    matches!(news, [Kept::Step(_, Ended::Restored(before))] if *before == limit)
+fn is_restored(news: &[KeeperEvent], limit: PidsMax) -> bool {
+    matches!(news, [KeeperEvent::Step(_, Ended::Restored(before))] if *before == limit)
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_brake_is_renewed_while_it_refuses_tasks_and_ends_after_a_lease_without() {
     assert_eq!(setup.limit(), "300");
     keeper.refused(request.cgroup_id);
     let news = tick(&mut keeper, Some(Duration::ZERO));
-    assert!(matches!(&news[..], [Kept::Renewed(_)]), "{news:?}");
+    assert!(matches!(&news[..], [KeeperEvent::Renewed(_)]), "{news:?}");
     assert_eq!(setup.limit(), "300");
     let news = tick(&mut keeper, Some(MINUTE));
     assert!(is_restored(&news, PidsMax::Unlimited), "{news:?}");
@@ -121,7 +121,7 @@ fn what_a_killed_process_left_behind_is_adopted_and_restored() {
     drop(killed);
     assert_eq!(setup.limit(), "300");
     let news = adopt(&mut next);
-    assert!(matches!(&news[..], [Kept::Adopted(_)]), "{news:?}");
+    assert!(matches!(&news[..], [KeeperEvent::Adopted(_)]), "{news:?}");
     assert!(is_restored(&tick(&mut next, None), PidsMax::Tasks(400)));
     assert_eq!(setup.limit(), "400");
     assert_eq!(setup.leases(), []);
@@ -164,7 +164,7 @@ fn a_higher_limit_of_another_program_is_set_back_and_is_restored_at_the_end() {
     assert!(
         matches!(
             &news[..],
-            [Kept::Step(_, Ended::SetBack(_, PidsMax::Tasks(500)))]
+            [KeeperEvent::Step(_, Ended::SetBack(_, PidsMax::Tasks(500)))]
         ),
         "{news:?}"
     );
