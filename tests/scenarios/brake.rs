@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use pidwatch_tests::agent::{Agent, Folder};
 use pidwatch_tests::cgroup::Cgroup;
+use pidwatch_tests::containerd::Containerd;
 use pidwatch_tests::env::Env;
+use pidwatch_tests::fake_runtime::uid;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::{Finished, Invocation};
 use pidwatch_tests::recording::Event;
@@ -39,6 +41,13 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, removing_the_cgroup_ends_its_brake),
         scenario!(HOST, protected_owners_are_not_braked),
         scenario!(HOST, an_exhausted_limit_above_is_named),
+        scenario!(HOST, a_command_killed_at_any_step_leaves_no_limit_lowered)
+            .slow()
+            .minutes(4),
+        scenario!(LAYOUTS, at_a_full_limit_the_culprit_gains_nothing).minutes(3),
+        scenario!(CONTAINERS, a_braked_container_runs_on_and_its_lease_ends)
+            .slow()
+            .minutes(5),
         scenario!(LAYOUTS, an_agent_brakes_and_releases_without_a_new_task),
     ]
 }
@@ -136,8 +145,16 @@ fn limit(cgroup: &Cgroup) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-fn wait(what: &str, mut fulfilled: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(30);
+fn wait(what: &str, fulfilled: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_within(Duration::from_secs(30), what, fulfilled)
+}
+
+fn wait_within(
+    limit: Duration,
+    what: &str,
+    mut fulfilled: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let end = Instant::now() + limit;
     while !fulfilled()? {
         ensure!(Instant::now() < end, "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(50));
@@ -455,5 +472,149 @@ fn an_agent_brakes_and_releases_without_a_new_task(env: &Env) -> Result<()> {
     );
     assert!(all.iter().all(|event| event.text("/by") == Some("command")));
     assert!(!setup.folder.path().join("agent.sock").exists());
+    Ok(())
+}
+
+/// Every step of both commands is tried: after each, `release --all` restores the limit that was there.
+fn a_command_killed_at_any_step_leaves_no_limit_lowered(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "steps")?;
+    setup.unit.set("pids.max", "700")?;
+    let restored = |what: &str, nth: usize| -> Result<()> {
+        let limit = setup.limit()?;
+        ensure!(
+            ["700", "20"].contains(&limit.as_str()),
+            "{what}, step {nth}: {limit}"
+        );
+        let released = setup.pidwatch(&["release", "--all"]).finish()?;
+        ensure!(
+            released.status.success(),
+            "{what}, step {nth}: {released:?}"
+        );
+        assert_eq!(setup.limit()?, "700", "{what}, step {nth}");
+        let files = fs::read_dir(&setup.leases).into_iter().flatten().flatten();
+        let mut leases =
+            files.filter(|file| file.path().extension().is_some_and(|end| end == "json"));
+        ensure!(
+            leases.next().is_none(),
+            "{what}, step {nth}: a lease is left"
+        );
+        Ok(())
+    };
+    let brake = ["brake", &setup.name, "--at", "20", "--cri-socket", "none"];
+    let (mut steps, mut lowered) = (0, 0);
+    while setup.pidwatch(&brake).killed_after(steps + 1)? {
+        steps += 1;
+        lowered += usize::from(setup.limit()? == "20");
+        restored("brake", steps)?;
+    }
+    println!("    brake: {steps} steps, the limit was lowered after {lowered}");
+    ensure!(steps > lowered && lowered > 0, "not every step was tried");
+    restored("brake", steps + 1)?;
+    let (mut steps, mut lowered) = (0, 0);
+    loop {
+        assert_done(&setup.brake(&["--at", "20"])?, &["is braked"]);
+        let release = ["release", &setup.name];
+        if !setup.pidwatch(&release).killed_after(steps + 1)? {
+            break;
+        }
+        steps += 1;
+        lowered += usize::from(setup.limit()? == "20");
+        restored("release", steps)?;
+    }
+    println!("    release: {steps} steps, the limit was lowered after {lowered}");
+    ensure!(steps > lowered && lowered > 0, "not every step was tried");
+    restored("release", steps + 1)
+}
+
+/// PIDs that others free go to others.
+fn at_a_full_limit_the_culprit_gains_nothing(env: &Env) -> Result<()> {
+    let setup = Setup::new(env, "culprit")?;
+    setup.slice.set("pids.max", "300")?;
+    let (ends, victim) = (
+        setup.slice.child("ends.service")?,
+        setup.slice.child("victim.service")?,
+    );
+    let holds = Load::new(env, "hold").with("processes", 30);
+    let mut holds = holds.inside(&ends).start()?;
+    holds.ready()?;
+    let leak = Load::new(env, "leak").with("per-second", 50);
+    let mut leak = leak.inside(&setup.unit).start()?;
+    leak.ready()?;
+    wait("a full slice", || {
+        Ok(setup.slice.read("pids.current")? >= 300)
+    })?;
+    let run = setup.brake(&["--for", "60s"])?;
+    assert_done(
+        &run,
+        &[
+            &setup.slice.path,
+            "is exhausted; a brake frees no PIDs, ending tasks of",
+        ],
+    );
+    let braked: u64 = setup.limit()?.parse()?;
+    assert_eq!(setup.unit.read("pids.current")?, braked);
+    holds.finish()?;
+    let forks = Load::new(env, "forks").with("count", 200).inside(&victim);
+    let forks = forks.run()?;
+    assert_eq!(
+        (forks.here.created.processes, forks.failures.len()),
+        (200, 0)
+    );
+    assert_eq!(setup.unit.read("pids.current")?, braked);
+    assert_done(&setup.release()?, &["pids.max is max again"]);
+    leak.finish()?;
+    Ok(())
+}
+
+/// A pod of a real container runtime, named by the command as the runtime names it.
+fn a_braked_container_runs_on_and_its_lease_ends(env: &Env) -> Result<()> {
+    const HOLDS: &str = "i=0; while [ $i -lt 12 ]; do sleep 1000 & i=$((i+1)); done; wait";
+    let containerd = Containerd::start(env)?;
+    let pod = containerd.pod("cart-7d9f", &uid(1))?;
+    let (id, path) = pod.run("app", &["/bin/sh", "-c", HOLDS])?;
+    let (_, neighbour) = pod.run("sidecar", &["/bin/sh", "-c", "sleep 1000"])?;
+    let folder = tempfile::tempdir()?;
+    let leases = folder.path().join("brakes");
+    let cri = containerd.cri.socket.display().to_string();
+    let run = |command: &str, args: &[&str]| {
+        let run = Invocation::new(env).args([command, "shop/cart-7d9f/app"]);
+        run.args(args)
+            .args(["--lease-dir".as_ref(), leases.as_os_str()])
+            .finish()
+    };
+    let read = |path: &str, file: &str| -> Result<String> {
+        let text = fs::read_to_string(containerd.directory(path).join(file))?;
+        Ok(text.trim().to_owned())
+    };
+    let before = read(&path, "pids.max")?;
+    let others = read(&neighbour, "pids.max")?;
+    wait("10 tasks", || {
+        Ok(read(&path, "pids.current")?.parse::<u64>()? >= 10)
+    })?;
+    let processes = read(&path, "cgroup.procs")?;
+    let first = processes.lines().next().context("nobody there")?;
+    let lease = if env.guest { "60s" } else { "15s" };
+    let run_brake = run("brake", &["--cri-socket", &cri, "--for", lease])?;
+    assert_done(&run_brake, &["shop/cart-7d9f/app is braked", "exec probes"]);
+    let braked = read(&path, "pids.max")?;
+    assert!(braked.parse::<u64>()? >= 10, "{braked}");
+    assert_eq!(read(&neighbour, "pids.max")?, others, "nobody else's");
+    // What it executes is moved in, which no limit refuses; whatever forks there is refused.
+    let forks = ["/bin/sh", "-c", "/bin/true; /bin/true"];
+    let passes = |command: &[&str]| {
+        let executed = containerd.cri.exec(&id, command);
+        executed.is_ok_and(|executed| executed.exit_code == 0)
+    };
+    println!(
+        "    an exec of one program passed: {}",
+        passes(&["/bin/true"])
+    );
+    assert!(!passes(&forks), "it forked");
+    assert!(read(&path, "pids.current")?.parse::<u64>()? <= braked.parse()?);
+    assert!(read(&path, "cgroup.procs")?.lines().any(|pid| pid == first));
+    wait_within(Duration::from_secs(90), "the end of the lease", || {
+        Ok(read(&path, "pids.max")? == before)
+    })?;
+    assert!(passes(&forks));
     Ok(())
 }

@@ -19,6 +19,7 @@
 //! | [`monitoring`] | Prometheus with the alert rules, and Alertmanager |
 //! | [`pidwatch`] | runs pidwatch and collects its events |
 //! | [`recording`] | sums over collected events |
+//! | [`stepwise`] | kills a program after a step of its choice |
 //! | [`surroundings`] | missing root, capabilities, mounts, limits: the bad days |
 //! | [`sysctl`] | limits of the whole machine, lowered for a scenario |
 //! | [`systemd`] | pidwatch's unit and others, under the real one |
@@ -43,6 +44,7 @@ pub mod manifest;
 pub mod monitoring;
 pub mod pidwatch;
 pub mod recording;
+pub mod stepwise;
 pub mod surroundings;
 pub mod sysctl;
 pub mod systemd;

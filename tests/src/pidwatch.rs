@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::deadline::Process;
 use crate::env::Env;
 use crate::recording::{Event, Recording};
+use crate::stepwise;
 
 /// How long pidwatch may take to start (an emulated guest verifies its programs slowly).
 const START: Duration = Duration::from_mins(1);
@@ -50,6 +51,11 @@ impl Invocation {
     pub fn within(mut self, surroundings: impl FnOnce(&mut Command)) -> Self {
         surroundings(&mut self.0);
         self
+    }
+
+    /// Runs it and kills it after its Nth step ([`stepwise::killed_after`]); whether there was one.
+    pub fn killed_after(self, nth: usize) -> Result<bool> {
+        stepwise::killed_after(self.0, nth)
     }
 
     /// Starts it and waits until it says that it has started.

@@ -107,7 +107,8 @@ impl Braked {
                 full.name, full.value, self.applied.lease.owner
             )
         });
-        let probes = "exec probes in it fail while it is braked, and the kubelet may restart it";
+        let probes =
+            "exec probes in it may fail while it is braked, and the kubelet may restart it";
         exhausted.chain([probes.to_owned()]).collect()
     }
 }

@@ -277,7 +277,7 @@ fn why_braked(owner: &Owner, verdict: &Verdict, applied: &Applied, is_dry: bool)
         verdict.why
     );
     if owner.identity.pod_uid.is_some() {
-        text += "; exec probes in it fail meanwhile, and the kubelet may restart it";
+        text += "; exec probes in it may fail meanwhile, and the kubelet may restart it";
     }
     text
 }
