@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use pidwatch_tests::agent::{Agent, Folder};
 use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::fake_runtime::{FakeRuntime, Manner, id, pod, uid};
@@ -17,6 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(KERNELS, who_creates_is_told_with_the_rate),
         // No kernel has a part in what a runtime says.
         scenario!(HOST, a_container_has_the_names_that_its_runtime_tells),
+        scenario!(HOST, a_pods_workload_is_read_from_its_labels),
         scenario!(HOST, the_newer_of_two_owners_is_the_one),
         scenario!(HOST, a_runtime_that_comes_late_or_is_slow_is_heard),
         scenario!(
@@ -123,6 +125,50 @@ fn a_container_has_the_names_that_its_runtime_tells(env: &Env) -> Result<()> {
     // for the pod of another class.
     println!("    the runtime was asked {} times", runtime.asked());
     assert!(runtime.asked() <= 20);
+    Ok(())
+}
+
+fn a_pods_workload_is_read_from_its_labels(env: &Env) -> Result<()> {
+    let runtime = FakeRuntime::start("workload", Manner::Right)?;
+    for n in 1..=2 {
+        let name = format!("cart-7d9f8b6c5-x2k4{n}").replace('1', "p");
+        runtime.add(&id(100 + n), &id(n), pod(&name, &uid(n)), "app", 1);
+    }
+    runtime.label_pods("pod-template-hash", "7d9f8b6c5");
+    runtime.label_pods("app", &"x".repeat(1024 * 1024));
+    let folder = Folder::new("workload")?;
+    let socket = runtime.socket.display().to_string();
+    let agent = Agent::start(env, folder.path(), &["--cri-socket", &socket])?;
+    let (_first, first) = container(env, 1)?;
+    let (_second, second) = container(env, 2)?;
+    let holds = |cgroup: &Cgroup, n: u64| -> Result<_> {
+        let load = Load::new(env, "hold").with("processes", n);
+        let mut load = load.inside(cgroup).start()?;
+        load.ready()?;
+        Ok(load)
+    };
+    let loads = [holds(&first, 3)?, holds(&second, 5)?];
+    let labels = [
+        "namespace=\"shop\"",
+        "workload_kind=\"Deployment\"",
+        "workload=\"cart\"",
+    ];
+    agent.eventually("the tasks of both", || {
+        let tasks = agent.metrics()?.value("pidwatch_workload_tasks", &labels);
+        // Each load has a process that waits for the others.
+        Ok(tasks == Some(10.0))
+    })?;
+    let snapshot = agent.get("/api/v1/snapshot", "")?.json()?;
+    let owners = snapshot["owners"].as_array().context("no owners")?;
+    let mut of_first = owners
+        .iter()
+        .filter(|owner| owner["cgroup"]["id"] == first.id);
+    let workload = &of_first.next().context("no owner")?["k8s"]["workload"];
+    assert_eq!(workload["kind"], "Deployment");
+    assert_eq!(workload["name"], "cart");
+    for load in loads {
+        load.finish()?;
+    }
     Ok(())
 }
 

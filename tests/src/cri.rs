@@ -70,6 +70,9 @@ pub struct PodSandbox {
     /// When it was made.
     #[prost(int64, tag = "4")]
     pub created_at: i64,
+    /// Its labels.
+    #[prost(map = "string, string", tag = "5")]
+    pub labels: HashMap<String, String>,
 }
 
 /// `ListContainersResponse`.

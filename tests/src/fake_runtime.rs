@@ -134,6 +134,7 @@ impl FakeRuntime {
             id: sandbox.to_owned(),
             metadata: Some(pod),
             created_at: made,
+            labels: HashMap::new(),
         });
         state.containers.push(Container {
             id: container.to_owned(),
@@ -153,6 +154,13 @@ impl FakeRuntime {
     pub fn label(&self, key: &str, value: &str) {
         for container in &mut self.shared.state().containers {
             container.labels.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
+    /// A label of every pod that it has.
+    pub fn label_pods(&self, key: &str, value: &str) {
+        for sandbox in &mut self.shared.state().sandboxes {
+            sandbox.labels.insert(key.to_owned(), value.to_owned());
         }
     }
 

@@ -2,13 +2,14 @@
 //!
 //! Read for owners that grow or are refused, never for all.
 
-use std::{cell::OnceCell, io};
+use std::{cell::OnceCell, io, sync::Arc};
 
 use super::namespaces::Namespaces;
 use crate::{
     cgroup::{CgroupId, Files, Tree},
     detect::{Limits, PartOf},
-    identity::anchor,
+    escape,
+    identity::{Resolver, anchor, identify},
     limits::{Limit, LimitOwner},
 };
 
@@ -23,6 +24,7 @@ pub struct Live<'a> {
     files: &'a Files,
     tree: &'a Tree,
     namespaces: &'a Namespaces,
+    names: Option<&'a Resolver>,
     node_tasks: OnceCell<Option<u64>>,
     node: OnceCell<Vec<Limit>>,
 }
@@ -34,8 +36,17 @@ impl<'a> Live<'a> {
             files,
             tree,
             namespaces,
+            names: None,
             node_tasks: OnceCell::new(),
             node: OnceCell::new(),
+        }
+    }
+
+    /// Knows workloads as well.
+    pub fn with_names(self, names: &'a Resolver) -> Self {
+        Self {
+            names: Some(names),
+            ..self
         }
     }
 
@@ -159,6 +170,13 @@ impl Limits for Live<'_> {
                 .filter(|&(id, _)| self.of_cgroup(id).is_some())
                 .count(),
         })
+    }
+
+    fn workload(&self, owner: CgroupId) -> Option<Arc<str>> {
+        let names = self.names?.look_up(owner, &identify(self.path(owner)?))?;
+        let (namespace, workload) = (names.namespace.as_ref()?, names.workload.as_ref()?);
+        let text = format!("{} {namespace}/{}", workload.kind, workload.name);
+        Some(escape::for_terminal(text.as_bytes()).into())
     }
 }
 

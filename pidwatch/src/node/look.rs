@@ -169,7 +169,7 @@ impl Node {
 
     /// Takes what the detector and the incidents make of what was read.
     fn judge(&mut self, time: BootTime, now: Instant, lines: &mut Vec<Line>) {
-        let live = Live::new(&self.files, &self.tree, &self.namespaces);
+        let live = Live::new(&self.files, &self.tree, &self.namespaces).with_names(&self.names);
         let changes = self.detector.look(time, &live);
         let parts = &self.parts;
         let owner_of = |id| parts.owner(id).unwrap_or(id);

@@ -22,6 +22,8 @@ mod verdict;
 mod watch;
 mod words;
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 
 use self::{
@@ -46,6 +48,11 @@ pub trait Limits {
 
     /// What a cgroup is a part of; `None` for an owner.
     fn part_of(&self, _: CgroupId) -> Option<PartOf> {
+        None
+    }
+
+    /// The workload whose replica an owner is, by its kind and name: `Deployment shop/cart`.
+    fn workload(&self, _: CgroupId) -> Option<Arc<str>> {
         None
     }
 }
@@ -216,9 +223,12 @@ impl Detector {
             .iter()
             .filter(|grower| grower.part_of.is_none())
             .filter_map(|grower| {
-                self.watches
-                    .get(&grower.owner)?
-                    .member(grower, now, &self.settings)
+                self.watches.get(&grower.owner)?.member(
+                    grower,
+                    limits.workload(grower.owner),
+                    now,
+                    &self.settings,
+                )
             })
             .collect();
         for (owner, evidence) in joint::together(&members, &self.settings.evidence) {

@@ -1,6 +1,7 @@
 //! Who a cgroup belongs to: container, pod, systemd unit.
 //!
-//! `path` reads it from the path alone; `names` keeps what container runtimes said of it.
+//! `path` reads it from the path alone; `names` keeps what container runtimes said of it, and
+//! `workload` reads what made a pod from its labels.
 
 mod errand;
 mod execs;
@@ -9,6 +10,7 @@ pub(crate) mod hostile;
 pub mod names;
 mod owner;
 mod path;
+mod workload;
 
 pub use self::{
     errand::Errands,
@@ -16,4 +18,5 @@ pub use self::{
     names::{Counters, Names},
     owner::{Owner, OwnerKey},
     path::{Container, Identity, Role, anchor, identify},
+    workload::{WORKLOAD_LABELS, Workload, WorkloadKind},
 };

@@ -15,7 +15,7 @@ use std::{
 
 use hashbrown::{HashMap, HashSet};
 
-use super::path::Identity;
+use super::{path::Identity, workload::Workload};
 use crate::cgroup::CgroupId;
 
 /// Cgroups whose names are kept at a time; the owners of more are known by their paths only.
@@ -52,6 +52,8 @@ pub struct Names {
     pub pod: Option<Box<str>>,
     /// The pod's UID.
     pub pod_uid: Option<Box<str>>,
+    /// What made the pod.
+    pub workload: Option<Workload>,
     /// The container's name in its pod; none for the pod itself and for its sandbox.
     pub container: Option<Box<str>>,
     /// The container's image.

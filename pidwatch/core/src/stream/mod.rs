@@ -34,7 +34,7 @@ pub use self::incident::{CulpritEntry, IncidentEvent, TimelinePoint, VictimEntry
 pub use self::limit::{LimitForecast, LimitHolder, LimitId, LimitUse};
 pub use self::node::{CulpritNow, IncidentNow, NodeWindow, VictimNow};
 use self::numbers::nanoseconds;
-pub use self::owner::{CgroupRef, K8s, OwnerRef, Runtime, name_of_path};
+pub use self::owner::{CgroupRef, K8s, OwnerRef, Runtime, WorkloadRef, name_of_path};
 pub use self::rate::{ByKind, Creator, RateEvent, TaskCounts};
 pub use self::rejection::Rejection;
 pub use self::started::{ProbeReport, ProbeState, Started};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cgroup::CgroupId,
     escape,
-    identity::{self, Names, OwnerKey},
+    identity::{self, Names, OwnerKey, Workload, WorkloadKind},
 };
 
 /// A cgroup, and whose it is as far as is known.
@@ -52,6 +52,36 @@ pub struct K8s {
     /// The container's name in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
+    /// What made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<WorkloadRef>,
+}
+
+/// What made a pod.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct WorkloadRef {
+    /// Its kind, as the API calls it: [`WorkloadKind`], or one of another version.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl From<&Workload> for WorkloadRef {
+    fn from(workload: &Workload) -> Self {
+        Self {
+            kind: workload.kind.name().to_owned(),
+            name: workload.name.as_ref().to_owned(),
+        }
+    }
+}
+
+impl WorkloadRef {
+    fn known(&self) -> Option<Workload> {
+        Some(Workload {
+            kind: WorkloadKind::named(&self.kind)?,
+            name: self.name.as_str().into(),
+        })
+    }
 }
 
 impl K8s {
@@ -68,6 +98,9 @@ impl K8s {
                 .map(str::to_owned)
                 .or_else(|| text(|names| &names.pod_uid)),
             container_name: text(|names| &names.container),
+            workload: names
+                .and_then(|names| names.workload.as_ref())
+                .map(Into::into),
         })
     }
 }
@@ -171,6 +204,7 @@ impl From<&OwnerRef> for identity::Owner {
                 pod: text(&k8s.pod_name),
                 pod_uid: text(&k8s.pod_uid),
                 container: text(&k8s.container_name),
+                workload: k8s.workload.as_ref().and_then(WorkloadRef::known),
                 image: owner
                     .runtime
                     .as_ref()

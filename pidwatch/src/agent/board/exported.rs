@@ -6,7 +6,7 @@ use super::{Board, SeriesPlace};
 use crate::{
     detect::State,
     limits::Limit,
-    output::prometheus::{MetricsView, OwnerSample},
+    output::prometheus::{MetricsView, OwnerSample, Workloads},
 };
 
 impl Board {
@@ -21,9 +21,14 @@ impl Board {
             zombies: Some(0),
             ..OwnerSample::default()
         };
+        let mut workloads = Workloads::default();
         let mut folded = 0;
         for (id, entry) in &self.owners {
             let rate = &entry.rate;
+            if entry.gone.is_none() {
+                let k8s = rate.owner.k8s.as_ref();
+                workloads.add(k8s, rate.tasks, rate.verdict.as_deref());
+            }
             let brakes = u64::from(self.brakes.is_active(id.0));
             match &entry.place {
                 Some(SeriesPlace::Own(before)) => owners.push(OwnerSample {
@@ -65,6 +70,7 @@ impl Board {
         MetricsView {
             owners,
             folded,
+            workloads,
             knows_failures: self.last.knows_failures,
             failures: self.failures,
             node: &self.last,

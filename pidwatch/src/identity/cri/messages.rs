@@ -1,8 +1,9 @@
 //! The few messages of CRI v1 that pidwatch needs, by hand, so that no `protoc` is needed to build:
-//! numbers and types as in k8s.io/cri-api, pkg/apis/runtime/v1/api.proto. What is not here (labels,
-//! annotations: the runtime's clients may put megabytes there) is passed over unread.
+//! numbers and types as in k8s.io/cri-api, pkg/apis/runtime/v1/api.proto. What is not here (most
+//! labels, annotations: the runtime's clients may put megabytes there) is passed over.
 
 use bytes::{Buf, Bytes};
+use hashbrown::HashMap;
 use prost::{
     DecodeError, Message,
     encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
@@ -77,6 +78,40 @@ pub struct PodSandboxMetadata {
     pub uid: String,
     #[prost(string, tag = "3")]
     pub namespace: String,
+}
+
+/// Number of the field `labels` of `PodSandbox`: a map of strings.
+const LABELS: u32 = 5;
+
+/// `PodSandbox.labels`, one of them.
+#[derive(Message)]
+struct Label {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+/// Those of a sandbox's labels that are wanted; the others are passed over.
+pub fn wanted_labels(
+    mut sandbox: Bytes,
+    wanted: &[&'static str],
+) -> Result<HashMap<&'static str, String>, DecodeError> {
+    let mut labels = HashMap::new();
+    while sandbox.has_remaining() {
+        let (tag, wire) = decode_key(&mut sandbox)?;
+        if tag != LABELS || wire != WireType::LengthDelimited {
+            skip_field(wire, tag, &mut sandbox, DecodeContext::default())?;
+            continue;
+        }
+        let length = usize::try_from(decode_varint(&mut sandbox)?).unwrap_or(usize::MAX);
+        // The whole message was decoded before, so that this is within it.
+        let label = Label::decode(sandbox.split_to(length.min(sandbox.remaining())))?;
+        if let Some(key) = wanted.iter().find(|key| **key == label.key) {
+            labels.insert(*key, label.value);
+        }
+    }
+    Ok(labels)
 }
 
 /// `Image`, one of `ListImagesResponse.images`.

@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use prost::Message;
 use tokio::{
@@ -26,13 +27,13 @@ use tokio::{
 
 use self::{
     client::{CallError, Client},
-    messages::{CriContainer, Image, Items, PodSandbox},
+    messages::{CriContainer, Image, Items, PodSandbox, wanted_labels},
 };
 use pidwatch_core::{
     cgroup::CgroupId,
     escape,
     identity::{
-        Counters, Identity, Names,
+        Counters, Identity, Names, WORKLOAD_LABELS, Workload,
         names::{Book, Found, RuntimeKey, Wanted, bounded},
     },
 };
@@ -339,7 +340,7 @@ async fn find(client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Found>, Call
                 },
             },
         };
-        let metadata = pod.and_then(|pod| pod.metadata.as_ref());
+        let metadata = pod.and_then(|pod| pod.sandbox.metadata.as_ref());
         // The path's pod is whose cgroup it is: an id that a runtime knows in another pod is not this one.
         let is_its_pod = wanted
             .pod_uid
@@ -356,6 +357,7 @@ async fn find(client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Found>, Call
                 namespace: metadata.and_then(|metadata| bounded(&metadata.namespace)),
                 pod: metadata.and_then(|metadata| bounded(&metadata.name)),
                 pod_uid: metadata.and_then(|metadata| bounded(&metadata.uid)),
+                workload: pod.and_then(|pod| pod.workload.clone()),
                 container: container
                     .and_then(|container| bounded(&container.metadata.as_ref()?.name)),
                 image: image.and_then(|image| {
@@ -368,7 +370,7 @@ async fn find(client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Found>, Call
             },
             made: container
                 .map(|container| container.created_at)
-                .or_else(|| Some(pod?.created_at))
+                .or_else(|| Some(pod?.sandbox.created_at))
                 .unwrap_or(0),
             is_whole,
         })
@@ -397,8 +399,25 @@ fn wanted_containers(
 /// Sandboxes by their own id, and the newest by their pod's.
 #[derive(Default)]
 struct Pods {
-    by_id: HashMap<String, Arc<PodSandbox>>,
-    by_uid: HashMap<String, Arc<PodSandbox>>,
+    by_id: HashMap<String, Arc<Pod>>,
+    by_uid: HashMap<String, Arc<Pod>>,
+}
+
+/// A sandbox, and what made its pod.
+struct Pod {
+    sandbox: PodSandbox,
+    workload: Option<Workload>,
+}
+
+impl Pod {
+    fn decode(item: Bytes) -> Result<Self, CallError> {
+        let sandbox = PodSandbox::decode(item.clone())?;
+        let labels = wanted_labels(item, &WORKLOAD_LABELS)?;
+        let name = sandbox.metadata.as_ref().map(|metadata| &*metadata.name);
+        let label = |key: &str| labels.get(key).map(String::as_str);
+        let workload = name.and_then(|name| Workload::of(name, label));
+        Ok(Self { sandbox, workload })
+    }
 }
 
 impl Pods {
@@ -413,13 +432,14 @@ impl Pods {
             .collect();
         let mut pods = Self::default();
         for item in list {
-            let sandbox = Arc::new(PodSandbox::decode(item?)?);
-            let add = |to: &mut HashMap<String, Arc<PodSandbox>>, key: &str| {
+            let pod = Arc::new(Pod::decode(item?)?);
+            let sandbox = &pod.sandbox;
+            let add = |to: &mut HashMap<String, Arc<Pod>>, key: &str| {
                 let is_newer = to
                     .get(key)
-                    .is_none_or(|other| other.created_at <= sandbox.created_at);
+                    .is_none_or(|other| other.sandbox.created_at <= sandbox.created_at);
                 if is_newer {
-                    to.insert(key.to_owned(), sandbox.clone());
+                    to.insert(key.to_owned(), pod.clone());
                 }
             };
             let id = &*sandbox.id;

@@ -119,11 +119,17 @@ impl Evidence {
     }
 
     /// A growth that takes a share of a limit's headroom together with others.
-    pub(in crate::detect) fn of_joint(limit: &str, others: usize, tasks: u64, share: f64) -> Self {
+    pub(in crate::detect) fn of_joint(
+        limit: &str,
+        others: usize,
+        workload: Option<&str>,
+        (tasks, share): (u64, f64),
+    ) -> Self {
+        let of = workload.map_or_else(String::new, |workload| format!(" of {workload}"));
         let who = if others == 1 {
-            "one other that grows".to_owned()
+            format!("one other{of} that grows")
         } else {
-            format!("{others} others that grow")
+            format!("{others} others{of} that grow")
         };
         Self {
             kind: EvidenceKind::Joint,

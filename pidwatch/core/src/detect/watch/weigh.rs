@@ -1,6 +1,8 @@
 //! Whether a growth is a leak: by how much of it there is, by what the tasks show, and together with that of
 //! others.
 
+use std::sync::Arc;
+
 use super::{Headroom, Leak, Watch, fills};
 use crate::detect::{
     DetectSettings, Grower, State,
@@ -128,6 +130,7 @@ impl Watch {
     pub fn member(
         &self,
         grower: &Grower,
+        workload: Option<Arc<str>>,
         now: u64,
         settings: &DetectSettings,
     ) -> Option<JointGrower> {
@@ -142,6 +145,7 @@ impl Watch {
             gain: growth.gain,
             per_s: growth.per_s,
             chain: grower.chain.clone(),
+            workload,
         })
     }
 

@@ -145,6 +145,25 @@ pub(super) const STATE: Family = of_owner(
     &["state"],
     "State of a cgroup: 1 for the current one, others are left out.",
 );
+const WORKLOAD_LABELS: [&str; 3] = ["namespace", "workload_kind", "workload"];
+pub(super) const WORKLOAD_TASKS: Family = of_node(
+    "pidwatch_workload_tasks",
+    MetricKind::Gauge,
+    &WORKLOAD_LABELS,
+    "Tasks of a Deployment, StatefulSet, DaemonSet or Job on this node: of the cgroups of all its pods.",
+);
+pub(super) const WORKLOAD_GROWTH: Family = of_node(
+    "pidwatch_workload_growth_tasks_per_second",
+    MetricKind::Gauge,
+    &WORKLOAD_LABELS,
+    "Tasks a second that come to stay, of those of its cgroups that grow.",
+);
+pub(super) const WORKLOAD_STATE: Family = of_node(
+    "pidwatch_workload_state",
+    MetricKind::Gauge,
+    &["namespace", "workload_kind", "workload", "state"],
+    "State of a workload on this node: 1 for the worst state of its cgroups, others are left out.",
+);
 pub(super) const NODE_TASKS: Family = of_node(
     "pidwatch_node_tasks",
     MetricKind::Gauge,
@@ -225,7 +244,7 @@ pub(super) const BUILD: Family = of_node(
 );
 
 /// Every family, in the order in which they are written.
-pub const FAMILIES: [&Family; 24] = [
+pub const FAMILIES: [&Family; 27] = [
     &TASKS,
     &PROCESSES,
     &ZOMBIES,
@@ -238,6 +257,9 @@ pub const FAMILIES: [&Family; 24] = [
     &EXHAUSTION,
     &STATE,
     &BRAKE_ACTIVE,
+    &WORKLOAD_TASKS,
+    &WORKLOAD_GROWTH,
+    &WORKLOAD_STATE,
     &NODE_TASKS,
     &NODE_EXHAUSTION,
     &NODE_LIMIT,

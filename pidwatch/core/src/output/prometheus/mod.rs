@@ -9,16 +9,21 @@
 
 mod brakes;
 mod families;
+mod workloads;
 
 use std::fmt::{Display, Write as _};
 
-pub use self::brakes::BrakeCounts;
 use self::families::{
     BRAKE_ACTIVE, BRAKES_TOTAL, BUILD, CREATED, EXHAUSTION, EXITED, FAILURES, FOLDED, GROWTH,
     INCIDENT_OPEN, INCIDENTS, LOST, NODE_EXHAUSTION, NODE_FAILURES, NODE_LIMIT, NODE_LIMIT_USAGE,
-    NODE_TASKS, PROBE, PROCESSES, REJECTIONS, STATE, TASKS, TASKS_LIMIT, ZOMBIES,
+    NODE_TASKS, PROBE, PROCESSES, REJECTIONS, STATE, TASKS, TASKS_LIMIT, WORKLOAD_GROWTH,
+    WORKLOAD_STATE, WORKLOAD_TASKS, ZOMBIES,
 };
 pub use self::families::{FAMILIES, Family, Format, MOST_SAMPLES, MetricKind, OWNER_LABELS};
+pub use self::{
+    brakes::BrakeCounts,
+    workloads::{WorkloadSample, Workloads},
+};
 use crate::{
     detect::State,
     limits::Reason,
@@ -60,6 +65,8 @@ pub struct MetricsView<'a> {
     pub knows_failures: bool,
     /// Failures of the whole node, by [`Reason`].
     pub failures: [u64; Reason::ALL.len()],
+    /// What the workloads of Kubernetes have here.
+    pub workloads: Workloads<'a>,
     /// The node as a whole.
     pub node: &'a NodeWindow,
     /// Names of limits, with how many incidents of each opened and how many are open.
@@ -190,6 +197,7 @@ pub fn text(view: &MetricsView<'_>, format: Format) -> String {
         format,
     };
     owners(&mut page, view);
+    workloads(&mut page, view);
     node(&mut page, view);
     if format == Format::OpenMetrics {
         page.out.push_str("# EOF\n");
@@ -247,6 +255,40 @@ fn owners(page: &mut MetricsPage, view: &MetricsView<'_>) {
     page.family(&BRAKE_ACTIVE);
     for owner in view.owners.iter().filter(|owner| owner.brakes > 0) {
         page.sample(&BRAKE_ACTIVE, owner.labels, owner.brakes);
+    }
+}
+
+fn workloads(page: &mut MetricsPage, view: &MetricsView<'_>) {
+    let labelled: Vec<(String, &WorkloadSample)> = view
+        .workloads
+        .iter()
+        .map(|((namespace, kind, name), sample)| {
+            let mut labels = String::new();
+            for (label_name, value) in WORKLOAD_STATE.labels.iter().zip([namespace, kind, name]) {
+                if !labels.is_empty() {
+                    labels.push(',');
+                }
+                label(&mut labels, label_name, value);
+            }
+            (labels, sample)
+        })
+        .collect();
+    page.family(&WORKLOAD_TASKS);
+    for (labels, sample) in &labelled {
+        if let Some(tasks) = sample.tasks {
+            page.sample(&WORKLOAD_TASKS, labels, tasks);
+        }
+    }
+    page.family(&WORKLOAD_GROWTH);
+    for (labels, sample) in &labelled {
+        if let Some(growth) = sample.growth_per_s {
+            page.sample(&WORKLOAD_GROWTH, labels, growth);
+        }
+    }
+    page.family(&WORKLOAD_STATE);
+    for (labels, sample) in &labelled {
+        let labels = format!("{labels},state=\"{}\"", sample.state.name());
+        page.sample(&WORKLOAD_STATE, &labels, 1);
     }
 }
 

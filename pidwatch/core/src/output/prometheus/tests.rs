@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     cgroup::LayoutKind,
-    stream::{CgroupRef, ProbeReport},
+    stream::{CgroupRef, K8s, ProbeReport, WorkloadRef},
 };
 
 const EVIL: &str = "/a\"b\\c\nd\\xff,}";
@@ -52,6 +52,18 @@ fn page(format: Format) -> String {
     let mut total = Counts::NONE;
     total.failed[Reason::PidMax as usize] = 3;
     (total.rejected, total.rejected_by[0]) = (2, 2);
+    let k8s = K8s {
+        namespace: Some("shop".into()),
+        workload: Some(WorkloadRef {
+            kind: "Deployment".into(),
+            name: "cart\"".into(),
+        }),
+        ..K8s::default()
+    };
+    let mut workloads = Workloads::default();
+    workloads.add(Some(&k8s), Some(30), Some(&verdict));
+    workloads.add(Some(&k8s), Some(12), None);
+    workloads.add(None, Some(7), None);
     let view = MetricsView {
         owners: vec![
             OwnerSample {
@@ -71,6 +83,7 @@ fn page(format: Format) -> String {
             },
         ],
         folded: 0,
+        workloads,
         knows_failures: true,
         failures: total.failed,
         node: &node,
@@ -170,6 +183,20 @@ fn openmetrics_names_families_as_it_wants_them_and_ends() {
     }
     assert!(page.ends_with("\n# EOF\n"));
     assert_eq!(page.matches("# EOF").count(), 1);
+}
+
+#[test]
+fn the_cgroups_of_a_workload_are_summed_up() {
+    let page = page(Format::Classic);
+    let labels = r#"namespace="shop",workload_kind="Deployment",workload="cart\"""#;
+    for sample in [
+        format!("pidwatch_workload_tasks{{{labels}}} 42\n"),
+        format!("pidwatch_workload_growth_tasks_per_second{{{labels}}} 2.5\n"),
+        format!("pidwatch_workload_state{{{labels},state=\"leaking\"}} 1\n"),
+    ] {
+        assert!(page.contains(&sample), "{sample} in {page}");
+    }
+    assert_eq!(page.matches("pidwatch_workload_tasks{").count(), 1);
 }
 
 /// The table of docs/metrics.md is the table of the code.
