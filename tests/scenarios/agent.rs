@@ -194,7 +194,10 @@ fn events_until(
     mut fulfilled: impl FnMut(&str, &Value) -> bool,
 ) -> Result<Vec<(String, Value)>> {
     let mut stream = agent.connect()?;
-    write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    )?;
     let mut events = Vec::new();
     let mut kind = String::new();
     for line in BufReader::new(stream).lines() {
@@ -269,7 +272,7 @@ fn nothing_can_be_changed_over_http(env: &Env) -> Result<()> {
             let mut stream = agent.connect()?;
             write!(
                 stream,
-                "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
             )?;
             let answer = pidwatch_tests::agent::read(&mut stream)?;
             assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");

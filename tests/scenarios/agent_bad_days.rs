@@ -298,7 +298,10 @@ fn readers_of_events_that_do_not_read_disturb_no_count(env: &Env) -> Result<()> 
     let mut readers = Vec::new();
     for _ in 0..16 {
         let mut stream = agent.connect()?;
-        write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n")?;
+        write!(
+            stream,
+            "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )?;
         readers.push(stream);
     }
     for _ in 0..5 {

@@ -180,7 +180,7 @@ pub fn get(address: SocketAddr, path: &str, accept: &str) -> Result<Answer> {
     };
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{accept}\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{accept}\r\n"
     )?;
     read(&mut stream)
 }

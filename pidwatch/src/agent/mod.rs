@@ -14,6 +14,7 @@ mod http;
 mod kubernetes;
 mod night;
 mod overview;
+mod room;
 mod shared;
 mod sink;
 mod state_dir;

@@ -14,6 +14,7 @@ use super::{
     board::Board,
     events::{Batch, EventReader, Hub},
     flight::Flight,
+    room::{ReportPauses, Room},
 };
 use crate::{
     node::node_name,
@@ -22,6 +23,11 @@ use crate::{
 
 /// The watch looks at least at every window; after so many without, and so long, it hangs.
 const STUCK: Duration = Duration::from_secs(10);
+
+/// Large answers that are under way at once.
+const MOST_LARGE: usize = 8;
+/// Readers of events at once.
+const MOST_READERS: usize = 16;
 
 /// How the watch does.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +45,11 @@ pub struct Shared {
     pub(super) name: Arc<str>,
     pub(super) hub: RefCell<Hub>,
     pub(super) flight: RefCell<Option<Flight>>,
-    /// Large answers under way.
-    pub(super) large: Rc<Cell<usize>>,
+    /// Large answers under way: each holds its whole text until it is read.
+    pub(super) large: Rc<Room>,
+    /// Readers of events.
+    pub(super) readers: Rc<Room>,
+    pub(super) report_pauses: RefCell<ReportPauses>,
     /// Reports that are being made.
     pub(super) reports: Rc<Cell<usize>>,
     pub(super) looked: Cell<Instant>,
@@ -55,7 +64,9 @@ impl Shared {
             hub: RefCell::new(Hub::new(name.clone())),
             name,
             flight: RefCell::new(None),
-            large: Rc::default(),
+            large: Room::new(MOST_LARGE),
+            readers: Room::new(MOST_READERS),
+            report_pauses: RefCell::default(),
             reports: Rc::default(),
             looked: Cell::new(Instant::now()),
             patience: STUCK.max(window * 3),
@@ -73,10 +84,6 @@ impl Shared {
         } else {
             Health::Good
         }
-    }
-
-    pub(super) fn readers(&self) -> usize {
-        self.hub.borrow_mut().readers()
     }
 
     /// A reader of events, who is told first how things are.

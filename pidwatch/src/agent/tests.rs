@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::LocalSet,
     time::Instant,
 };
@@ -80,7 +80,7 @@ async fn answer(address: SocketAddr, request: &[u8]) -> String {
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     answer(address, request.as_bytes()).await
 }
 
@@ -143,7 +143,7 @@ fn a_watch_that_hangs_is_no_good_health() {
 fn a_head_is_as_a_get_without_its_text() {
     served(shared(3), async |address| {
         for path in ["/metrics", "/api/v1/events"] {
-            let request = format!("HEAD {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+            let request = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             let answer = answer(address, request.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
             assert!(answer.ends_with("\r\n\r\n"), "{answer}");
@@ -208,7 +208,7 @@ fn who_never_reads_holds_up_nobody() {
         let mut stuck = Vec::new();
         for _ in 0..20 {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+            let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all(request).await.unwrap();
             stuck.push(stream);
         }
@@ -227,7 +227,7 @@ fn who_never_reads_holds_up_nobody() {
 /// Reads lines of the events until there are as many windows.
 async fn events(address: SocketAddr, windows: usize) -> Vec<String> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = b"GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n";
+    let request = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
     stream.write_all(request).await.unwrap();
     let mut text = String::new();
     let mut chunk = vec![0; 64 * 1024];
@@ -277,7 +277,7 @@ fn so_many_may_listen_and_the_rest_is_told_so() {
         let mut readers = Vec::new();
         for _ in 0..16 {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n";
+            let request = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all(request).await.unwrap();
             let mut begin = [0; 12];
             stream.read_exact(&mut begin).await.unwrap();
@@ -292,7 +292,7 @@ fn so_many_may_listen_and_the_rest_is_told_so() {
         let mut again = false;
         for _ in 0..100 {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /api/v1/events HTTP/1.1\r\nHost: test\r\n\r\n";
+            let request = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
             stream.write_all(request).await.unwrap();
             let mut begin = [0; 12];
             stream.read_exact(&mut begin).await.unwrap();
@@ -303,5 +303,55 @@ fn so_many_may_listen_and_the_rest_is_told_so() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert!(again);
+    });
+}
+
+/// Connects from another address of the loopback network: for the agent it is another peer.
+async fn from(source: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+#[test]
+fn a_probe_is_answered_while_another_peer_has_taken_all_places() {
+    served(shared(3), async |address| {
+        let mut greedy = Vec::new();
+        for _ in 0..76 {
+            greedy.push(from([127, 0, 0, 2], address).await);
+        }
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            let mut probe = from([127, 0, 0, 3], address).await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n");
+            probe.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            probe.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+    });
+}
+
+/// DNS rebinding: a page of another name that was made to mean 127.0.0.1.
+#[test]
+fn on_a_loopback_address_foreign_names_are_refused() {
+    served(shared(3), async |address| {
+        for (host, status) in [
+            ("Host: localhost\r\n", "200"),
+            ("Host: LocalHost:9757\r\n", "200"),
+            ("Host: 127.0.0.1:9757\r\n", "200"),
+            ("Host: [::1]:9757\r\n", "200"),
+            ("Host: 10.1.2.3\r\n", "200"),
+            ("Host: evil.example\r\n", "421"),
+            ("Host: localhost.evil.example:9757\r\n", "421"),
+            ("Host: 127.0.0.1.evil.example\r\n", "421"),
+            ("Host: \r\n", "421"),
+        ] {
+            let request = format!("GET /metrics HTTP/1.1\r\n{host}\r\n");
+            let answer = answer(address, request.as_bytes()).await;
+            let expected = format!("HTTP/1.1 {status} ");
+            assert!(answer.starts_with(&expected), "{host}: {answer}");
+        }
+        let answer = answer(address, b"GET /healthz HTTP/1.0\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
     });
 }

@@ -1,14 +1,14 @@
 //! HTTP: what the agent knows, for whoever may reach its port. Nothing can be changed by it.
 //!
-//! One request a connection, by GET or HEAD, in bounded room and time: so many connections at once, a
-//! request that must come soon and be small, and readers that must go on reading. All of it is on the
+//! One request a connection, by GET or HEAD, in bounded room and time: so many connections at once, shared fairly among
+//! peers, a request that must come soon and be small, and readers that must go on reading. All of it is on the
 //! agent's one thread, and no name is looked up.
 
 mod accept;
 mod patient;
 mod routes;
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,8 +18,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::patient::Patient;
-use super::shared::{CountGuard, Shared};
+pub use self::patient::Patient;
+use super::{
+    room::{Peer, Room, Seat},
+    shared::Shared,
+};
 
 /// Connections at once; others are told to come again.
 const MOST_CONNECTIONS: usize = 64;
@@ -50,11 +53,11 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 /// Answers, for as long as it is polled.
 pub async fn serve(listener: TcpListener, shared: Rc<Shared>) {
-    let open: Rc<Cell<usize>> = Rc::default();
+    let room = Room::new(MOST_CONNECTIONS);
     let mut told: Option<Instant> = None;
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, address)) => (stream, Peer::at(address.ip())),
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
                     tracing::warn!("cannot take a connection: {error}; watching on");
@@ -64,12 +67,10 @@ pub async fn serve(listener: TcpListener, shared: Rc<Shared>) {
                 continue;
             }
         };
-        if open.get() >= MOST_CONNECTIONS {
-            refuse(&stream);
-            continue;
+        match room.admit(peer) {
+            Some(seat) => drop(spawn_local(one(stream, shared.clone(), peer, seat))),
+            None => refuse(&stream),
         }
-        let counted = CountGuard::new(&open);
-        spawn_local(one(stream, shared.clone(), counted));
     }
 }
 
@@ -82,16 +83,23 @@ fn refuse(stream: &TcpStream) {
     let _ = stream.try_write(BUSY);
 }
 
-async fn one(stream: TcpStream, shared: Rc<Shared>, _counted: CountGuard) {
-    let service = service_fn(|request| routes::answer(request, &shared));
+async fn one(stream: TcpStream, shared: Rc<Shared>, peer: Peer, seat: Seat) {
+    let is_local = stream
+        .local_addr()
+        .is_ok_and(|address| Peer::at(address.ip()).is_local());
+    let client = routes::Client { peer, is_local };
+    let service = service_fn(|request| routes::answer(request, &shared, client));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service)
-        .await;
+        .serve_connection(TokioIo::new(Patient::new(stream)), service);
+    let served = tokio::select! {
+        served = served => served,
+        () = seat.evicted() => return,
+    };
     // A client that goes away, or sends no HTTP, is nobody's concern but its own.
     if let Err(error) = served {
         tracing::debug!("a connection ended: {error}");

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     fmt::Display,
+    net::IpAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -12,7 +13,8 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, Method, Request, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, VARY},
+    uri::Authority,
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -24,20 +26,17 @@ use crate::{
     agent::{
         events::EventReader,
         night, overview,
-        shared::{CountGuard, Health, Shared},
+        room::{Peer, Seat},
+        shared::{Health, Shared},
     },
     output::prometheus::{self, Format},
     report::{html::html, markdown::markdown, text::text},
 };
 
-/// Large answers that are under way at once: each holds its whole text until it is read.
-const MOST_LARGE: usize = 8;
 /// Bytes of an answer that are handed over at once.
 const PIECE: usize = 64 * 1024;
 /// A reader of events is told something, if only that there is nothing, so often.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Readers of events at once.
-const MOST_READERS: usize = 16;
 
 /// Columns of a report as plain text.
 const WIDTH: usize = 100;
@@ -45,6 +44,8 @@ const WIDTH: usize = 100;
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const FOREIGN_NAME: &str =
+    "on a loopback address the agent answers to localhost and to addresses only";
 const NOT_YET: &str = "not ready: the node is not known yet";
 
 const METRICS: [Offer; 3] = [
@@ -94,9 +95,13 @@ const INDEX: &str = "pidwatch agent\n\n\
 /// The text of an answer.
 pub enum Answer {
     /// All of it, and what it counts as.
-    Text(Option<Bytes>, Option<CountGuard>),
+    Text(Option<Bytes>, Option<Seat>),
     /// Events without end, and the time of the next sign of life.
-    Events(EventReader, Pin<Box<Sleep>>),
+    Events {
+        reader: EventReader,
+        silence: Pin<Box<Sleep>>,
+        _seat: Seat,
+    },
 }
 
 impl Body for Answer {
@@ -113,7 +118,9 @@ impl Body for Answer {
                 Poll::Ready(Some(text.split_to(PIECE)))
             }
             Self::Text(text, _) => Poll::Ready(text.take()),
-            Self::Events(reader, silence) => {
+            Self::Events {
+                reader, silence, ..
+            } => {
                 let next = reader.poll_next(context);
                 if next.is_ready() {
                     silence.as_mut().reset(Instant::now() + SILENCE);
@@ -138,7 +145,7 @@ impl Body for Answer {
             Self::Text(text, _) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
-            Self::Events(..) => SizeHint::default(),
+            Self::Events { .. } => SizeHint::default(),
         }
     }
 }
@@ -174,6 +181,32 @@ fn busy(what: &str) -> Response<Answer> {
     response
 }
 
+fn too_many(wait: Duration) -> Response<Answer> {
+    let text = "reports take much of the agent's time; come again later";
+    let mut response = said(StatusCode::TOO_MANY_REQUESTS, text);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, (wait.as_secs() + 1).into());
+    response
+}
+
+/// Whether a request is for this machine by its own name or by an address. A web page whose name was made to mean
+/// 127.0.0.1 (DNS rebinding) is asked for by that name, and would read the answer. Without the header it is no browser.
+fn is_own_name(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else {
+        return true;
+    };
+    let Some(authority) = host
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<Authority>().ok())
+    else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
 fn json(value: &impl serde::Serialize) -> Response<Answer> {
     match serde_json::to_vec(value) {
         Ok(mut text) => {
@@ -198,12 +231,25 @@ fn accepted(headers: &HeaderMap, offers: &[Offer]) -> Option<usize> {
     choose(&values.join(","), offers)
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// From where.
+    pub peer: Peer,
+    /// By an address that only this machine can reach.
+    pub is_local: bool,
+}
+
 /// Answers a request.
 pub async fn answer(
     request: Request<Incoming>,
     shared: &Rc<Shared>,
+    client: Client,
 ) -> Result<Response<Answer>, Infallible> {
     let method = request.method();
+    if client.is_local && !is_own_name(request.headers()) {
+        return Ok(said(StatusCode::MISDIRECTED_REQUEST, FOREIGN_NAME));
+    }
     if method != Method::GET && method != Method::HEAD {
         let mut response = said(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -219,16 +265,20 @@ pub async fn answer(
         [""] => answered(StatusCode::OK, PLAIN, INDEX),
         ["healthz"] => health(shared.health()),
         ["readyz"] => ready(shared),
-        ["metrics"] => large(shared, || metrics(request.headers(), shared)),
-        ["api", "v1", "snapshot"] => large(shared, || model(overview::snapshot(shared))),
-        ["api", "v1", "incidents"] => large(shared, || model(overview::incidents(shared))),
+        ["metrics"] => large(shared, client.peer, || metrics(request.headers(), shared)),
+        ["api", "v1", "snapshot"] => {
+            large(shared, client.peer, || model(overview::snapshot(shared)))
+        }
+        ["api", "v1", "incidents"] => {
+            large(shared, client.peer, || model(overview::incidents(shared)))
+        }
         ["api", "v1", "incidents", id, "report"] => {
             // RFC 3986, 2.1.
             let id = percent_decode_str(id).decode_utf8_lossy();
-            report(request.headers(), shared, Some(&id)).await
+            report(request.headers(), shared, client.peer, Some(&id)).await
         }
-        ["api", "v1", "report"] => report(request.headers(), shared, None).await,
-        ["api", "v1", "events"] => events(shared, request.method()),
+        ["api", "v1", "report"] => report(request.headers(), shared, client.peer, None).await,
+        ["api", "v1", "events"] => events(shared, client.peer, request.method()),
         _ => said(
             StatusCode::NOT_FOUND,
             format_args!("nothing is here; there is\n\n{INDEX}"),
@@ -255,14 +305,13 @@ fn ready(shared: &Shared) -> Response<Answer> {
 }
 
 /// An answer that holds much, if there is room for one.
-fn large(shared: &Shared, make: impl FnOnce() -> Response<Answer>) -> Response<Answer> {
-    if shared.large.get() >= MOST_LARGE {
+fn large(shared: &Shared, peer: Peer, make: impl FnOnce() -> Response<Answer>) -> Response<Answer> {
+    let Some(seat) = shared.large.admit_share(peer) else {
         return busy("too many answers are under way; come again later");
-    }
-    let counted = CountGuard::new(&shared.large);
+    };
     let mut response = make();
     if let Answer::Text(_, holds) = response.body_mut() {
-        *holds = Some(counted);
+        *holds = Some(seat);
     }
     response
 }
@@ -291,36 +340,55 @@ fn metrics(headers: &HeaderMap, shared: &Shared) -> Response<Answer> {
     response
 }
 
-fn events(shared: &Rc<Shared>, method: &Method) -> Response<Answer> {
+fn events(shared: &Rc<Shared>, peer: Peer, method: &Method) -> Response<Answer> {
     if !shared.is_ready() {
         return busy(NOT_YET);
     }
-    if method != Method::HEAD && shared.readers() >= MOST_READERS {
+    let Some(seat) = shared.readers.admit_share(peer) else {
         return busy("too many read events already; come again later");
-    }
+    };
     let mut response = answered(StatusCode::OK, "text/event-stream", Bytes::new());
     response
         .headers_mut()
         .insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     if method != Method::HEAD {
-        *response.body_mut() = Answer::Events(shared.join(), Box::pin(sleep(SILENCE)));
+        *response.body_mut() = Answer::Events {
+            reader: shared.join(),
+            silence: Box::pin(sleep(SILENCE)),
+            _seat: seat,
+        };
     }
     response
 }
 
-async fn report(headers: &HeaderMap, shared: &Rc<Shared>, id: Option<&str>) -> Response<Answer> {
+async fn report(
+    headers: &HeaderMap,
+    shared: &Rc<Shared>,
+    peer: Peer,
+    id: Option<&str>,
+) -> Response<Answer> {
     let Some(form) = accepted(headers, &REPORT) else {
         return said(
             StatusCode::NOT_ACCEPTABLE,
             "a report is text/markdown, text/html, application/json or text/plain",
         );
     };
-    let report = match night::report(shared, id).await {
+    let began = Instant::now();
+    let wait = shared.report_pauses.borrow().wait(peer, began);
+    if let Some(wait) = wait {
+        return too_many(wait);
+    }
+    let report = night::report(shared, id).await;
+    let now = Instant::now();
+    let mut pauses = shared.report_pauses.borrow_mut();
+    pauses.took(peer, now - began, now);
+    drop(pauses);
+    let report = match report {
         Ok(report) => report,
         Err(night::NightError::Busy) => return busy("a report is being made; come again later"),
         Err(error) => return said(error.status(), error),
     };
-    large(shared, || match form {
+    large(shared, peer, || match form {
         0 => answered(
             StatusCode::OK,
             "text/markdown; charset=utf-8",
