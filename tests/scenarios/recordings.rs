@@ -16,6 +16,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, a_recording_is_replayed_as_it_was),
         scenario!(HOST, a_full_disk_ends_the_recording_and_not_the_watch).slow(),
         scenario!(HOST, a_recording_is_never_overwritten),
+        scenario!(HOST, lines_that_are_no_events_are_left_out),
     ]
 }
 
@@ -110,5 +111,36 @@ fn a_recording_is_never_overwritten(env: &Env) -> Result<()> {
         .finish()?;
     finished.assert_refused(1, &[file.name(), "exists", "choose another name"]);
     assert_eq!(fs::read(&file.0)?, b"precious");
+    Ok(())
+}
+
+/// What follows is worth as much as what came before. A line of more than two mebibytes is none of ours.
+fn lines_that_are_no_events_are_left_out(env: &Env) -> Result<()> {
+    const STREAM: &str = include_str!("../fixtures/0.1.0/events.jsonl");
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("stream");
+    let replay = || {
+        let run = Invocation::new(env).args(["replay", "--speed", "max", "-o", "json"]);
+        run.args([&file]).finish()
+    };
+    let lines: Vec<&str> = STREAM.lines().take(60).collect();
+    fs::write(&file, lines.join("\n") + "\n")?;
+    let whole = replay()?;
+    let count = |stdout: &[u8]| stdout.iter().filter(|&&byte| byte == b'\n').count();
+    assert_eq!((whole.status.code(), count(&whole.stdout)), (Some(0), 60));
+    let mut broken = lines.clone();
+    broken.insert(20, "{\"time\":7}");
+    broken.insert(40, "no JSON \u{1b}[2J");
+    fs::write(&file, broken.join("\n") + "\n")?;
+    let rest = replay()?;
+    assert_eq!(rest.status.code(), Some(0), "{}", rest.stderr);
+    assert!(rest.stdout == whole.stdout);
+    assert!(rest.stderr.contains("2 lines of"), "{}", rest.stderr);
+    // At the very beginning it is another program's file.
+    fs::write(&file, "{\"time\":7}\n")?;
+    assert_ne!(replay()?.status.code(), Some(0));
+    let long = format!("{}\n{{\"x\":[{}0]}}\n", lines[0], "{},".repeat(1 << 20));
+    fs::write(&file, long)?;
+    assert_ne!(replay()?.status.code(), Some(0));
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::{
     io::{self, Write as _},
 };
 
+use tracing::level_filters::LevelFilter;
+
 use crate::{
     brake::{
         self, ActError, Applied, BrakeOptions, BrakeRequest, Braked, Candidate, ControlRequest,
@@ -17,7 +19,7 @@ use crate::{
     identity::Owner,
     node::{Roots, sockets},
     procfs::Proc,
-    runtime,
+    runtime::{self, diagnostics},
     survey::processes::cgroup_of,
 };
 
@@ -76,6 +78,7 @@ pub enum BrakeError {
 /// When it cannot be found, is protected, or its limit cannot be written. If the limit was lowered all the same, the
 /// brake is maintained until its end.
 pub fn run(args: &BrakeArgs) -> Result<(), BrakeError> {
+    diagnostics::init(false, LevelFilter::WARN);
     let options = BrakeOptions {
         owner: args.owner.clone(),
         at: args.at,
@@ -145,6 +148,7 @@ fn brake_here(args: &BrakeArgs) -> Result<(), BrakeError> {
 /// # Errors
 /// When it is not braked, or its limit cannot be restored.
 pub fn release(args: &ReleaseArgs) -> Result<(), BrakeError> {
+    diagnostics::init(false, LevelFilter::WARN);
     let name = args.owner.clone().filter(|_| !args.all);
     let releases = match brake::send(
         &args.roots.lease_dir,

@@ -2,12 +2,15 @@
 
 use std::{io, time::Duration};
 
+use tracing::level_filters::LevelFilter;
+
 use crate::{
     cli::args::{OutputFormat, ReplayArgs},
     commands::trace::Printer,
     node::watch::{Sink, WatchError},
     recording::{Pace, ReadError, Reader},
-    runtime::{self, Signals},
+    report::words::count,
+    runtime::{self, Signals, diagnostics},
     values::about,
 };
 
@@ -27,6 +30,7 @@ pub enum ReplayError {
 /// # Errors
 /// When it cannot be read or standard output fails.
 pub fn run(args: &ReplayArgs) -> Result<(), ReplayError> {
+    diagnostics::init(false, LevelFilter::WARN);
     let runtime = runtime::single_threaded().map_err(WatchError::Runtime)?;
     match runtime.block_on(replay(args)) {
         Err(ReplayError::Watch(WatchError::Output(error)))
@@ -44,8 +48,17 @@ async fn replay(args: &ReplayArgs) -> Result<(), ReplayError> {
     let printer = Printer::new(args.output, args.filter.clone());
     let mut printer = printer.map_err(WatchError::Output)?;
     let mut pace = Pace::new(args.speed);
+    let (mut shown, mut unread) = (0_u64, 0_u64);
     for line in &mut reader {
-        let line = line?;
+        let line = match line {
+            // As `report`: what follows is worth as much as what came before.
+            Err(ReadError::Broken { .. }) if shown > 0 => {
+                unread += 1;
+                continue;
+            }
+            line => line?,
+        };
+        shown += 1;
         let gap = pace.go_to(&line);
         let wait = async {
             printer.flush().await?;
@@ -63,6 +76,13 @@ async fn replay(args: &ReplayArgs) -> Result<(), ReplayError> {
             printer.buffer().extend(text.as_bytes());
         }
         printer.show(line).map_err(WatchError::Output)?;
+    }
+    if unread > 0 {
+        tracing::warn!(
+            "{} of {} could not be read and are left out",
+            count(unread, "line"),
+            args.file.display()
+        );
     }
     if reader.was_cut() {
         tracing::warn!(

@@ -3,6 +3,7 @@
 //! `path` reads it from the path alone; `names` keeps what container runtimes said of it, and
 //! `workload` reads what made a pod from its labels.
 
+mod bounded;
 mod errand;
 mod execs;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod path;
 mod workload;
 
 pub use self::{
+    bounded::{MAX_NAME, bounded},
     errand::Errands,
     execs::Execs,
     names::{Counters, Names},

@@ -4,8 +4,8 @@
 //! In: cgroups with what their paths say, answers. Out: names of a cgroup's owner, and for each
 //! runtime what to ask it now.
 //!
-//! Invariant: bounded. There are at most [`MAX_CGROUPS`] cgroups, a name is at most [`MAX_NAME`]
-//! bytes long, and nothing is kept that no cgroup stands for.
+//! Invariant: bounded. There are at most [`MAX_CGROUPS`] cgroups, a name is at most
+//! [`MAX_NAME`](super::MAX_NAME) bytes long, and nothing is kept that no cgroup stands for.
 
 use std::{
     collections::BTreeSet,
@@ -20,9 +20,6 @@ use crate::cgroup::CgroupId;
 
 /// Cgroups whose names are kept at a time; the owners of more are known by their paths only.
 pub const MAX_CGROUPS: usize = 8 * 1024;
-/// Longest name, in bytes: a Kubernetes name has at most 253 (RFC 1123 subdomain), a reference of an
-/// image 255 and its tag.
-pub const MAX_NAME: usize = 256;
 
 /// A runtime that does not know an id is asked again after these times: a container is known to it
 /// before its cgroup is made, a pod's sandbox only once it runs.
@@ -58,12 +55,6 @@ pub struct Names {
     pub container: Option<Box<str>>,
     /// The container's image.
     pub image: Option<Box<str>>,
-}
-
-/// A name from outside, cut to [`MAX_NAME`]; `None` when it is empty.
-pub fn bounded(name: &str) -> Option<Box<str>> {
-    let cut = &name[..name.floor_char_boundary(MAX_NAME)];
-    (!cut.is_empty()).then(|| cut.into())
 }
 
 /// What a runtime can be asked for.
@@ -390,7 +381,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::identify;
+    use crate::identity::{MAX_NAME, bounded, identify};
 
     const UID: &str = "3f2a7c1e-9b40-4d1c-8a55-0c9e6f1b2d37";
 

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::names::bounded;
+use super::bounded::bounded;
 
 /// Of a Deployment's pods: the hash of its ReplicaSet.
 const TEMPLATE_HASH: &str = "pod-template-hash";

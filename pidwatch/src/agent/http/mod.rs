@@ -87,7 +87,7 @@ async fn one(stream: TcpStream, shared: Rc<Shared>, peer: Peer, seat: Seat) {
     let is_local = stream
         .local_addr()
         .is_ok_and(|address| Peer::at(address.ip()).is_local());
-    let client = routes::Client { peer, is_local };
+    let client = routes::Requester { peer, is_local };
     let service = service_fn(|request| routes::answer(request, &shared, client));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

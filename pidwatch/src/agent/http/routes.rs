@@ -233,7 +233,7 @@ fn accepted(headers: &HeaderMap, offers: &[Offer]) -> Option<usize> {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub struct Requester {
     /// From where.
     pub peer: Peer,
     /// By an address that only this machine can reach.
@@ -244,7 +244,7 @@ pub struct Client {
 pub async fn answer(
     request: Request<Incoming>,
     shared: &Rc<Shared>,
-    client: Client,
+    client: Requester,
 ) -> Result<Response<Answer>, Infallible> {
     let method = request.method();
     if client.is_local && !is_own_name(request.headers()) {

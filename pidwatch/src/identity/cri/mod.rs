@@ -33,8 +33,8 @@ use pidwatch_core::{
     cgroup::CgroupId,
     escape,
     identity::{
-        Counters, Identity, Names, WORKLOAD_LABELS, Workload,
-        names::{Book, Found, RuntimeKey, Wanted, bounded},
+        Counters, Identity, Names, WORKLOAD_LABELS, Workload, bounded,
+        names::{Book, Found, RuntimeKey, Wanted},
     },
 };
 

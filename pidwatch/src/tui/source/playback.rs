@@ -53,8 +53,8 @@ impl Playback {
                     let (from, to) = span.unwrap_or((line.time, line.time));
                     span = Some((from.min(line.time), to.max(line.time)));
                 }
-                // What comes after a broken line is not shown; what came before is.
-                Err(ReadError::Broken { .. }) if span.is_some() => break,
+                // What follows is worth as much as what came before.
+                Err(ReadError::Broken { .. }) if span.is_some() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -158,12 +158,13 @@ impl Playback {
     }
 
     fn peek(&mut self) -> Result<Option<&Line>, ReadError> {
-        if self.ahead.is_none() {
-            self.ahead = match self.reader.next() {
-                Some(Ok(line)) => Some(line),
-                Some(Err(ReadError::Broken { .. })) | None => None,
+        while self.ahead.is_none() {
+            match self.reader.next() {
+                Some(Ok(line)) => self.ahead = Some(line),
+                Some(Err(ReadError::Broken { .. })) => {}
                 Some(Err(error)) => return Err(error),
-            };
+                None => break,
+            }
         }
         Ok(self.ahead.as_ref())
     }
