@@ -4,8 +4,8 @@
 //! metrics, for the snapshot and for who begins to listen. Pure: time comes in as an argument.
 //!
 //! Invariant: a counter that is exported never falls while its series is there. An owner that has a
-//! series keeps it until it is gone; one for which there was no room is counted into a sum that only
-//! grows, and what was counted there is not told again when it gets a series of its own.
+//! series keeps it until it is gone, and for two minutes if nobody living needs the room; one for which there was no room
+//! is counted into a sum that only grows, and what was counted there is not told again when it gets a series of its own.
 
 mod exported;
 
@@ -65,10 +65,47 @@ struct OwnerSeries {
     place: Option<SeriesPlace>,
 }
 
+/// How urgently an owner is to have series of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// It is not `ok`.
+    Flagged,
+    /// It is there.
+    Living,
+    /// It is gone.
+    Gone,
+}
+
 impl OwnerSeries {
     /// What was counted in it since it is known.
     fn total(&self) -> Counts {
         (&self.rate.total).into()
+    }
+
+    /// Its claim to series that it does not have; `None` where it has them, or nothing to tell. Of those that are summed
+    /// up, only living ones, and without room only those that are not `ok`.
+    fn claim(&self, now: BootTime, has_room: bool) -> Option<Claim> {
+        let rate = &self.rate;
+        let claim = match (self.gone, &rate.verdict) {
+            (Some(_), _) => Claim::Gone,
+            (None, Some(_)) => Claim::Flagged,
+            (None, None) => Claim::Living,
+        };
+        let has_tasks = rate.tasks.is_some_and(|tasks| tasks > 0);
+        let is_due = match self.place {
+            Some(SeriesPlace::Own(_)) => false,
+            Some(SeriesPlace::Other) => {
+                claim == Claim::Flagged || has_room && has_tasks && claim == Claim::Living
+            }
+            None => {
+                let is_named = rate.owner.has_names()
+                    || rate.owner.runtime.is_none()
+                    || self.gone.is_some()
+                    || now.since(self.since) >= NAMES;
+                is_named && (has_tasks || !self.total().is_zero())
+            }
+        };
+        is_due.then_some(claim)
     }
 }
 
@@ -307,37 +344,71 @@ impl Board {
         self.owners.insert(id, Box::new(entry));
     }
 
-    /// Owners that have something to tell get series while there is room, for those not `ok` beyond that.
+    /// Owners that have something to tell get series while there is room: those not `ok` first and beyond that, the living
+    /// before those that are gone, whose series they get.
     fn give_series(&mut self, now: BootTime) {
-        for entry in self.owners.values_mut() {
-            let is_flagged = entry.rate.verdict.is_some();
-            let has_reserve = self.with_series < self.most_owners + RESERVE;
-            match entry.place {
-                Some(SeriesPlace::Own(_)) => continue,
-                Some(SeriesPlace::Other) if !(is_flagged && has_reserve) => continue,
-                Some(SeriesPlace::Other) => {
-                    self.with_series += 1;
-                    entry.place = Some(SeriesPlace::Own(Some(Box::new(entry.total()))));
-                    continue;
-                }
-                None => {}
+        let mut gone = self.series_of_the_gone();
+        let room = self.most_owners.saturating_sub(self.with_series) + gone.len();
+        let mut waiting: Vec<_> = self
+            .owners
+            .iter()
+            .filter_map(|(id, entry)| Some((entry.claim(now, room > 0)?, *id)))
+            .collect();
+        waiting.sort_unstable();
+        for (claim, id) in waiting {
+            let most = match claim {
+                Claim::Flagged => self.most_owners + RESERVE,
+                Claim::Living | Claim::Gone => self.most_owners,
+            };
+            if self.with_series >= most
+                && claim < Claim::Gone
+                && let Some(other) = gone.pop()
+            {
+                self.fold(other);
             }
-            let rate = &entry.rate;
-            let has_tasks = rate.tasks.is_some_and(|tasks| tasks > 0);
-            let is_named = rate.owner.has_names()
-                || rate.owner.runtime.is_none()
-                || entry.gone.is_some()
-                || now.since(entry.since) >= NAMES;
-            if !(is_named && (has_tasks || !entry.total().is_zero())) {
+            let has_room = self.with_series < most;
+            let Some(entry) = self.owners.get_mut(&id) else {
                 continue;
+            };
+            match (&entry.place, has_room) {
+                (None, true) => entry.place = Some(SeriesPlace::Own(None)),
+                // What it counted until now is in the sum.
+                (Some(_), true) => {
+                    entry.place = Some(SeriesPlace::Own(Some(Box::new(entry.total()))));
+                }
+                (None, false) => {
+                    self.other = self.other.plus(&entry.total());
+                    entry.place = Some(SeriesPlace::Other);
+                }
+                (Some(_), false) => {}
             }
-            if self.with_series < self.most_owners || (is_flagged && has_reserve) {
-                self.with_series += 1;
-                entry.place = Some(SeriesPlace::Own(None));
-            } else {
-                self.other = self.other.plus(&entry.total());
-                entry.place = Some(SeriesPlace::Other);
-            }
+            self.with_series += usize::from(has_room);
+        }
+    }
+
+    /// Owners that are gone and have series, the oldest last.
+    fn series_of_the_gone(&self) -> Vec<CgroupId> {
+        let gone = self.owners.iter().filter_map(|(id, entry)| {
+            let has_series = matches!(entry.place, Some(SeriesPlace::Own(_)));
+            Some((entry.gone.filter(|_| has_series)?, *id))
+        });
+        let mut gone: Vec<_> = gone.collect();
+        gone.sort_unstable_by(|a, b| b.cmp(a));
+        gone.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Ends the series of an owner: what it counted goes to the sum.
+    fn fold(&mut self, id: CgroupId) {
+        let Some(entry) = self.owners.get_mut(&id) else {
+            return;
+        };
+        if let Some(SeriesPlace::Own(before)) = entry.place.replace(SeriesPlace::Other) {
+            let counted = match before {
+                Some(before) => entry.total().minus(&before),
+                None => entry.total(),
+            };
+            self.other = self.other.plus(&counted);
+            self.with_series = self.with_series.saturating_sub(1);
         }
     }
 

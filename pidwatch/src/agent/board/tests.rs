@@ -166,12 +166,44 @@ fn for_whom_there_is_no_room_is_in_a_sum_that_only_grows() {
     window(&mut board, later, vec![rate(4, "/d", Some(1), 1)]);
     assert_eq!(
         created(&board),
-        expected(&[("/d", 1), ("other", 13)]),
-        "the room is given when it is free"
+        expected(&[("/c", 0), ("other", 14)]),
+        "free room is given to who has waited for longest"
     );
     window(&mut board, later + 1, vec![rate(4, "/d", Some(1), 2)]);
     let sum: u64 = created(&board).iter().map(|(_, n)| n).sum();
     assert_eq!(sum, 15, "nothing is counted twice or not at all");
+}
+
+#[test]
+fn the_living_get_the_series_of_the_gone() {
+    let mut board = board(2);
+    let short = |id: u64| rate(id, &format!("/short/{id}"), Some(1), 1);
+    for second in 1..=60 {
+        let came: Vec<_> = (0..10).map(|n| short(second * 10 + n)).collect();
+        window(&mut board, second, came.clone());
+        for rate in came {
+            removed(&mut board, second, &rate.owner);
+        }
+    }
+    let others = |board: &Board| -> u64 { created(board).iter().map(|(_, n)| n).sum() };
+    assert_eq!(others(&board), 600);
+    window(
+        &mut board,
+        61,
+        vec![rate(1, "/a", Some(3), 7), rate(2, "/b", Some(1), 5)],
+    );
+    assert_eq!(
+        created(&board),
+        expected(&[("/a", 7), ("/b", 5), ("other", 600)])
+    );
+    // A third one waits, and is told from the moment on that there is room.
+    window(&mut board, 62, vec![rate(3, "/c", Some(1), 9)]);
+    removed(&mut board, 63, &OwnerRef::example(1, Some("/a")));
+    window(&mut board, 64, vec![rate(3, "/c", Some(1), 11)]);
+    assert_eq!(
+        created(&board),
+        expected(&[("/b", 5), ("/c", 0), ("other", 600 + 7 + 11)])
+    );
 }
 
 #[test]
