@@ -24,6 +24,8 @@ use crate::{
     },
 };
 
+/// Owners that are known at a time: twice as many as a node counts, with those that have just gone.
+const MOST_OWNERS: usize = 2 * 16 * 1024;
 /// Events that are kept.
 const MOST_EVENTS: usize = 2_000;
 /// Incidents that are kept, the closed ones too.
@@ -121,7 +123,11 @@ impl NodeStore {
                     known.verdict = None;
                 }
             }
-            Event::Rate(rate) => self.rates_ahead.push(*rate),
+            // A stream without windows must not fill the memory.
+            Event::Rate(rate) if self.rates_ahead.len() < MOST_OWNERS => {
+                self.rates_ahead.push(*rate);
+            }
+            Event::Rate(_) => {}
             Event::Node(node) => {
                 self.window(node, time);
                 return true;
@@ -129,7 +135,8 @@ impl NodeStore {
             Event::CloneFailed(failed) => self.failed(&failed, time),
             Event::Brake(brake) => self.brake(&brake, time),
             Event::Cgroup(change) => self.changed(&change, time),
-            Event::State(state) => self.state(*state, time),
+            Event::State(state) if self.has_room_for(&state.owner) => self.state(*state, time),
+            Event::State(_) => {}
             Event::Incident(incident) => self.incident(*incident, time),
             Event::Lost { place, count } => {
                 let text = format!("{count} lost at {}", escape::for_terminal(place.as_bytes()));
@@ -146,7 +153,9 @@ impl NodeStore {
         match change.known() {
             Some(Change::Added) => {
                 note("cgroup came");
-                self.known(owner);
+                if self.has_room_for(owner) {
+                    self.known(owner);
+                }
             }
             Some(Change::Removed) => {
                 note("cgroup went");
@@ -154,10 +163,10 @@ impl NodeStore {
                     known.gone = Some(time);
                 }
             }
-            Some(Change::Named) => {
+            Some(Change::Named) if self.has_room_for(owner) => {
                 self.known(owner);
             }
-            None => {}
+            Some(Change::Named) | None => {}
         }
     }
 
@@ -237,6 +246,10 @@ impl NodeStore {
             .then_with(|| b.opened.cmp(&a.opened))
     }
 
+    fn has_room_for(&self, owner: &OwnerRef) -> bool {
+        self.owners.len() < MOST_OWNERS || self.owners.contains_key(&owner.id())
+    }
+
     fn known(&mut self, owner: &Arc<OwnerRef>) -> &mut OwnerEntry {
         let known = self
             .owners
@@ -259,6 +272,9 @@ impl NodeStore {
         };
         for rate in std::mem::take(&mut self.rates_ahead) {
             let owner = rate.owner.clone();
+            if !self.has_room_for(&owner) {
+                continue;
+            }
             let reading = self.known(&owner).window(rate, time, seconds);
             sum.created += reading.created;
             sum.exited += reading.exited;

@@ -371,7 +371,8 @@ fn events(n: Option<u64>) -> String {
 
 /// Events per second: a dash when there was none, a digit behind the point when there were few.
 fn per_second(n: u64, seconds: f64) -> String {
-    let rate = n as f64 / seconds;
+    // A recording may say that a window took no time.
+    let rate = n as f64 / seconds.max(0.001);
     match n {
         0 => "-".to_owned(),
         _ if rate < 99.95 => format!("{rate:.1}"),

@@ -451,6 +451,19 @@ fn room_is_bounded_whatever_happens() {
     assert!(app.world.events.len() <= 2_000);
     app.take(window(60, Vec::new()));
     assert_eq!(app.world.owners.len(), 0, "gone for long");
+    // A stream that never ends a window, and one of cgroups that never go.
+    for i in 0..50_000 {
+        let of = owner(i, "/many");
+        let state = Event::State(Box::new(state(of.clone(), State::Growing, 1)));
+        let rate = Event::Rate(Box::new(rate(of.clone(), 1)));
+        app.take([
+            changed(61, of, Change::Added),
+            line(61, state),
+            line(61, rate),
+        ]);
+    }
+    app.take(window(62, Vec::new()));
+    assert_eq!(app.world.owners.len(), 32_768);
 }
 
 #[test]
