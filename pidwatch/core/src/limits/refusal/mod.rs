@@ -73,11 +73,11 @@ impl Reasons {
     /// Why a creation failed.
     pub fn of(&mut self, failure: &Failure, outlook: &impl Outlook) -> RefusalVerdict {
         let evidence = &*failure.evidence;
-        let refused_by = self.note_refusals(evidence);
+        let refused = self.note_refusals(evidence);
         let is_exec = failure.syscall == Some(SyscallName::EXECVE);
         match failure.errno as i32 {
             libc::EAGAIN if is_exec => exec_refused(evidence),
-            libc::EAGAIN => try_again(failure, refused_by, outlook),
+            libc::EAGAIN => try_again(failure, refused, outlook),
             libc::ENOMEM => no_memory(evidence, outlook),
             libc::ENOSPC => no_space(evidence),
             _ => RefusalVerdict::measured(Reason::Other, None),
@@ -89,8 +89,8 @@ impl Reasons {
         self.refusals.remove(&cgroup);
     }
 
-    /// Notes how often each limit has refused, and returns the level that did since it was last looked at.
-    fn note_refusals(&mut self, evidence: &LimitEvidence) -> Option<usize> {
+    /// Notes how often each limit has refused: whether one has since it was last looked at, and which level that was.
+    fn note_refusals(&mut self, evidence: &LimitEvidence) -> Refused {
         let levels = cgroups(evidence);
         let mut moved = None;
         for (i, level) in levels.iter().enumerate() {
@@ -100,15 +100,39 @@ impl Reasons {
             }
         }
         if !knows(evidence, known::EVENTS_AT_FORKER) {
-            return moved.filter(|&i| is_bounded(&levels[i]));
+            return match moved.filter(|&i| is_bounded(&levels[i])) {
+                Some(level) => Refused::At(level),
+                None => Refused::No,
+            };
         }
         // Counted at the cgroup that forked: some limit from it up refused. `max` cannot have.
-        let from = moved.filter(|&i| i == 0)?;
+        let Some(from) = moved.filter(|&i| i == 0) else {
+            return Refused::No;
+        };
         let bounded = || (from..levels.len()).filter(|&i| is_bounded(&levels[i]));
         let near = bounded().filter(|&i| gap_of(&levels[i]).is_some());
-        near.min_by_key(|&i| gap_of(&levels[i]))
-            .or_else(|| bounded().next())
+        // Tasks may have ended since. One that is not half full did not refuse, but one that was raised since, as when a
+        // brake ends.
+        let is_half_full = |&i: &usize| levels[i].usage.max(0) >= levels[i].limit / 2;
+        let level = near
+            .min_by_key(|&i| gap_of(&levels[i]))
+            .or_else(|| bounded().find(is_half_full));
+        match level {
+            Some(level) => Refused::At(level),
+            None if bounded().next().is_some() => Refused::Somewhere,
+            None => Refused::No,
+        }
     }
+}
+
+/// Whether the limit of a cgroup has refused, by the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    No,
+    /// That of this level.
+    At(usize),
+    /// Of some level: by now it is another limit than it was.
+    Somewhere,
 }
 
 fn is_bounded(level: &CgroupLevel) -> bool {
@@ -162,11 +186,7 @@ fn pids_max(level: &CgroupLevel) -> Option<Limit> {
 }
 
 /// EAGAIN of a creation.
-fn try_again(
-    failure: &Failure,
-    refused_by: Option<usize>,
-    outlook: &impl Outlook,
-) -> RefusalVerdict {
+fn try_again(failure: &Failure, refused: Refused, outlook: &impl Outlook) -> RefusalVerdict {
     let evidence = &*failure.evidence;
     if evidence.known == 0 {
         return infer(failure, outlook);
@@ -207,12 +227,17 @@ fn try_again(
         return verdict;
     }
     // Someone's end made room in the meantime; but this limit has refused since the last look.
-    if let Some(level) = refused_by.and_then(|i| levels.get(i)) {
+    if let Refused::At(level) = refused
+        && let Some(level) = levels.get(level)
+    {
         return RefusalVerdict::inferred(Reason::PidsMax, pids_max(level));
     }
     nearly_full(evidence)
         .or_else(|| deeper_limit(failure, outlook, |usage, limit| gap(usage, limit).is_some()))
-        .unwrap_or(RefusalVerdict::UNKNOWN)
+        .unwrap_or(match refused {
+            Refused::Somewhere => RefusalVerdict::inferred(Reason::PidsMax, None),
+            Refused::No | Refused::At(_) => RefusalVerdict::UNKNOWN,
+        })
 }
 
 /// Where there are more levels of cgroups than the kernel side reads: what their files say.

@@ -391,16 +391,23 @@ fn a_counter_at_the_forker_never_blames_a_limit_of_max() {
     evidence.cgroups[0].limit = PID_MAX_LIMIT + 1;
     reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
     evidence.cgroups[0].events = 1;
+    evidence.cgroups[1].usage = 50;
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
     assert_eq!(verdict.reason, Reason::PidsMax);
-    assert_eq!(limit(verdict), (5, 100, LimitOwner::Cgroup(CgroupId(11))));
+    assert_eq!(limit(verdict), (50, 100, LimitOwner::Cgroup(CgroupId(11))));
+    // One that was raised since, as when a brake ends, and not a limit above it that is far from full.
+    evidence.cgroups[0].events = 2;
+    evidence.cgroups[1].usage = 5;
+    let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
+    assert_eq!((verdict.reason, verdict.limit), (Reason::PidsMax, None));
+    assert_eq!(verdict.basis, Some(Basis::Inferred));
     // A counter further up is about other forkers.
     evidence.cgroups[1].events = 1;
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
     assert_eq!(verdict, RefusalVerdict::UNKNOWN);
     // Without any bounded level, it was none of these.
     evidence.cgroups[1].limit = PID_MAX_LIMIT + 1;
-    evidence.cgroups[0].events = 2;
+    evidence.cgroups[0].events = 3;
     let verdict = reasons.of(&failure(libc::EAGAIN, evidence), &Nothing);
     assert_eq!(verdict, RefusalVerdict::UNKNOWN);
 }
