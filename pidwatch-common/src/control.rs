@@ -27,4 +27,6 @@ pub enum Request {
     Watch = 5,
     /// Have them no longer.
     Unwatch = 6,
+    /// Give this cgroup an entry of the map also where only the places kept for owners are left.
+    Keep = 7,
 }

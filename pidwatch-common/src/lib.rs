@@ -28,6 +28,8 @@ pub mod map {
 /// Entries of [`map::CGROUPS`]: cgroups that had any task life since pidwatch started and are not
 /// long gone. An entry and its overhead take 400 bytes, all of them 6.3 MiB.
 pub const MAX_CGROUPS: u32 = 16 * 1024;
+/// Of these are kept for owners: containers, pods, units. However many cgroups one of them makes, others find room.
+pub const RESERVED_CGROUPS: u32 = 2 * 1024;
 
 /// Entries of [`map::PENDING`]: as many as there are PIDs by default. An entry takes 88 bytes, its bucket
 /// 16, all of them 3.3 MiB.

@@ -190,6 +190,6 @@ pub const PATH_MAX: usize = 1024;
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Rate>() == 24 + 216 + 48);
 const _: () = assert!(size_of::<CloneFailed>() == 24 + 216 + 24 + 40 + size_of::<LimitEvidence>());
-const _: () = assert!(size_of::<Losses>() == 24 + 56);
+const _: () = assert!(size_of::<Losses>() == 24 + 64);
 const _: () = assert!(size_of::<PidNamespaces>() == 24 + 8 + PID_LEVELS * 16);
 const _: () = assert!(size_of::<CgroupChange>() == 24 + 8);

@@ -204,7 +204,7 @@ pub enum Loss {
     RingFailure = 1,
     /// A record of a cgroup's coming or going did not fit into the ring.
     RingCgroup = 2,
-    /// A creation, exit, free or failure of a cgroup for which the map had no place.
+    /// A creation, exit or failure of a cgroup for which the map had no place, nor for any near one above it.
     CgroupMapFull = 3,
     /// A creation whose cgroup could not be found out.
     CreationUnresolved = 4,
@@ -212,11 +212,13 @@ pub enum Loss {
     PendingMapFull = 5,
     /// A free that the hook was not there for.
     FreeUnseen = 6,
+    /// A creation, exit or failure of a cgroup for which the map had no place: counted in the nearest one above that has.
+    CgroupFolded = 7,
 }
 
 impl Loss {
     /// Every loss, in the order of its index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RingRate,
         Self::RingFailure,
         Self::RingCgroup,
@@ -224,6 +226,7 @@ impl Loss {
         Self::CreationUnresolved,
         Self::PendingMapFull,
         Self::FreeUnseen,
+        Self::CgroupFolded,
     ];
 }
 

@@ -27,7 +27,7 @@ pub extern "C" fn baseline(ctx: *mut [u64; 2]) -> i32 {
         return 0;
     }
     let owner = Owner::of(task);
-    if let Some(entry) = owner.entry()
+    if let Some((owner, entry)) = owner.entry()
         && note(task, owner.id, entry, task.is_leader(), 0)
     {
         // SAFETY: an entry of the map.

@@ -2,16 +2,21 @@
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_get_smp_processor_id};
 use pidwatch_common::{
+    MAX_CGROUPS, RESERVED_CGROUPS,
     evidence::CGROUP_LEVELS,
     record::ChargeScope,
     totals::{Cgroup, Loss, RARE, Rare, SHARDS, Shard},
 };
 
 use crate::{
+    counter::{add, count},
     loss::lose,
-    maps::{CGROUPS, offset, setting},
+    maps::{CGROUPS, CGROUPS_USED, offset, setting},
     task::{Task, load, probe},
 };
+
+/// How far up a cgroup without a place is counted.
+const FOLD_LEVELS: usize = 32;
 
 /// A new entry. In read-only data, so that a hook's stack need not hold it.
 static NEW: Cgroup = Cgroup::ZERO;
@@ -84,9 +89,7 @@ impl Owner {
             if !css.is_null() {
                 return Some(css);
             }
-            let own = cgroup.wrapping_add(offset!(cgroup_self) as usize);
-            let parent: *const u8 = probe(own, offset!(css_parent))?;
-            cgroup = probe(parent, offset!(css_cgroup))?;
+            cgroup = parent(cgroup)?;
         }
         None
     }
@@ -122,28 +125,91 @@ impl Owner {
         ))
     }
 
-    /// The entry of this cgroup, made when it is the first; `None` (and told as lost) when the
-    /// map is full.
+    /// The entry of this cgroup, made when it is the first. When the map has no more room for it, that of the nearest cgroup
+    /// above that has one, and that cgroup; `None` (and told as lost) when there is none.
     #[inline(always)]
-    pub fn entry(self) -> Option<*mut Cgroup> {
-        match CGROUPS.get_ptr_mut(self.id) {
-            Some(entry) => Some(entry),
-            None => new_entry(self.id),
+    pub fn entry(self) -> Option<(Self, *mut Cgroup)> {
+        if let Some(entry) = CGROUPS.get_ptr_mut(self.id) {
+            return Some((self, entry));
         }
+        let id = new_entry(self.css_set, self.id);
+        let entry = CGROUPS.get_ptr_mut(id)?;
+        if id == self.id {
+            return Some((self, entry));
+        }
+        // Its charge is not this task's: user space reads it.
+        let css_set = core::ptr::null();
+        Some((Self { id, css_set }, entry))
     }
 }
 
+/// Makes an entry for a cgroup; the id of the cgroup to count in, 0 for none.
 #[inline(never)]
-fn new_entry(id: u64) -> Option<*mut Cgroup> {
-    // Another CPU may have been faster; then its entry is the one.
+fn new_entry(css_set: *const u8, id: u64) -> u64 {
+    if make_entry(id, RESERVED_CGROUPS) {
+        return id;
+    }
+    let host = host_above(css_set);
+    lose(match host {
+        0 => Loss::CgroupMapFull,
+        _ => Loss::CgroupFolded,
+    });
+    host
+}
+
+/// Makes an entry, unless no more than so many places are left; whether there is one now.
+#[inline(never)]
+pub fn make_entry(id: u64, reserved: u32) -> bool {
+    let Some(used) = CGROUPS_USED.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: a value of the map.
+    if unsafe { used.read_volatile() } >= u64::from(MAX_CGROUPS - reserved) {
+        return CGROUPS.get_ptr_mut(id).is_some();
+    }
     // By reference: by value the entry would be put together on the stack.
     let new: &Cgroup = &NEW;
-    let _ = CGROUPS.insert(id, new, u64::from(BPF_NOEXIST));
-    let entry = CGROUPS.get_ptr_mut(id);
-    if entry.is_none() {
-        lose(Loss::CgroupMapFull);
+    // Another CPU may have been faster; then its entry is the one.
+    if CGROUPS.insert(id, new, u64::from(BPF_NOEXIST)).is_ok() {
+        count(used);
     }
-    entry
+    CGROUPS.get_ptr_mut(id).is_some()
+}
+
+/// Takes an entry out, if there is one.
+#[inline(never)]
+pub fn remove_entry(id: u64) {
+    if CGROUPS.remove(id).is_ok()
+        && let Some(used) = CGROUPS_USED.get_ptr_mut(0)
+    {
+        add(used, u64::MAX);
+    }
+}
+
+/// The nearest cgroup above a task's that has an entry; 0 for none.
+#[inline(always)]
+fn host_above(css_set: *const u8) -> u64 {
+    let Some(mut cgroup) = Owner::cgroup(css_set) else {
+        return 0;
+    };
+    for _ in 0..FOLD_LEVELS {
+        let Some(above) = parent(cgroup) else {
+            return 0;
+        };
+        cgroup = above;
+        let id = Owner::of_cgroup(cgroup).unwrap_or(0);
+        if CGROUPS.get_ptr_mut(id).is_some() {
+            return id;
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn parent(cgroup: *const u8) -> Option<*const u8> {
+    let own = cgroup.wrapping_add(offset!(cgroup_self) as usize);
+    let above: *const u8 = probe(own, offset!(css_parent))?;
+    probe(above, offset!(css_cgroup))
 }
 
 /// This CPU's share of the hot counters.

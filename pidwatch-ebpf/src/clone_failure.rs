@@ -119,7 +119,9 @@ fn exec_failed() -> u32 {
     let Some(owner) = Owner::probe(task) else {
         return 0;
     };
-    let Some(entry) = owner.entry() else { return 0 };
+    let Some((owner, entry)) = owner.entry() else {
+        return 0;
+    };
     // SAFETY: an entry of the map.
     count(unsafe { &raw mut (*entry).failed });
     if emit::may_send_failure(entry) {
@@ -178,7 +180,9 @@ fn failed(errno: i64, syscall: Option<Syscall>) -> u32 {
         );
         return 0;
     }
-    let Some(entry) = owner.entry() else { return 0 };
+    let Some((owner, entry)) = owner.entry() else {
+        return 0;
+    };
     let place = REJECTIONS
         .iter()
         .position(|&known| i64::from(known) == errno);
@@ -204,7 +208,9 @@ fn wanted(caller: Owner, errno: u32, syscall: Syscall) -> u32 {
         Some(id) => Owner { id, ..caller },
         None => caller,
     };
-    let Some(entry) = owner.entry() else { return 0 };
+    let Some((owner, entry)) = owner.entry() else {
+        return 0;
+    };
     let pids = match target {
         Some(cgroup) => Owner::pids_of_cgroup(cgroup),
         None => probe(caller.css_set, offset!(css_set_pids)),

@@ -13,7 +13,7 @@ use pidwatch_common::{
 };
 
 use crate::{
-    cgroup::Owner,
+    cgroup::{Owner, make_entry, remove_entry},
     creation::task_by_pid,
     emit::{header, write_rate},
     evidence::pids,
@@ -28,8 +28,7 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
     if request == Request::Totals as u64 {
         tell_totals(cgroup);
     } else if request == Request::Forget as u64 {
-        // It may never have had an entry.
-        let _ = CGROUPS.remove(cgroup);
+        remove_entry(cgroup);
     } else if request == Request::Losses as u64 {
         tell_losses();
     } else if request == Request::Settle as u64
@@ -43,6 +42,8 @@ pub fn control(ctx: RawTracePointContext) -> i32 {
         let _ = WATCHED.insert(cgroup, cgroup, 0);
     } else if request == Request::Unwatch as u64 {
         let _ = WATCHED.remove(cgroup);
+    } else if request == Request::Keep as u64 {
+        make_entry(cgroup, 0);
     }
     0
 }

@@ -69,7 +69,9 @@ pub fn task_newtask_classic(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn created(owner: Owner, thread: bool) {
-    let Some(entry) = owner.entry() else { return };
+    let Some((owner, entry)) = owner.entry() else {
+        return;
+    };
     // SAFETY: an entry of the map.
     unsafe {
         let created = &raw mut (*own_shard(entry)).created;

@@ -37,7 +37,9 @@ pub fn sched_process_exit_classic(_ctx: TracePointContext) -> u32 {
 fn exited(task: Task) {
     let leader = task.is_leader();
     let owner = Owner::of(task);
-    let Some(entry) = owner.entry() else { return };
+    let Some((owner, entry)) = owner.entry() else {
+        return;
+    };
     // SAFETY: an entry of the map.
     unsafe {
         if leader {

@@ -48,7 +48,7 @@ pub fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     }
     let task = Task(ctx.arg(2));
     let owner = Owner::of(task);
-    if let Some(entry) = owner.entry() {
+    if let Some((owner, entry)) = owner.entry() {
         emit::entered(owner, entry, task.pid(), mover(task));
     }
     0

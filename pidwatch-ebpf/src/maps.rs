@@ -18,6 +18,10 @@ use pidwatch_common::{
 #[map]
 pub static CGROUPS: HashMap<u64, Cgroup> = HashMap::with_max_entries(MAX_CGROUPS, 0);
 
+/// How many entries [`CGROUPS`] has.
+#[map]
+pub static CGROUPS_USED: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Records to user space; user space sets the size at load.
 #[map]
 pub static RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);

@@ -21,6 +21,9 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, containers_that_come_and_go_leave_nothing_behind)
             .slow()
             .minutes(3 + rounds() as u64),
+        scenario!(HOST, cgroups_without_number_hide_no_container)
+            .minutes(4)
+            .slow(),
         scenario!(HOST, twelve_thousand_cgroups_keep_nobody_waiting)
             .slow()
             .minutes(4),
@@ -208,6 +211,64 @@ fn twelve_thousand_cgroups_keep_nobody_waiting(env: &Env) -> Result<()> {
     probe.finish()?;
     load.finish()?;
     assert!(ended < Duration::from_secs(1), "{ended:?}");
+    drop(crowd);
+    Ok(())
+}
+
+/// One unit makes more cgroups than the kernel side has places for, and uses each: what is counted in those beyond goes to the
+/// unit, and who comes later is counted exactly.
+fn cgroups_without_number_hide_no_container(env: &Env) -> Result<()> {
+    const CGROUPS: usize = 17_000;
+    const FORKS: u64 = 300;
+    let slice = Cgroup::new(&env.hierarchy, "many.slice")?;
+    let hostile = slice.child(format!("hostile-{}.service", std::process::id()))?;
+    let folder = Folder::new("many")?;
+    let mut agent = Agent::start(env, folder.path(), &["--window", "1s"])?;
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn()?;
+    let process = sleeper.id().to_string();
+    let mut crowd = Vec::with_capacity(CGROUPS);
+    for n in 0..CGROUPS {
+        let cgroup = hostile.child(format!("c{n}"))?;
+        cgroup.set("cgroup.procs", &process)?;
+        crowd.push(cgroup);
+    }
+    let last = crowd.last().context("none")?;
+    let beyond = Load::new(env, "forks").with("count", FORKS).inside(last);
+    let beyond = beyond.run()?;
+    let late = slice.child(format!("late-{}.service", std::process::id()))?;
+    let forks = Load::new(env, "forks").with("count", FORKS).inside(&late);
+    let truth = forks.run()?;
+    agent.pidwatch.wait_within(Duration::from_mins(2), |seen| {
+        seen.of_type("lost")
+            .any(|event| event.text("/where") == Some("cgroup_folded"))
+    })?;
+    let lost = |place: &str| -> Result<f64> {
+        let label = format!("where=\"{place}\"");
+        let metrics = agent.metrics()?;
+        metrics
+            .value("pidwatch_lost_total", &[&label])
+            .context("no such loss")
+    };
+    let created = |cgroup: &Cgroup| -> Result<Option<f64>> {
+        let name = "pidwatch_container_created_total";
+        Ok(agent.metrics()?.of(name, &cgroup.path, "process"))
+    };
+    let expected = truth.here.created.processes as f64;
+    agent.eventually("the late unit is counted", || {
+        Ok(created(&late)? == Some(expected))
+    })?;
+    let expected = beyond.here.created.processes as f64;
+    agent.eventually("what was created beyond is the unit's", || {
+        Ok(created(&hostile)? == Some(expected))
+    })?;
+    println!(
+        "    {} events were counted in the unit",
+        lost("cgroup_folded")?
+    );
+    assert_eq!(lost("cgroup_map_full")?, 0.0);
+    sleeper.kill()?;
+    sleeper.wait()?;
+    agent.pidwatch.stop()?;
     drop(crowd);
     Ok(())
 }

@@ -23,6 +23,7 @@ mod name;
 mod namespaces;
 mod owners;
 mod parts;
+mod places;
 mod readings;
 mod saved_incident;
 mod settings;
@@ -49,6 +50,7 @@ use self::{
     idle::IdlePoller,
     namespaces::Namespaces,
     parts::Parts,
+    places::keep_owners,
     shared_owners::SharedOwners,
     under_way::{Closing, Looking, Walks},
     unseen::Unseen,
@@ -141,6 +143,8 @@ pub struct Node {
     /// Owners that had a row in the last window for what happens in their parts.
     flagged_owners: HashSet<CgroupId>,
     unseen: Unseen,
+    /// When owners may be given places again.
+    keep_due: Instant,
     /// When refusals are to be compared again.
     unseen_due: Instant,
     reasons: Reasons,
@@ -221,6 +225,7 @@ impl Node {
         for (id, node) in tree.iter() {
             names.look_up(id, &identify(&node.path));
         }
+        keep_owners(&probe, &tree);
         let mut parts = Parts::default();
         for (id, _) in tree.iter() {
             parts.learn_by_path(&tree, id);
@@ -262,6 +267,7 @@ impl Node {
             roots: settings.roots.clone(),
             flagged_owners: HashSet::new(),
             unseen,
+            keep_due: now,
             unseen_due: now + unseen::EVERY,
             files,
             layout,
@@ -553,6 +559,9 @@ impl Node {
                 self.parts.learn_by_path(&self.tree, id);
                 self.detector.born(id, time);
                 let owner = self.named(Owner::new(id, Some(path.into())));
+                if owner.is_outermost() {
+                    self.probe.keep(id);
+                }
                 self.names.announced(id);
                 let line = self.changed(owner, Change::Added, time);
                 lines.push(line);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use tokio::time::Instant;
 
-use super::{Live, Node, under_way::Closing};
+use super::{Live, Node, places::keep_owners, under_way::Closing};
 use crate::{
     cgroup::CgroupId,
     clock::BootTime,
@@ -38,7 +38,21 @@ const ZOMBIES_SHARE: u32 = 100;
 /// Creators that a row names.
 const CREATORS: usize = 3;
 
+/// Where it is told that a cgroup's events were counted in one above.
+const FOLDED: &str = "cgroup_folded";
+/// Owners are given places no more often than this.
+const KEEP_EVERY: Duration = Duration::from_mins(1);
+
 impl Node {
+    /// A walk may have found owners that nobody announced.
+    fn keep_owners_again(&mut self, now: Instant) {
+        if now < self.keep_due {
+            return;
+        }
+        self.keep_due = now + KEEP_EVERY;
+        keep_owners(&self.probe, &self.tree);
+    }
+
     /// Ends the window; its rows are then to be read.
     pub(super) fn begin_closing(&mut self, now: Instant, lines: &mut Vec<Line>) {
         let time = BootTime::now();
@@ -49,6 +63,9 @@ impl Node {
             .any(|(place, _)| TELL_OF_CGROUPS.contains(place))
         {
             self.walk(now);
+        }
+        if losses.iter().any(|(place, _)| *place == FOLDED) {
+            self.keep_owners_again(now);
         }
         self.look_for_unknown(now);
         for (place, count) in losses {

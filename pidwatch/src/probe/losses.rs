@@ -13,6 +13,7 @@ fn name(loss: Loss) -> &'static str {
         Loss::RingFailure => "ring_failure",
         Loss::RingCgroup => "ring_cgroup",
         Loss::CgroupMapFull => "cgroup_map_full",
+        Loss::CgroupFolded => "cgroup_folded",
         Loss::CreationUnresolved => "creation_unresolved",
         Loss::PendingMapFull => "pending_map_full",
         // As what is lost there in another way.

@@ -295,6 +295,11 @@ impl Probe {
         self.ask(Request::Forget, cgroup);
     }
 
+    /// Makes sure of a place in the map for an owner's cgroup: some are kept for those.
+    pub fn keep(&self, owner: CgroupId) {
+        self.ask(Request::Keep, owner);
+    }
+
     /// Whether the pass over the tasks from before the start saw all of them: it sees those of pidwatch's own PID
     /// namespace.
     pub fn sees_old_tasks(&self) -> bool {

@@ -38,6 +38,20 @@ impl Owner {
         (self.identity.is_anchored() && named < path.len()).then(|| &path[..named])
     }
 
+    /// Whether it is a container, pod or unit itself, and lies in no other container or unit: those make as many cgroups in
+    /// them as they like.
+    pub fn is_outermost(&self) -> bool {
+        let Some(path) = self.path.as_deref() else {
+            return false;
+        };
+        let is_whole = self.identity.is_anchored() && self.identity.named == path.len();
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let mut above = slashes.map(|(at, _)| identify(&path[..at]));
+        let is_others =
+            |of: &Identity| of.container.is_some() || of.is_anchored() && of.pod_uid.is_none();
+        is_whole && !above.any(|of| is_others(&of))
+    }
+
     /// Who it is, whatever cgroup stands for it at the moment.
     pub fn key(&self) -> OwnerKey {
         let Some(path) = self.path.as_deref() else {
@@ -170,6 +184,33 @@ fn with_short_id(part: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_in_a_container_or_unit_is_not_outermost() {
+        let id = "0123456789abcdef".repeat(4);
+        let pod = "/kubepods/burstable/pod3f2a7c1e-9b40-4d1c-8a55-0c9e6f1b2d37";
+        let is_outermost =
+            |path: &str| Owner::new(CgroupId(1), Some(path.as_bytes().into())).is_outermost();
+        for path in [
+            pod.to_owned(),
+            format!("{pod}/{id}"),
+            format!("/docker/{id}"),
+            "/system.slice/web.service".to_owned(),
+        ] {
+            assert!(is_outermost(&path), "{path}");
+        }
+        for path in [
+            "/".to_owned(),
+            "/system.slice".to_owned(),
+            "/system.slice/web.service/below".to_owned(),
+            format!("{pod}/{id}/docker/{id}"),
+            format!("/docker/{id}{pod}"),
+            format!("/docker/{id}{pod}/{id}"),
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/x.service".to_owned(),
+        ] {
+            assert!(!is_outermost(&path), "{path}");
+        }
+    }
 
     fn owner(path: &str, names: Option<(&str, &str, Option<&str>)>) -> Owner {
         let names = names.map(|(namespace, pod, container)| {

@@ -484,11 +484,11 @@ mod tests {
     fn losses_are_told_apart_from_events() {
         let record = Losses {
             header: header(Kind::Losses),
-            counts: [1, 2, 3, 4, 5, 6, 7],
+            counts: [1, 2, 3, 4, 5, 6, 7, 8],
         };
         assert_eq!(
             decode_losses(bytes_of(&record)),
-            Some([1, 2, 3, 4, 5, 6, 7])
+            Some([1, 2, 3, 4, 5, 6, 7, 8])
         );
         assert_eq!(decode(bytes_of(&record)), None);
         assert_eq!(decode_losses(&bytes_of(&record)[..70]), None);

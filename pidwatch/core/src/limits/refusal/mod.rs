@@ -90,7 +90,7 @@ impl Reasons {
     }
 
     /// Notes how often each limit has refused: whether one has since it was last looked at, and which level that was.
-    fn note_refusals(&mut self, evidence: &LimitEvidence) -> Refused {
+    fn note_refusals(&mut self, evidence: &LimitEvidence) -> RefusedBy {
         let levels = cgroups(evidence);
         let mut moved = None;
         for (i, level) in levels.iter().enumerate() {
@@ -101,13 +101,13 @@ impl Reasons {
         }
         if !knows(evidence, known::EVENTS_AT_FORKER) {
             return match moved.filter(|&i| is_bounded(&levels[i])) {
-                Some(level) => Refused::At(level),
-                None => Refused::No,
+                Some(level) => RefusedBy::At(level),
+                None => RefusedBy::No,
             };
         }
         // Counted at the cgroup that forked: some limit from it up refused. `max` cannot have.
         let Some(from) = moved.filter(|&i| i == 0) else {
-            return Refused::No;
+            return RefusedBy::No;
         };
         let bounded = || (from..levels.len()).filter(|&i| is_bounded(&levels[i]));
         let near = bounded().filter(|&i| gap_of(&levels[i]).is_some());
@@ -118,16 +118,16 @@ impl Reasons {
             .min_by_key(|&i| gap_of(&levels[i]))
             .or_else(|| bounded().find(is_half_full));
         match level {
-            Some(level) => Refused::At(level),
-            None if bounded().next().is_some() => Refused::Somewhere,
-            None => Refused::No,
+            Some(level) => RefusedBy::At(level),
+            None if bounded().next().is_some() => RefusedBy::Somewhere,
+            None => RefusedBy::No,
         }
     }
 }
 
 /// Whether the limit of a cgroup has refused, by the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
+enum RefusedBy {
     No,
     /// That of this level.
     At(usize),
@@ -186,7 +186,7 @@ fn pids_max(level: &CgroupLevel) -> Option<Limit> {
 }
 
 /// EAGAIN of a creation.
-fn try_again(failure: &Failure, refused: Refused, outlook: &impl Outlook) -> RefusalVerdict {
+fn try_again(failure: &Failure, refused: RefusedBy, outlook: &impl Outlook) -> RefusalVerdict {
     let evidence = &*failure.evidence;
     if evidence.known == 0 {
         return infer(failure, outlook);
@@ -227,7 +227,7 @@ fn try_again(failure: &Failure, refused: Refused, outlook: &impl Outlook) -> Ref
         return verdict;
     }
     // Someone's end made room in the meantime; but this limit has refused since the last look.
-    if let Refused::At(level) = refused
+    if let RefusedBy::At(level) = refused
         && let Some(level) = levels.get(level)
     {
         return RefusalVerdict::inferred(Reason::PidsMax, pids_max(level));
@@ -235,8 +235,8 @@ fn try_again(failure: &Failure, refused: Refused, outlook: &impl Outlook) -> Ref
     nearly_full(evidence)
         .or_else(|| deeper_limit(failure, outlook, |usage, limit| gap(usage, limit).is_some()))
         .unwrap_or(match refused {
-            Refused::Somewhere => RefusalVerdict::inferred(Reason::PidsMax, None),
-            Refused::No | Refused::At(_) => RefusalVerdict::UNKNOWN,
+            RefusedBy::Somewhere => RefusalVerdict::inferred(Reason::PidsMax, None),
+            RefusedBy::No | RefusedBy::At(_) => RefusalVerdict::UNKNOWN,
         })
 }
 
