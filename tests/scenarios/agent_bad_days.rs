@@ -24,8 +24,8 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         // A second set of programs on the same hooks, and a first whose end nobody prepared.
         scenario!(KERNELS, two_agents_watch_one_node),
-        scenario!(KERNELS, killed_in_a_storm_it_starts_again_and_is_right),
-        scenario!(HOST, a_thousand_connections_disturb_no_count),
+        scenario!(KERNELS, killed_in_a_storm_it_starts_again_and_is_right).slow(),
+        scenario!(HOST, a_thousand_connections_disturb_no_count).slow(),
         scenario!(HOST, it_creates_no_task_whatever_is_asked),
         scenario!(HOST, an_incident_is_reported_and_survives_a_restart),
         scenario!(HOST, a_port_that_is_taken_is_named_with_the_way_out),
@@ -33,7 +33,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, a_state_folder_that_is_read_only_is_named),
         scenario!(HOST, the_state_folder_is_closed_to_other_users),
         scenario!(HOST, a_limit_of_descriptors_is_raised_or_named),
-        scenario!(HOST, a_full_disk_ends_the_recording_and_nothing_else),
+        scenario!(HOST, a_full_disk_ends_the_recording_and_nothing_else).slow(),
         scenario!(HOST, a_state_file_that_is_broken_keeps_nobody_from_starting),
         scenario!(HOST, a_log_that_nobody_reads_holds_up_nothing),
         scenario!(HOST, readers_of_events_that_do_not_read_disturb_no_count),

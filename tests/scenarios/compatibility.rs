@@ -30,7 +30,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, replay_prints_an_old_recording_unchanged),
         scenario!(HOST, a_report_of_an_old_recording_has_the_same_facts),
         scenario!(HOST, an_old_open_incident_continues),
-        scenario!(HOST, outputs_have_every_field_of_the_old_ones),
+        scenario!(HOST, outputs_have_every_field_of_the_old_ones).slow(),
     ]
 }
 

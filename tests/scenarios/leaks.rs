@@ -31,6 +31,7 @@ pub fn scenarios() -> Vec<Scenario> {
             KERNELS,
             a_leak_below_a_namespaces_pid_max_is_forecast_against_it
         )
+        .slow()
         .since((6, 14))
         .slow(),
         // The limit of the whole machine is lowered where nothing else runs.

@@ -24,7 +24,8 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(
             HOST,
             a_runtime_that_fails_is_told_of_once_and_counting_goes_on
-        ),
+        )
+        .slow(),
         scenario!(HOST, hostile_names_are_cut_and_escaped),
         scenario!(HOST, a_filter_by_pod_shows_that_pod_alone),
         scenario!(

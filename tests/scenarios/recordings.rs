@@ -13,7 +13,7 @@ use crate::scenario::{Scenario, scenario};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        scenario!(HOST, a_recording_is_replayed_as_it_was),
+        scenario!(HOST, a_recording_is_replayed_as_it_was).slow(),
         scenario!(HOST, a_full_disk_ends_the_recording_and_not_the_watch).slow(),
         scenario!(HOST, a_recording_is_never_overwritten),
         scenario!(HOST, lines_that_are_no_events_are_left_out),

@@ -25,7 +25,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, the_terminal_is_given_back_on_signals),
         scenario!(HOST, the_terminal_is_given_to_the_shell_and_taken_again),
         scenario!(HOST, a_key_brakes_and_releases_an_owner),
-        scenario!(HOST, a_recording_is_paused_and_moved_in),
+        scenario!(HOST, a_recording_is_paused_and_moved_in).slow(),
         scenario!(HOST, keys_are_heard_while_a_storm_runs),
     ]
 }
