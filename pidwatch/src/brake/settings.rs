@@ -56,14 +56,14 @@ pub struct AutomaticBrake {
 }
 
 impl AutomaticBrake {
-    /// Nobody is braked but by an order.
-    pub fn off() -> Self {
+    /// Nobody is braked but on request, and never these.
+    pub fn on_request(never: &[String]) -> Self {
         Self {
             mode: BrakeMode::Off,
             horizon: Duration::ZERO,
             lasts: Duration::ZERO,
             most: 0,
-            never: Vec::new(),
+            never: never.to_vec(),
         }
     }
 }

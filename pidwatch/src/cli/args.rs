@@ -195,6 +195,14 @@ pub struct TopArgs {
     /// Also owners without tasks.
     #[arg(long, env = "PIDWATCH_ALL")]
     pub all: bool,
+    /// Never brake these: systemd units, Kubernetes namespaces or cgroup paths (comma-separated).
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "LIST",
+        env = "PIDWATCH_BRAKE_NEVER"
+    )]
+    pub brake_never: Vec<String>,
     /// How the node is watched.
     #[command(flatten)]
     pub node: NodeSettings,

@@ -235,7 +235,7 @@ impl<'a> Screen<'a> {
             (Shown::Node(node), _) => {
                 let settings = NodeSettings {
                     polls_idle: true,
-                    brake: Some(AutomaticBrake::off()),
+                    brake: Some(AutomaticBrake::on_request(&args.brake_never)),
                     ..node.clone()
                 };
                 let node = Node::start(&settings).map_err(SourceError::Node)?;
