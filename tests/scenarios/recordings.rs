@@ -8,6 +8,7 @@ use pidwatch_tests::cgroup::Cgroup;
 use pidwatch_tests::env::Env;
 use pidwatch_tests::load::Load;
 use pidwatch_tests::pidwatch::Invocation;
+use serde_json::Value;
 
 use crate::scenario::{Scenario, scenario};
 
@@ -17,6 +18,7 @@ pub fn scenarios() -> Vec<Scenario> {
         scenario!(HOST, a_full_disk_ends_the_recording_and_not_the_watch).slow(),
         scenario!(HOST, a_recording_is_never_overwritten),
         scenario!(HOST, lines_that_are_no_events_are_left_out),
+        scenario!(HOST, no_text_of_a_recording_reaches_a_terminal_unescaped),
     ]
 }
 
@@ -142,5 +144,58 @@ fn lines_that_are_no_events_are_left_out(env: &Env) -> Result<()> {
     let long = format!("{}\n{{\"x\":[{}0]}}\n", lines[0], "{},".repeat(1 << 20));
     fs::write(&file, long)?;
     assert_ne!(replay()?.status.code(), Some(0));
+    Ok(())
+}
+
+/// Every text of every event is hostile, but for what makes it an event; every output shows it harmlessly.
+fn no_text_of_a_recording_reaches_a_terminal_unescaped(env: &Env) -> Result<()> {
+    const STREAM: &str = include_str!("../fixtures/0.1.0/events.jsonl");
+    const EVIL: &str = "\u{1b}[31m\u{202e}\u{9b}2J\u{7f}\u{7}";
+    fn poison(value: &mut Value) {
+        const KEEP: [&str; 8] = [
+            "time", "type", "phase", "opened", "since", "at", "to", "from",
+        ];
+        match value {
+            Value::Object(fields) => {
+                let fields = fields
+                    .iter_mut()
+                    .filter(|(key, _)| !KEEP.contains(&key.as_str()));
+                fields.for_each(|(_, value)| poison(value));
+            }
+            Value::Array(items) => items.iter_mut().for_each(poison),
+            Value::String(text) => text.push_str(EVIL),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("stream");
+    let mut stream = String::new();
+    for line in STREAM.lines() {
+        let mut event: Value = serde_json::from_str(line)?;
+        poison(&mut event);
+        stream += &format!("{event}\n");
+    }
+    fs::write(&file, stream)?;
+    for arguments in [
+        ["replay", "--speed", "max", "-o", "text"].as_slice(),
+        &["replay", "--speed", "max", "-o", "json"],
+        &["report", "-o", "text"],
+        &["report", "-o", "json"],
+        &["report", "-o", "markdown"],
+        &["report", "-o", "html"],
+    ] {
+        let run = Invocation::new(env)
+            .args(arguments)
+            .args([&file])
+            .finish()?;
+        assert_eq!(run.status.code(), Some(0), "{arguments:?}: {}", run.stderr);
+        let shown = String::from_utf8(run.stdout)? + &run.stderr;
+        assert!(shown.len() > 1000, "{arguments:?}: {shown}");
+        let raw = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        let found = shown
+            .find(raw)
+            .map(|at| shown[at..].chars().take(40).collect::<String>());
+        assert_eq!(found, None, "{arguments:?}");
+    }
     Ok(())
 }

@@ -14,8 +14,7 @@ pub fn for_terminal(bytes: &[u8]) -> String {
                 '\n' => text.push_str("\\n"),
                 '\t' => text.push_str("\\t"),
                 '\r' => text.push_str("\\r"),
-                // Controls, and what has no width: joiners and marks of writing direction.
-                c if c.is_control() || c.width().unwrap_or(0) == 0 => {
+                c if acts_on_terminals(c) => {
                     let _ = write!(text, "\\u{{{:x}}}", u32::from(c));
                 }
                 c => text.push(c),
@@ -26,6 +25,47 @@ pub fn for_terminal(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Controls, and what has no width: joiners and marks of writing direction.
+pub fn acts_on_terminals(c: char) -> bool {
+    c.is_control() || c.width().unwrap_or(0) == 0
+}
+
+/// A text of many lines that another program sent.
+pub fn lines_for_terminal(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        let parts = line.split('\t').map(|part| for_terminal(part.as_bytes()));
+        parts.collect::<Vec<_>>().join("\t")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A JSON text that may be shown: what a terminal would act on or hide, which JSON allows in strings, as `\uXXXX`.
+pub fn shown_json(json: Vec<u8>) -> Vec<u8> {
+    // The serializer escapes what is below.
+    const FIRST: u8 = 0x7f;
+    if json.iter().all(|&byte| byte < FIRST) {
+        return json;
+    }
+    let mut shown = Vec::with_capacity(json.len() + 64);
+    for chunk in json.utf8_chunks() {
+        let text = chunk.valid();
+        let mut from = 0;
+        for (at, c) in text.char_indices() {
+            if u32::from(c) >= u32::from(FIRST) && acts_on_terminals(c) {
+                shown.extend_from_slice(&text.as_bytes()[from..at]);
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    shown.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+                from = at + c.len_utf8();
+            }
+        }
+        shown.extend_from_slice(&text.as_bytes()[from..]);
+        // A serializer writes no other bytes.
+        shown.extend_from_slice(chunk.invalid());
+    }
+    shown
 }
 
 /// For machines: valid UTF-8 as it is (JSON has escapes of its own), other bytes as `\xNN`.
@@ -71,6 +111,26 @@ pub fn for_shell(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_others_keep_their_ends_and_tabs() {
+        let text = "a\tb\n\n\u{1b}[2Jc\u{202e}\r\n";
+        let shown = "a\tb\n\n\\u{1b}[2Jc\\u{202e}\\r\n";
+        assert_eq!(lines_for_terminal(text), shown);
+    }
+
+    #[test]
+    fn json_is_shown_without_what_a_terminal_acts_on_and_means_the_same() {
+        let text = "ü日 \u{202e}\u{9b}\u{7f}\u{1b}\u{e0001}\n\"x";
+        let json = serde_json::to_vec(&[text]).unwrap();
+        let shown = String::from_utf8(shown_json(json)).unwrap();
+        assert!(!shown.chars().any(acts_on_terminals), "{shown:?}");
+        assert!(shown.contains("ü日 \\u202e\\u009b\\u007f"), "{shown}");
+        let [read]: [String; 1] = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read, text);
+        let plain = serde_json::to_vec_pretty(&["a"]).unwrap();
+        assert_eq!(shown_json(plain.clone()), plain);
+    }
 
     #[test]
     fn nothing_that_a_terminal_acts_on_gets_through() {

@@ -17,6 +17,7 @@ use super::{
     room::{ReportPauses, Room},
 };
 use crate::{
+    escape,
     node::node_name,
     stream::{Event, Line},
 };
@@ -101,15 +102,13 @@ impl Shared {
         let Some(board) = board.as_ref() else {
             return Ok(batch);
         };
-        let mut text = Vec::new();
         let mut push = |time, event| -> io::Result<()> {
             let line = Line {
                 time,
                 node: self.name.clone(),
                 event,
             };
-            text.clear();
-            serde_json::to_writer(&mut text, &line)?;
+            let text = escape::shown_json(serde_json::to_vec(&line)?);
             batch.push(line.event.kind(), hub.next_id(), &text);
             Ok(())
         };

@@ -10,6 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::{
     cli::args::{ReportArgs, ReportFormat},
     connect::{self, Address, ConnectError},
+    escape,
     recording::{ReadError, Reader, reporter},
     report::{Report, ReportError, html::html, markdown::markdown, text::text},
 };
@@ -47,7 +48,8 @@ pub enum PostMortemError {
 pub fn run(args: &ReportArgs) -> Result<(), PostMortemError> {
     let incident = args.incident.as_deref();
     let page = match (&args.connect, &args.file) {
-        (Some(address), _) => ask(address, incident, args.output)?,
+        // Whatever answers there: it is shown here.
+        (Some(address), _) => escape::lines_for_terminal(&ask(address, incident, args.output)?),
         // One of the two is there: the command line sees to it.
         (None, file) => {
             let file = file.as_deref().unwrap_or(Path::new("-"));
@@ -92,7 +94,10 @@ fn ask(
 
 fn page(report: &Report, form: ReportFormat) -> io::Result<String> {
     Ok(match form {
-        ReportFormat::Json => serde_json::to_string_pretty(report)? + "\n",
+        ReportFormat::Json => {
+            let json = escape::shown_json(serde_json::to_vec_pretty(report)?);
+            String::from_utf8_lossy(&json).into_owned() + "\n"
+        }
         ReportFormat::Markdown => markdown(report),
         ReportFormat::Html => html(report),
         ReportFormat::Text => text(report, width()),

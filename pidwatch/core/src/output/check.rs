@@ -63,7 +63,7 @@ pub fn json(out: &mut dyn Write, page: &CheckPage<'_>) -> io::Result<()> {
         findings,
         unseen: &page.survey.unseen,
     };
-    serde_json::to_writer(&mut *out, &object)?;
+    out.write_all(&escape::shown_json(serde_json::to_vec(&object)?))?;
     out.write_all(b"\n")
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Lines;
-use crate::stream::Line;
+use crate::{escape, stream::Line};
 
 /// Writer of JSON lines.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ impl Json {
     /// # Errors
     /// Those of the writer.
     pub fn write(out: &mut dyn Write, line: &Line) -> io::Result<()> {
-        serde_json::to_writer(&mut *out, line)?;
+        out.write_all(&escape::shown_json(serde_json::to_vec(line)?))?;
         out.write_all(b"\n")
     }
 }

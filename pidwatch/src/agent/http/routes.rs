@@ -29,6 +29,7 @@ use crate::{
         room::{Peer, Seat},
         shared::{Health, Shared},
     },
+    escape,
     output::prometheus::{self, Format},
     report::{html::html, markdown::markdown, text::text},
 };
@@ -209,7 +210,8 @@ fn is_own_name(headers: &HeaderMap) -> bool {
 
 fn json(value: &impl serde::Serialize) -> Response<Answer> {
     match serde_json::to_vec(value) {
-        Ok(mut text) => {
+        Ok(text) => {
+            let mut text = escape::shown_json(text);
             text.push(b'\n');
             answered(StatusCode::OK, JSON, text)
         }

@@ -26,6 +26,7 @@ pub use self::{
 };
 use crate::{
     detect::State,
+    escape::acts_on_terminals,
     limits::Reason,
     model::Counts,
     stream::{LimitForecast, NodeWindow, OwnerRef, ProbeState, Rejection, Started, StateNow},
@@ -123,6 +124,9 @@ fn label(out: &mut String, name: &str, value: &str) {
             '\\' => out.push_str("\\\\"),
             '"' => out.push_str("\\\""),
             '\n' => out.push_str("\\n"),
+            c if acts_on_terminals(c) => {
+                let _ = write!(out, "\\\\u{{{:x}}}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
