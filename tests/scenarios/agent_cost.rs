@@ -215,8 +215,8 @@ fn twelve_thousand_cgroups_keep_nobody_waiting(env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// One unit makes more cgroups than the kernel side has places for, and uses each: what is counted in those beyond goes to the
-/// unit, and who comes later is counted exactly.
+/// One unit makes more cgroups than the kernel side has places for, and uses each. What happens in the rest is counted in the
+/// unit, and a unit that comes later is counted exactly.
 fn cgroups_without_number_hide_no_container(env: &Env) -> Result<()> {
     const CGROUPS: usize = 17_000;
     const FORKS: u64 = 300;

@@ -1,7 +1,7 @@
 //! The agent's Unix socket: requests to brake or release an owner, from processes of root on this node.
 //!
-//! A request is one line of JSON, and so is the response. A file system socket, so that nobody reaches it through the network, and no
-//! process has to be created to use it.
+//! A request is one line of JSON, and so is the response. The socket is a file: nobody reaches it through the network, and
+//! using it creates no process.
 
 use std::{
     cell::Cell,
@@ -28,12 +28,12 @@ use crate::{
 
 /// Connections at once; only root can make one.
 const MOST_CONNECTIONS: usize = 8;
-/// A request must have come after this.
+/// A request must arrive within this time, and its response must be taken within it.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Pause where no connection can be taken: the process may be out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is looked for: another agent that had it may have ended.
+/// Interval between checks that the socket still exists: a newer agent that replaced it may have ended.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves the socket beside the lease folder, for as long as it is polled. The newest agent on the node has it.

@@ -27,4 +27,4 @@ pub use self::keeper::{Keeper, KeeperEvent};
 pub use self::leases::{LeaseError, Leases};
 pub use self::limit_file::LimitFile;
 pub use self::owner::{FindError, find, is_static_pod, pick};
-pub use self::settings::{AutomaticBrake, BrakeMode};
+pub use self::settings::{AutomaticBrake, BrakeExceptions, BrakeMode};

@@ -18,6 +18,19 @@ pub enum BrakeMode {
     On,
 }
 
+/// Owners that are never braked.
+#[derive(Args, Clone, Debug, Default)]
+pub struct BrakeExceptions {
+    /// Never brake these: systemd units, Kubernetes namespaces or cgroup paths (comma-separated).
+    #[arg(
+        long = "brake-never",
+        value_delimiter = ',',
+        value_name = "LIST",
+        env = "PIDWATCH_BRAKE_NEVER"
+    )]
+    pub never: Vec<String>,
+}
+
 /// The automatic brake.
 #[derive(Args, Clone, Debug)]
 pub struct AutomaticBrake {
@@ -45,25 +58,20 @@ pub struct AutomaticBrake {
         env = "PIDWATCH_BRAKE_MAX"
     )]
     pub most: usize,
-    /// Never brake these: systemd units, Kubernetes namespaces or cgroup paths (comma-separated).
-    #[arg(
-        long = "brake-never",
-        value_delimiter = ',',
-        value_name = "LIST",
-        env = "PIDWATCH_BRAKE_NEVER"
-    )]
-    pub never: Vec<String>,
+    /// Exceptions.
+    #[command(flatten)]
+    pub exceptions: BrakeExceptions,
 }
 
 impl AutomaticBrake {
     /// Nobody is braked but on request, and never these.
-    pub fn on_request(never: &[String]) -> Self {
+    pub fn on_request(exceptions: &BrakeExceptions) -> Self {
         Self {
             mode: BrakeMode::Off,
             horizon: Duration::ZERO,
             lasts: Duration::ZERO,
             most: 0,
-            never: never.to_vec(),
+            exceptions: exceptions.clone(),
         }
     }
 }

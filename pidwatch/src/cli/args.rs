@@ -12,7 +12,7 @@ use clap::{
 };
 
 use crate::{
-    brake::AutomaticBrake,
+    brake::{AutomaticBrake, BrakeExceptions},
     connect::Address,
     filter::Filter,
     limits::Severity,
@@ -195,14 +195,9 @@ pub struct TopArgs {
     /// Also owners without tasks.
     #[arg(long, env = "PIDWATCH_ALL")]
     pub all: bool,
-    /// Never brake these: systemd units, Kubernetes namespaces or cgroup paths (comma-separated).
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "LIST",
-        env = "PIDWATCH_BRAKE_NEVER"
-    )]
-    pub brake_never: Vec<String>,
+    /// Owners that the key `b` never brakes.
+    #[command(flatten)]
+    pub exceptions: BrakeExceptions,
     /// How the node is watched.
     #[command(flatten)]
     pub node: NodeSettings,

@@ -139,7 +139,7 @@ impl Braking {
                 listed,
             })
         };
-        is_protected(&self.settings.never).or_else(|| is_protected(never))
+        is_protected(&self.settings.exceptions.never).or_else(|| is_protected(never))
     }
 
     /// The lease of this cgroup is maintained here.

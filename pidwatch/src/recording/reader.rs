@@ -9,7 +9,8 @@ use std::{
 use super::{FORMAT, RecordingHeader, older};
 use crate::stream::{self, Line};
 
-/// Longer lines are none of ours. In memory a line of many small values takes up to 40 times its length.
+/// Longer lines are none of ours. The worst line of this length tried (a `rate` with 65,000 `creators`) took 52 MiB: `replay`
+/// had 72 MiB resident, and 20 with a short one (ru_maxrss of getrusage(2)).
 const LONGEST_LINE: u64 = 2 << 20;
 /// First bytes of a zstd frame (RFC 8878, 3.1.1).
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

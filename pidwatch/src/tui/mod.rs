@@ -235,7 +235,7 @@ impl<'a> Screen<'a> {
             (Shown::Node(node), _) => {
                 let settings = NodeSettings {
                     polls_idle: true,
-                    brake: Some(AutomaticBrake::on_request(&args.brake_never)),
+                    brake: Some(AutomaticBrake::on_request(&args.exceptions)),
                     ..node.clone()
                 };
                 let node = Node::start(&settings).map_err(SourceError::Node)?;
@@ -374,7 +374,7 @@ impl<'a> Screen<'a> {
             Action::Redraw => self.term.resize().map_err(TopError::Terminal)?,
             Action::Suspend => self.suspend(true)?,
             Action::AskToBrake(id) => self.ask_to_brake(id),
-            Action::CarryOut(order) => self.carry_out(&order),
+            Action::CarryOut(request) => self.carry_out(&request),
             Action::SaveReport(id) => self.app.message = Some(self.save_report(&id)),
             // When it is due, which may be at once.
             Action::LookAtLimits => {}

@@ -347,7 +347,11 @@ impl Board {
     /// Owners that have something to tell get series while there is room: those not `ok` first and beyond that, the living
     /// before those that are gone, whose series they get.
     fn give_series(&mut self, now: BootTime) {
-        let mut gone = self.series_of_the_gone();
+        // Where there are places for all, nobody gets another one's.
+        let mut gone = match self.owners.len() > self.most_owners {
+            true => self.series_of_the_gone(),
+            false => Vec::new(),
+        };
         let room = self.most_owners.saturating_sub(self.with_series) + gone.len();
         let mut waiting: Vec<_> = self
             .owners
